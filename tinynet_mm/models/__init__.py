@@ -1,0 +1,6 @@
+"""Backbones and the SSDLite head; importing this registers them in MMEngine's root registry."""
+
+from .efficientnet import ScaledEfficientNet, TinyNet
+from .ssdlite import SSDLiteHead
+
+__all__ = ['SSDLiteHead', 'ScaledEfficientNet', 'TinyNet']

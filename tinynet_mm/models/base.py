@@ -1,0 +1,129 @@
+"""The backbone contract, written once: which levels come out, what is frozen, how norms behave.
+
+A family gives a stem, a list of levels and its table; everything a user of mmdet or mmpretrain expects of a backbone
+(``out_indices``, ``frozen_stages``, ``norm_eval``, ``init_cfg``) stands here. In mmpretrain the same method stands in 33
+files, with two meanings of ``frozen_stages``; ours is: -1 freezes nothing, 0 the stem, k the stem and the first k levels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..archs import Arch
+
+
+class ScaledBackbone(BaseModule):
+    """A backbone of numbered levels: level i is stage i of ``arch``, the last level is the head convolution where there is one.
+
+    Args:
+        arch: the resolved table that is built.
+        out_indices: levels to return, in ascending order; negative ones count from the last. Levels behind the highest one are
+            not built, so that no parameter goes without a gradient.
+        frozen_stages: -1 none, 0 the stem, k the stem and the first k levels, both at construction and in ``train()``.
+        norm_eval: keep all batch norms in evaluation mode while training.
+        init_cfg: for instance ``dict(type='Pretrained', checkpoint=...)`` with a published or a timm checkpoint.
+
+    ``forward`` takes images (B, 3, H, W) and returns a tuple of maps (B, out_channels[i], H/out_strides[i], W/out_strides[i]),
+    sides rounded up.
+    """
+
+    def __init__(self, arch: Arch, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool, init_cfg: dict | None):
+        super().__init__(init_cfg)
+        self.arch = arch
+        levels = len(arch.stages) + bool(arch.head)
+        self.out_indices = _valid_indices(out_indices, levels)
+        if not -1 <= frozen_stages <= levels:
+            raise ValueError(f'frozen_stages={frozen_stages}: -1 freezes nothing, 0 the stem, 1 to {levels} the first levels.')
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+    # What a family provides -------------------------------------------------------------------------------------------------
+
+    def stem_modules(self) -> list[nn.Module]:
+        """Modules of the stem, in order."""
+        raise NotImplementedError
+
+    def level_modules(self, level: int) -> list[nn.Module]:
+        """Modules of one level, in order."""
+        raise NotImplementedError
+
+    # What everybody gets ----------------------------------------------------------------------------------------------------
+
+    @property
+    def last_level(self) -> int:
+        return self.out_indices[-1]
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        widths = [stage.channels for stage in self.arch.stages] + [self.arch.head]
+        return tuple(widths[i] for i in self.out_indices)
+
+    @property
+    def out_strides(self) -> tuple[int, ...]:
+        strides = [stage.stride for stage in self.arch.stages] + [1]
+        return tuple(self.stem_stride * math.prod(strides[: i + 1]) for i in self.out_indices)
+
+    stem_stride = 2
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        for module in self.stem_modules():
+            x = module(x)
+        outs = []
+        for level in range(self.last_level + 1):
+            for module in self.level_modules(level):
+                x = module(x)
+            if level in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def freeze(self) -> None:
+        """Stop gradients and running statistics of the first ``frozen_stages`` levels and of the stem."""
+        frozen = self.stem_modules() if self.frozen_stages >= 0 else []
+        for level in range(min(self.frozen_stages, self.last_level + 1)):
+            frozen = frozen + self.level_modules(level)
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'ScaledBackbone':
+        super().train(mode)
+        if mode:
+            self.freeze()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self
+
+
+def _valid_indices(out_indices: Sequence[int], levels: int) -> tuple[int, ...]:
+    if isinstance(out_indices, int):
+        out_indices = (out_indices,)
+    indices = tuple(i + levels if i < 0 else i for i in out_indices)
+    if not indices or list(indices) != sorted(set(indices)) or not 0 <= indices[0] <= indices[-1] < levels:
+        raise ValueError(f'out_indices={tuple(out_indices)}: ascending levels from 0 to {levels - 1} are needed.')
+    return indices
+
+
+def depth_decay(rate: float, repeats: Sequence[int]) -> list[list[float]]:
+    """Stochastic depth grows linearly over the blocks, from 0 to nearly ``rate`` (block i of n drops at rate * i / n)."""
+    total, index, rates = sum(repeats), 0, []
+    for n in repeats:
+        rates.append([rate * (index + k) / total for k in range(n)])
+        index += n
+    return rates
+
+
+@torch.no_grad()
+def init_convolutions(module: nn.Module) -> None:
+    """He normal by fan-out over groups, as in EfficientNet; norms at one and zero, biases at zero."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            fan_out = m.kernel_size[0] * m.kernel_size[1] * m.out_channels // m.groups
+            m.weight.normal_(0, math.sqrt(2.0 / fan_out))
+            if m.bias is not None:
+                m.bias.zero_()

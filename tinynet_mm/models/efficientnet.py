@@ -1,0 +1,76 @@
+"""EfficientNet under any (r, w, d), and TinyNet, which is one of those (NeurIPS 2020, section 3.2).
+
+Parameter names are timm's, so the published ``tinynet_*.pth`` and timm's checkpoints load as they are.
+"""
+
+from collections.abc import Sequence
+
+from mmengine.registry import MODELS
+from torch import nn
+
+from ..archs import Arch, preset, resolve
+from .base import ScaledBackbone, depth_decay, init_convolutions
+from .blocks import Layers, block_sequence, conv
+
+
+@MODELS.register_module()
+class ScaledEfficientNet(ScaledBackbone):
+    """EfficientNet-B0 scaled in resolution, width and depth. Levels 0 to 6 are the stages, level 7 the 1x1 head convolution.
+
+    Args:
+        arch: a preset ('efficientnet_b-1', 'tinynet_d'; see :data:`tinynet_mm.archs.PRESETS`), ``dict(r=, w=, d=)``, or a table.
+        out_indices: levels to return; (7,) for classification, (4, 7) are the strides 16 and 32 an SSD head stands on.
+        frozen_stages, norm_eval, init_cfg: see :class:`ScaledBackbone`.
+        norm_cfg, act_cfg: as in mmcv.
+        drop_path_rate: stochastic depth of the last block.
+
+    Raises:
+        ValueError: unknown architecture (with the nearest name), an index out of range.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict | Arch = 'efficientnet_b0',
+        out_indices: Sequence[int] = (7,),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+        drop_path_rate: float = 0.0,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(resolve(arch), out_indices, frozen_stages, norm_eval, init_cfg)
+        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or dict(type='SiLU', inplace=True))
+        self._build_stem(layers)
+        self._build_stages(layers, drop_path_rate)
+        if self.last_level == len(self.arch.stages):
+            self.conv_head = conv(self.arch.stages[-1].channels, self.arch.head, 1)
+            self.bn2 = layers.norm(self.arch.head)
+            self.act2 = layers.act()
+        init_convolutions(self)
+        self.freeze()
+
+    def _build_stem(self, layers: Layers) -> None:
+        self.conv_stem = conv(3, self.arch.stem, 3, stride=2)
+        self.bn1 = layers.norm(self.arch.stem)
+        self.act1 = layers.act()
+
+    def _build_stages(self, layers: Layers, drop_path_rate: float) -> None:
+        rates = depth_decay(drop_path_rate, [stage.repeats for stage in self.arch.stages])
+        widths = [self.arch.stem, *(stage.channels for stage in self.arch.stages)]
+        built = list(zip(widths, self.arch.stages, rates))[: self.last_level + 1]
+        self.blocks = nn.Sequential(*(block_sequence(width, stage, layers, rate) for width, stage, rate in built))
+
+    def stem_modules(self) -> list[nn.Module]:
+        return [self.conv_stem, self.bn1, self.act1]
+
+    def level_modules(self, level: int) -> list[nn.Module]:
+        return [self.blocks[level]] if level < len(self.arch.stages) else [self.conv_head, self.bn2, self.act2]
+
+
+@MODELS.register_module()
+class TinyNet(ScaledEfficientNet):
+    """TinyNet-A to E: ``TinyNet(arch='d')``. Any other ``arch`` of :class:`ScaledEfficientNet` serves as well."""
+
+    def __init__(self, arch: str | dict | Arch = 'a', **kwargs):
+        super().__init__(preset(f'tinynet_{arch.lower()}') if isinstance(arch, str) and len(arch) == 1 else arch, **kwargs)

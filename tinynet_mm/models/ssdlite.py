@@ -1,0 +1,83 @@
+"""Our SSDLite head: mmdet's SSDHead made to work, with anchors that follow the input size.
+
+Why mmdet's own does not serve: ``SSDHead`` skips ``AnchorHead.__init__``, so ``loss_cls`` is missing and every SSD config
+of mmdet 3.2 and 3.3 fails at its first validation (mmdetection issues 11063, 11305, 11780); and its anchors are literals
+for one input size, which nothing compares with the maps that arrive.
+"""
+
+import math
+from collections.abc import Sequence
+
+from mmcv.ops import get_compiling_cuda_version
+from mmdet.models.dense_heads import SSDHead
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+# Anchor sizes as shares of the input side, of SSD300 on COCO (Liu et al., 2016, section 3.4 and its published code): a small
+# first level, then 0.15 to 0.87 in equal steps. The last number only bounds the last level's second square.
+SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
+
+
+@MODELS.register_module()
+class SSDLiteHead(SSDHead):
+    """Depthwise SSD head; anchors are placed from ``input_size`` and the strides of the levels it is given.
+
+    Args:
+        num_classes: object classes, without background.
+        in_channels: channels of each level.
+        input_size: side of the square input in pixels.
+        strides: stride of each level; its map has ceil(input_size / stride) cells a side.
+        scales: anchor size of each level as a share of the input, and one more for the last level's larger square.
+        ratios: aspect ratios beside 1, each also inverted; 2 and 3 give six anchors a cell.
+
+    Raises:
+        ValueError: lengths that do not fit each other; maps that do not fit ``input_size`` (at the first forward pass).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: Sequence[int],
+        input_size: int = 512,
+        strides: Sequence[int] = (16, 32, 64, 128, 256, 512),
+        scales: Sequence[float] = SCALES,
+        ratios: Sequence[float] = (2, 3),
+        **kwargs,
+    ):
+        if not len(in_channels) == len(strides) == len(scales) - 1:
+            raise ValueError(
+                f'SSDLiteHead has {len(in_channels)} in_channels, {len(strides)} strides and {len(scales)} scales; '
+                'each level needs one of each, and scales one more.'
+            )
+        self.input_size = input_size
+        self.sides = [math.ceil(input_size / stride) for stride in strides]
+        sizes = [scale * input_size for scale in scales]
+        anchors = dict(
+            type='mmdet.SSDAnchorGenerator',
+            scale_major=False,
+            strides=[input_size / side for side in self.sides],
+            ratios=[list(ratios)] * len(strides),
+            min_sizes=sizes[:-1],
+            max_sizes=sizes[1:],
+        )
+        coder = dict(type='mmdet.DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2])
+        super().__init__(num_classes, in_channels, use_depthwise=True, anchor_generator=anchors, bbox_coder=coder, **kwargs)
+        # BaseDenseHead.predict asks loss_cls how to turn scores into probabilities; the loss itself is SSDHead's.
+        self.loss_cls = MODELS.build(dict(type='mmdet.CrossEntropyLoss'))
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Levels (B, C_i, side_i, side_i) to scores (B, anchors * (classes + 1), ...) and deltas (B, anchors * 4, ...)."""
+        sides = [tuple(feature.shape[-2:]) for feature in x]
+        if sides != [(side, side) for side in self.sides]:
+            raise ValueError(
+                f'the feature maps are {sides}, but anchors for input_size={self.input_size} need {self.sides}: '
+                'let the pipeline resize to the same size (--input-size N sets both).'
+            )
+        return super().forward(x)
+
+    def _bbox_post_process(self, results: InstanceData, *args, **kwargs) -> InstanceData:
+        """Non-maximum suppression where mmcv can do it: on the CPU if its operators were built without CUDA."""
+        if results.scores.is_cuda and get_compiling_cuda_version() == 'not available':
+            results = results.cpu()
+        return super()._bbox_post_process(results, *args, **kwargs)
