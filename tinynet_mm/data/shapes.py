@@ -88,14 +88,13 @@ def draw_background(rng: np.random.Generator, side: int) -> np.ndarray:
     angle = rng.uniform(0, 2 * np.pi)
     along = x * float(np.cos(angle)) + x[:, None] * float(np.sin(angle))
     pattern = np.sin(float(2 * np.pi * rng.uniform(3, 14)) * along) if rng.random() < 0.5 else 2 * along
-    light = rng.uniform(3, 14) * blotches + rng.uniform(3, 14) * pattern  # Python floats: all stays float32
+    light = rng.uniform(3, 14) * blotches + rng.uniform(3, 14) * pattern
     light += rng.uniform(2, 6) * rng.standard_normal((side, side), np.float32)
     return np.clip(base.astype(np.float32) + light[..., None], 0, 255).astype(np.uint8)
 
 
-def draw_colour(rng: np.random.Generator, background: np.ndarray) -> tuple[int, int, int]:
-    """A BGR colour that stands off from the background's mean."""
-    mean = background.mean((0, 1))
+def draw_colour(rng: np.random.Generator, mean: np.ndarray) -> tuple[int, int, int]:
+    """A BGR colour that stands off from the background's mean colour."""
     while True:
         colour = rng.integers(0, 256, 3)
         if np.linalg.norm(colour - mean) >= MIN_CONTRAST:
@@ -116,20 +115,19 @@ def share_hidden(box: np.ndarray, others: list[np.ndarray]) -> float:
 
 def place_shape(rng: np.random.Generator, label: int, background: np.ndarray, share: tuple[float, float]) -> Shape:
     """A shape of random size, turn, colour and place, wholly inside; ``share`` bounds its diameter over the picture's side."""
-    side = background.shape[0]
+    side, mean = background.shape[0], np.array(cv2.mean(background)[:3])
     radius = rng.uniform(*share) * side / 2
     centre = tuple(rng.uniform(radius + 1, side - radius - 1, 2).tolist())
-    return Shape(label, centre, radius, rng.uniform(0, 2 * np.pi), draw_colour(rng, background))
+    return Shape(label, centre, radius, rng.uniform(0, 2 * np.pi), draw_colour(rng, mean))
 
 
 def detection_picture(rng: np.random.Generator, side: int) -> tuple[np.ndarray, list[Shape]]:
     """A picture of 1 to 4 shapes that hide little of each other, and the shapes."""
     picture = draw_background(rng, side)
-    background = picture.copy()
     shapes: list[Shape] = []
     wanted, tries = rng.integers(1, 5), 0
     while len(shapes) < wanted and tries < 50:
-        shape = place_shape(rng, int(rng.integers(len(CLASSES))), background, (0.2, 0.55))
+        shape = place_shape(rng, int(rng.integers(len(CLASSES))), picture, (0.2, 0.55))
         if share_hidden(shape.box(), [other.box() for other in shapes]) <= 0.25:
             shapes.append(shape)
         tries += 1
@@ -141,7 +139,7 @@ def detection_picture(rng: np.random.Generator, side: int) -> tuple[np.ndarray, 
 def class_picture(rng: np.random.Generator, side: int, label: int) -> np.ndarray:
     """A picture of one large shape of the class."""
     picture = draw_background(rng, side)
-    place_shape(rng, label, picture.copy(), (0.5, 0.9)).draw(picture)
+    place_shape(rng, label, picture, (0.5, 0.9)).draw(picture)
     return picture
 
 
