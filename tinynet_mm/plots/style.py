@@ -1,0 +1,64 @@
+"""What every figure shares: a style that lives only inside a context, colours for the colour-blind, and a careful way to save.
+
+The colours are those of Okabe and Ito (2008), "Color Universal Design"; yellow is left out, it does not show on white.
+Nothing here touches matplotlib's global settings, and figures are made without pyplot, so they neither leak nor need a display.
+"""
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
+SUFFIXES = ('.png', '.pdf', '.svg')
+
+_STYLE = {
+    'font.size': 9,
+    'axes.titlesize': 10,
+    'axes.labelsize': 9,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'axes.axisbelow': True,
+    'grid.color': '#e3e3e3',
+    'grid.linewidth': 0.6,
+    'legend.fontsize': 8,
+    'legend.frameon': False,
+    'lines.linewidth': 1.6,
+    'savefig.dpi': 160,
+    'pdf.fonttype': 42,
+    'svg.fonttype': 'none',
+    'svg.hashsalt': 'tinynet_mm',
+}
+
+
+def styled() -> AbstractContextManager:
+    """Context in which our figures are made and saved; the caller's own matplotlib settings are back on leaving it."""
+    return mpl.rc_context(_STYLE)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of ``width`` x ``height`` inches that pyplot knows nothing of; call it inside :func:`styled`."""
+    return Figure(figsize=(width, height), layout='constrained')
+
+
+def check_suffix(path: str | Path) -> Path:
+    """The path itself, where its suffix names a format we draw; ValueError otherwise, so that tools can ask before long work."""
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f'{path}: the suffix decides the format, and must be one of {", ".join(SUFFIXES)}.')
+    return path
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write ``figure`` as PNG, PDF or SVG by the suffix, whole or not at all; returns the path."""
+    path = check_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.stem}.part{path.suffix}')
+    with styled():
+        figure.savefig(part)
+    os.replace(part, path)
+    return path
