@@ -1,0 +1,17 @@
+"""SSDLite-512 on COCO with EfficientNet-B-4, the inverted giant formula, from scratch: no weights of it were published.
+
+    python tools/train.py configs/ssdlite_efficientnet_b-4_coco.py
+
+@COST@ Not trained here.
+"""
+
+_base_ = './_base_/ssdlite_coco.py'
+model = dict(
+    backbone=dict(
+        type='ScaledEfficientNet',
+        arch='efficientnet_b-4',
+        out_indices=(4, 7),
+    ),
+    neck=dict(in_channels=(64, 768), out_channels=(64, 768, 512, 256, 256, 128)),
+    bbox_head=dict(in_channels=(64, 768, 512, 256, 256, 128)),
+)
