@@ -1,10 +1,12 @@
 """Architectures as tables: base networks, the scaling (r, w, d), and the presets made from both.
 
 TinyNet (NeurIPS 2020), section 3.2: every network here is a base table scaled in resolution (r), width (w) and depth (d).
-Sources of the constants: EfficientNet-B0 from table 1 of Tan and Le (2019); (r, w, d) of TinyNet-A to E from the authors'
-published code; EfficientNet-B-1 to B-4 by the inverted compound scaling of section 4.1, with the exponent solved for the paper's
-FLOPs. Nothing here needs torch, and every function also takes NumPy arrays for r, w and d, so that a million candidates are
-one call (see :mod:`tinynet_mm.cost`).
+Sources of the constants: EfficientNet-B0 from table 1 of Tan and Le (2019); ResNets from table 1 of He et al. (2016), with the
+stride in the 3x3 convolution as torchvision has it; GhostNet-A from table 7 of the TinyNet paper, GhostNet-1.0x from table 1 of Han
+et al. (2020); (r, w, d) of TinyNet-A to E from the authors' published code; EfficientNet-B-1 to B-4 by the inverted compound
+scaling of section 4.1, with the exponent solved for the paper's FLOPs. What is published nowhere is solved by
+:mod:`tinynet_mm.inferred` and named in :data:`INFERRED`. Nothing here needs torch, and every function also takes NumPy arrays for
+r, w and d, so that a million candidates are one call (see :func:`tinynet_mm.cost.scaled_cost`).
 """
 
 import dataclasses
@@ -32,12 +34,18 @@ class Scaling:
         for name in 'rwd':
             value = np.asarray(getattr(self, name))
             if not (np.issubdtype(value.dtype, np.number) and np.all(np.isfinite(value)) and np.all(value > 0)):
-                raise ValueError(f'{name}={getattr(self, name)!r}: the multipliers r, w and d are positive numbers, like 0.5 or 1.2.')
+                raise ValueError(
+                    f'{name}={getattr(self, name)!r}: the multipliers r, w and d are positive numbers, like 0.5 or 1.2.'
+                )
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of equal blocks; the first has the stride, the others stride 1. ``se`` is the squeeze-excite ratio, 0 for none."""
+    """A run of equal blocks; the first has the stride, the others stride 1. ``channels`` is the width of their output.
+
+    ``expansion`` is the ratio of a block's inner width to its input (to its output in a ResNet's bottleneck). ``se`` is the
+    squeeze-excite ratio, 0 for none. A ``joined`` run belongs to the level of the run before it (GhostNet mixes blocks in a stage).
+    """
 
     block: str
     channels: int
@@ -46,6 +54,7 @@ class Stage:
     stride: int = 1
     expansion: float = 1
     se: float = 0.0
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,8 @@ class Arch:
     """A resolved network: what the backbone builds and what the cost counts.
 
     ``resolution`` is the side of the square input in pixels. ``head`` is the width of the 1x1 convolution behind the last stage and
-    ``hidden`` that of the layer behind the pooling (GhostNet); 0 where the family has none. ``divisor`` rounds widths.
+    ``hidden`` that of the layer behind the pooling (GhostNet); 0 where the family has none. ``divisor`` rounds widths. The stem is a
+    convolution of stride 2, ``stem_kernel`` wide; where ``stem_pool`` is set, a 3x3 max-pooling of stride 2 follows (ResNet).
     """
 
     name: str
@@ -64,6 +74,14 @@ class Arch:
     head: int = 0
     hidden: int = 0
     divisor: int = 8
+    stem_kernel: int = 3
+    stem_pool: bool = False
+
+    @property
+    def levels(self) -> tuple[tuple[Stage, ...], ...]:
+        """The runs of each level, in order: what ``out_indices`` counts. A level is one run, or several that are joined."""
+        starts = [i for i, stage in enumerate(self.stages) if i == 0 or not stage.joined]
+        return tuple(self.stages[i:j] for i, j in zip(starts, [*starts[1:], len(self.stages)]))
 
     @classmethod
     def from_dict(cls, table: dict) -> 'Arch':
@@ -82,6 +100,24 @@ def divisible(value, divisor: int = 8, floor: float = 0.9):
     rounded = np.maximum(divisor, (value + divisor / 2).astype(np.int64) // divisor * divisor)
     rounded = rounded + divisor * (rounded < floor * value)
     return rounded if rounded.ndim else int(rounded)
+
+
+# What the inner width of a block is a multiple of; timm's and the GhostNet authors' rounding.
+INNER_DIVISORS = {'inverted': 8, 'bottleneck': 8, 'ghost': 4}
+
+
+def inner_channels(stage: 'Stage', inputs):
+    """Width between the convolutions of a block that receives ``inputs`` channels."""
+    outer = stage.channels if stage.block == 'bottleneck' else inputs
+    return divisible(outer * stage.expansion, INNER_DIVISORS[stage.block])
+
+
+def reduced_channels(stage: 'Stage', inputs):
+    """Width inside squeeze-and-excite: of EfficientNet a ratio of the block's input, rounded half to even as Python does; of
+    GhostNet a ratio of its inner width, a multiple of 4."""
+    if stage.block == 'ghost':
+        return divisible(inner_channels(stage, inputs) * stage.se, INNER_DIVISORS['ghost'])
+    return _integers(np.rint(np.asarray(inputs) * stage.se))
 
 
 def _integers(value, floor: int = 0):
@@ -119,7 +155,56 @@ EFFICIENTNET_B0 = Arch(
     ),
 )  # fmt: skip
 
-BASES: dict[str, Arch] = {base.name: base for base in (EFFICIENTNET_B0,)}
+
+def _resnet(name: str, block: str, widths: tuple[int, ...], repeats: tuple[int, ...], expansion: float = 1) -> Arch:
+    rows = zip(widths, repeats, (1, 2, 2, 2))
+    stages = tuple(Stage(block, width, n, kernel=3, stride=stride, expansion=expansion) for width, n, stride in rows)
+    return Arch(name, 'resnet', resolution=224, stem=64, stages=stages, stem_kernel=7, stem_pool=True)
+
+
+RESNETS = (
+    _resnet('resnet18', 'basic', (64, 128, 256, 512), (2, 2, 2, 2)),
+    _resnet('resnet34', 'basic', (64, 128, 256, 512), (3, 4, 6, 3)),
+    _resnet('resnet50', 'bottleneck', (256, 512, 1024, 2048), (3, 4, 6, 3), expansion=0.25),
+)
+
+GHOSTNET_A = Arch(
+    name='ghostnet_a', family='ghostnet', resolution=240, stem=28, head=1680, hidden=1400, divisor=4,
+    stages=(
+        Stage('ghost', 28, 1, kernel=5, stride=1, expansion=1, se=0.1),
+        Stage('ghost', 44, 1, kernel=5, stride=2, expansion=3, se=0.1),
+        Stage('ghost', 44, 1, kernel=5, stride=1, expansion=3, se=0.1),
+        Stage('ghost', 72, 1, kernel=5, stride=2, expansion=3, se=0.1),
+        Stage('ghost', 72, 2, kernel=5, stride=1, expansion=3, se=0.1),
+        Stage('ghost', 140, 1, kernel=5, stride=2, expansion=6, se=0.1),
+        Stage('ghost', 140, 3, kernel=5, stride=1, expansion=2.5, se=0.1),
+        Stage('ghost', 196, 3, kernel=5, stride=1, expansion=6, se=0.1, joined=True),
+        Stage('ghost', 280, 1, kernel=5, stride=2, expansion=6, se=0.1),
+        Stage('ghost', 280, 5, kernel=5, stride=1, expansion=6, se=0.1),
+    ),
+)  # fmt: skip
+
+GHOSTNET_100 = Arch(
+    name='ghostnet_100', family='ghostnet', resolution=224, stem=16, head=960, hidden=1280, divisor=4,
+    stages=(
+        Stage('ghost', 16, 1, kernel=3, stride=1, expansion=1),
+        Stage('ghost', 24, 1, kernel=3, stride=2, expansion=3),
+        Stage('ghost', 24, 1, kernel=3, stride=1, expansion=3),
+        Stage('ghost', 40, 1, kernel=5, stride=2, expansion=3, se=0.25),
+        Stage('ghost', 40, 1, kernel=5, stride=1, expansion=3, se=0.25),
+        Stage('ghost', 80, 1, kernel=3, stride=2, expansion=6),
+        Stage('ghost', 80, 1, kernel=3, stride=1, expansion=2.5),
+        Stage('ghost', 80, 2, kernel=3, stride=1, expansion=2.3, joined=True),
+        Stage('ghost', 112, 2, kernel=3, stride=1, expansion=6, se=0.25, joined=True),
+        Stage('ghost', 160, 1, kernel=5, stride=2, expansion=6, se=0.25),
+        Stage('ghost', 160, 1, kernel=5, stride=1, expansion=6),
+        Stage('ghost', 160, 1, kernel=5, stride=1, expansion=6, se=0.25, joined=True),
+        Stage('ghost', 160, 1, kernel=5, stride=1, expansion=6, joined=True),
+        Stage('ghost', 160, 1, kernel=5, stride=1, expansion=6, se=0.25, joined=True),
+    ),
+)  # fmt: skip
+
+BASES: dict[str, Arch] = {base.name: base for base in (EFFICIENTNET_B0, *RESNETS, GHOSTNET_A, GHOSTNET_100)}
 
 
 def inverted_compound(t: float) -> Scaling:
@@ -150,7 +235,11 @@ PRESETS: dict[str, tuple[str, Scaling]] = {
     'efficientnet_b5': ('efficientnet_b0', _giant(456, 1.6, 2.2)),
     'efficientnet_b6': ('efficientnet_b0', _giant(528, 1.8, 2.6)),
     'efficientnet_b7': ('efficientnet_b0', _giant(600, 2.0, 3.1)),
+    **{base.name: (base.name, Scaling()) for base in (*RESNETS, GHOSTNET_A, GHOSTNET_100)},
 }
+
+# Their (r, w, d) are published nowhere: these were solved for the paper's MACs and parameters, which is not to have found them.
+INFERRED = frozenset()
 
 
 def preset(name: str) -> Arch:

@@ -8,8 +8,7 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from ..archs import Stage, divisible
-from ..cost import reduced_channels
+from ..archs import Stage, inner_channels, reduced_channels
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
@@ -44,9 +43,9 @@ class SqueezeExcite(nn.Module):
         return x * gate.sigmoid()
 
 
-def squeeze_excite(channels: int, inputs: int, ratio: float, layers: Layers) -> nn.Module:
+def squeeze_excite(channels: int, inputs: int, stage: Stage, layers: Layers) -> nn.Module:
     """The gate of a block with ``inputs`` input channels on its ``channels`` inner ones; nothing for ratio 0."""
-    return SqueezeExcite(channels, reduced_channels(inputs, ratio), layers) if ratio else nn.Identity()
+    return SqueezeExcite(channels, reduced_channels(stage, inputs), layers) if stage.se else nn.Identity()
 
 
 class SeparableBlock(nn.Module):
@@ -57,7 +56,7 @@ class SeparableBlock(nn.Module):
         self.conv_dw = conv(inputs, inputs, stage.kernel, stride, groups=inputs)
         self.bn1 = layers.norm(inputs)
         self.act = layers.act()
-        self.se = squeeze_excite(inputs, inputs, stage.se, layers)
+        self.se = squeeze_excite(inputs, inputs, stage, layers)
         self.conv_pw = conv(inputs, stage.channels, 1)
         self.bn2 = layers.norm(stage.channels)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
@@ -74,13 +73,13 @@ class InvertedBlock(nn.Module):
 
     def __init__(self, inputs: int, stage: Stage, stride: int, layers: Layers, drop_path: float = 0.0):
         super().__init__()
-        middle = divisible(inputs * stage.expansion)
+        middle = inner_channels(stage, inputs)
         self.conv_pw = conv(inputs, middle, 1)
         self.bn1 = layers.norm(middle)
         self.act = layers.act()
         self.conv_dw = conv(middle, middle, stage.kernel, stride, groups=middle)
         self.bn2 = layers.norm(middle)
-        self.se = squeeze_excite(middle, inputs, stage.se, layers)
+        self.se = squeeze_excite(middle, inputs, stage, layers)
         self.conv_pwl = conv(middle, stage.channels, 1)
         self.bn3 = layers.norm(stage.channels)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
