@@ -1,0 +1,227 @@
+"""SSD's augmentation as one warp: expand, min-IoU crop, resize and flip read every output pixel once from the source image.
+
+The distributions are those of mmdet's ``Expand``, ``MinIoURandomCrop``, ``Resize``, ``RandomFlip`` and
+``PhotoMetricDistortion`` in that order (Liu et al., SSD, 2016, section 3.6), which build a canvas of up to 16 times the image,
+test up to 50 crops one by one and distort in 32-bit floats. Here expand and crop only move a window over the source image, 50
+crops are tested at once, one ``cv2.warpAffine`` fills the output, and colours change on the small 8-bit result.
+
+What differs, on purpose:
+
+* A window that shrinks the image by two or more is averaged first (``INTER_AREA``, whole factors): a bilinear warp reads 2x2
+  source pixels for an output pixel, so beyond a factor of two it skips pixels and small objects flicker. mmdet skips them.
+* Colours are 8-bit and saturate at 0 and 255, hues come in steps of 1.4 degrees; mmdet's floats may leave the range.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+# mmdet's defaults of the five transforms; IMAGENET_MEAN (RGB) is what the configs of SSD expand with.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9)
+CROP_TRIES = 50
+BRIGHTNESS, CONTRAST, SATURATION, HUE_DEGREES = 32, (0.5, 1.5), (0.5, 1.5), 18
+LEVELS = np.arange(256)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the plane that the output shows, in pixels of the source image; it may reach beyond the image."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    flip: bool = False
+
+    @property
+    def width(self) -> int:
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> int:
+        return self.y2 - self.y1
+
+    def to_output(self, boxes: np.ndarray, size: int) -> np.ndarray:
+        """Boxes (N, 4) xyxy in source pixels to the (size, size) output, clipped to it."""
+        scale = np.array([size / self.width, size / self.height] * 2, np.float32)
+        moved = (boxes - np.array([self.x1, self.y1] * 2, np.float32)) * scale
+        if self.flip:
+            moved = np.stack([size - moved[:, 2], moved[:, 1], size - moved[:, 0], moved[:, 3]], 1)
+        return moved.clip(0, size)
+
+    def holds_centre(self, boxes: np.ndarray) -> np.ndarray:
+        """Which boxes (N, 4) have their centre inside, as (N,) booleans."""
+        x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+        return (x > self.x1) & (x < self.x2) & (y > self.y1) & (y < self.y2)
+
+
+def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of boxes (N, 4) with boxes (M, 4), both xyxy, as (N, M); 0 where both are empty."""
+    a = a[:, None]
+    shared = (np.minimum(a[..., 2], b[:, 2]) - np.maximum(a[..., 0], b[:, 0])).clip(0)
+    shared = shared * (np.minimum(a[..., 3], b[:, 3]) - np.maximum(a[..., 1], b[:, 1])).clip(0)
+    areas = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1]) + (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
+    return shared / np.maximum(areas - shared, 1e-6)
+
+
+def sample_expand(rng: np.random.Generator, width: int, height: int, ratios: tuple[float, float]) -> Window:
+    """A canvas of ``ratios`` times the image's sides, in which the image lies anywhere."""
+    ratio = rng.uniform(*ratios)
+    left, top = int(rng.uniform(0, width * (ratio - 1))), int(rng.uniform(0, height * (ratio - 1)))
+    return Window(-left, -top, int(width * ratio) - left, int(height * ratio) - top)
+
+
+def sample_crop(rng: np.random.Generator, canvas: Window, boxes: np.ndarray, min_ious: Sequence[float], least: float) -> Window:
+    """A part of the canvas that every box overlaps by a random one of ``min_ious``, or the whole canvas.
+
+    As in mmdet: draw a demand from (whole, *min_ious, none); draw 50 windows of ``least`` to 1 times the sides and an aspect of
+    1/2 to 2; take the first with IoU >= the demand for every box and some box's centre inside; with none, draw a demand anew.
+    """
+    demands = (None, *min_ious, 0.0)
+    while True:
+        demand = demands[rng.integers(len(demands))]
+        if demand is None:
+            return canvas
+        sides = rng.uniform(least, 1, (CROP_TRIES, 2)) * (canvas.width, canvas.height)
+        starts = rng.random((CROP_TRIES, 2)) * ((canvas.width, canvas.height) - sides)
+        windows = np.concatenate([starts, starts + sides], 1).astype(int) + [canvas.x1, canvas.y1] * 2
+        aspect = sides[:, 1] / sides[:, 0]
+        good = (aspect >= 0.5) & (aspect <= 2) & (windows[:, 2:] > windows[:, :2]).all(1)
+        if len(boxes):
+            good &= pairwise_iou(windows, boxes).min(1) >= demand
+        for index in np.flatnonzero(good):
+            window = Window(*windows[index].tolist())
+            if not len(boxes) or window.holds_centre(boxes).any():
+                return window
+
+
+def warp(image: np.ndarray, window: Window, size: int, fill: Sequence[float]) -> np.ndarray:
+    """The window of an (H, W, 3) uint8 image as (size, size, 3); ``fill`` is the colour around the image."""
+    height, width = image.shape[:2]
+    step = np.array([window.width, window.height]) / size  # source pixels an output pixel
+    start = np.array([window.x1, window.y1], float)
+    factors = np.maximum(step.astype(int), 1)
+    if factors.max() > 1:
+        image = cv2.resize(image, (-(-width // factors[0]).item(), -(-height // factors[1]).item()), interpolation=cv2.INTER_AREA)
+        shrink = np.array([image.shape[1] / width, image.shape[0] / height])
+        step, start = step * shrink, start * shrink
+    # Pixel i covers [i, i + 1): output i reads the source at start + (i + 0.5) * step - 0.5, mirrored if flipped.
+    matrix = np.array([[step[0], 0, start[0] + step[0] / 2 - 0.5], [0, step[1], start[1] + step[1] / 2 - 0.5]])
+    if window.flip:
+        matrix[0] = -step[0], 0, matrix[0, 2] + (size - 1) * step[0]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=tuple(fill))
+
+
+def distort(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast, saturation, hue and channel order, each with a chance of one half, by look-up tables.
+
+    ``image`` is (H, W, 3) uint8 in BGR and stays as it is; contrast comes before saturation and hue or after them, by a coin.
+    """
+    bright, contrast, saturate, turn, swap, late = rng.random(6) < 0.5
+    shift = rng.uniform(-BRIGHTNESS, BRIGHTNESS) if bright else 0.0
+    gain = rng.uniform(*CONTRAST) if contrast else 1.0
+    table = (LEVELS + shift) * (1.0 if late else gain)
+    image = look_up(image, table)
+    if saturate or turn:
+        chroma = rng.uniform(*SATURATION) if saturate else 1.0
+        angle = rng.uniform(-HUE_DEGREES, HUE_DEGREES) if turn else 0.0
+        tables = np.stack([(LEVELS + angle * 256 / 360) % 256, LEVELS * chroma, LEVELS], 1)
+        hsv = look_up(cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL), tables)
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL)
+    if late:
+        image = look_up(image, LEVELS * gain)
+    return cv2.merge([cv2.extractChannel(image, int(i)) for i in rng.permutation(3)]) if swap else image
+
+
+def look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Replace each level of a uint8 image by the table's, one (256,) table or one for each channel (256, C); saturates."""
+    rounded = np.clip(np.rint(table), 0, 255).astype(np.uint8)
+    if rounded.ndim == 1:
+        return image if np.array_equal(rounded, LEVELS) else cv2.LUT(image, rounded)
+    return cv2.LUT(image, rounded[None])
+
+
+@TRANSFORMS.register_module()
+class SSDWarp(BaseTransform):
+    """Expand, crop, resize, flip and distort an image with its boxes; for between the loading and ``mmdet.PackDetInputs``.
+
+    Reads ``img`` (H, W, 3) uint8 BGR, ``gt_bboxes`` (mmdet's ``HorizontalBoxes``), ``gt_bboxes_labels`` and ``gt_ignore_flags``;
+    changes them and sets ``img_shape``, ``scale_factor`` (output pixels a source pixel, x then y), ``flip`` and
+    ``flip_direction``. Random numbers come from NumPy's global state, which MMEngine seeds in every worker.
+
+    Args:
+        size: side of the square output in pixels.
+        mean: colour around an expanded image, RGB.
+        expand_ratio: least and largest side of the expanded canvas over the image's.
+        expand_prob: chance to expand.
+        min_ious: what a crop may demand of every box's IoU with it; None for no crop.
+        min_crop_size: least side of a crop over the canvas's.
+        flip_prob: chance to mirror left to right.
+        distort: whether colours are distorted.
+
+    Raises:
+        ValueError: an argument out of its range; masks or segmentation maps in the results, which this does not transform.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        expand_ratio: tuple[float, float] = (1, 4),
+        expand_prob: float = 0.5,
+        min_ious: Sequence[float] | None = MIN_IOUS,
+        min_crop_size: float = 0.3,
+        flip_prob: float = 0.5,
+        distort: bool = True,
+    ):
+        if not (isinstance(size, int) and size > 0):
+            raise ValueError(f'SSDWarp: size={size!r} is the side of the square output, one positive number of pixels.')
+        if not 1 <= expand_ratio[0] <= expand_ratio[1]:
+            raise ValueError(f'SSDWarp: expand_ratio={expand_ratio} is the least and the largest ratio, both at least 1.')
+        if not 0 < min_crop_size <= 1:
+            raise ValueError(f'SSDWarp: min_crop_size={min_crop_size} is a share of the side, above 0 and up to 1.')
+        self.size, self.mean, self.distort = size, tuple(mean), distort
+        self.expand_ratio, self.expand_prob = tuple(expand_ratio), expand_prob
+        self.min_ious, self.min_crop_size = min_ious, min_crop_size
+        self.flip_prob = flip_prob
+
+    def sample(self, rng: np.random.Generator, width: int, height: int, boxes: np.ndarray) -> Window:
+        """Draw the window for an image of this width and height with boxes (N, 4) in its pixels."""
+        window = Window(0, 0, width, height)
+        if rng.random() < self.expand_prob:
+            window = sample_expand(rng, width, height, self.expand_ratio)
+        if self.min_ious is not None:
+            window = sample_crop(rng, window, boxes, self.min_ious, self.min_crop_size)
+        return Window(window.x1, window.y1, window.x2, window.y2, flip=bool(rng.random() < self.flip_prob))
+
+    def transform(self, results: dict) -> dict:
+        """Warp the image and its boxes in place; boxes whose centre falls outside go, with their labels and flags."""
+        for key in ('gt_masks', 'gt_seg_map'):
+            if key in results:
+                raise ValueError(f'SSDWarp transforms boxes, not {key}: leave with_mask and with_seg out of LoadAnnotations.')
+        image, boxes = results['img'], results['gt_bboxes'].tensor.numpy()
+        if image.dtype != np.uint8:
+            raise ValueError(f'SSDWarp works on 8-bit images, not {image.dtype}: leave to_float32 out of LoadImageFromFile.')
+        rng = np.random.default_rng(np.random.randint(2**31))
+        window = self.sample(rng, image.shape[1], image.shape[0], boxes)
+        image = warp(image, window, self.size, self.mean[::-1])
+        results['img'] = distort(image, rng) if self.distort else image
+        keep = window.holds_centre(boxes)
+        results['gt_bboxes'] = type(results['gt_bboxes'])(torch.from_numpy(window.to_output(boxes[keep], self.size)))
+        for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
+            if key in results:
+                results[key] = results[key][keep]
+        results['img_shape'] = (self.size, self.size)
+        results['scale_factor'] = (self.size / window.width, self.size / window.height)
+        results['flip'], results['flip_direction'] = window.flip, 'horizontal' if window.flip else None
+        return results
+
+    def __repr__(self) -> str:
+        return f'SSDWarp({", ".join(f"{name}={value}" for name, value in vars(self).items())})'
