@@ -1,0 +1,21 @@
+"""The tiny formula (TinyNet, NeurIPS 2020, section 3): sample networks, take the front, fit r and d over MACs, solve w.
+
+Pure tables and NumPy, SciPy, scikit-learn, pymoo: nothing here needs torch.
+"""
+
+from .frontier import frontier, non_dominated_ranks, spearman
+from .rows import read_rows, write_rows
+from .sampling import sample_band, sample_budget
+from .tiny import Solution, TinyFormula
+
+__all__ = [
+    'Solution',
+    'TinyFormula',
+    'frontier',
+    'non_dominated_ranks',
+    'read_rows',
+    'sample_band',
+    'sample_budget',
+    'spearman',
+    'write_rows',
+]

@@ -1,0 +1,24 @@
+"""Budgets as people write them: '75M', '1.8G', '3M' parameters."""
+
+import re
+
+FACTORS = {'': 1, 'k': 10**3, 'm': 10**6, 'g': 10**9, 'b': 10**9}  # B for billion, as the paper writes ResNet's FLOPs
+PATTERN = re.compile(r'(\d+\.?\d*(?:e\d+)?|\.\d+)\s*([kmgb]?)', re.IGNORECASE)
+
+
+def parse_budget(text: str | int | float) -> int:
+    """'75M', '1.8G', '75e6' or a number, as a positive integer; ValueError for anything else."""
+    match = PATTERN.fullmatch(str(text).strip())
+    value = round(float(match[1]) * FACTORS[match[2].lower()]) if match else 0
+    if value < 1:
+        raise ValueError(f'{text!r} is no budget; write a number with K, M or G, like 75M or 1.8G.')
+    return value
+
+
+def readable(value: float) -> str:
+    """Three or four digits with a unit letter: 75.3M, 1.80G."""
+    for factor, letter in ((10**9, 'G'), (10**6, 'M'), (10**3, 'k')):
+        if value >= factor:
+            scaled = value / factor
+            return f'{scaled:.{2 if scaled < 10 else 1}f}{letter}'
+    return f'{value:.0f}'
