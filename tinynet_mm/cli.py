@@ -1,0 +1,172 @@
+"""What the tools share: arguments, configs and models from names or paths, and errors as one sentence.
+
+The tools are thin: they parse, call one thing of the library and say where the result lies. Anything a user may get wrong on the
+command line is checked here, before long work starts.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+
+from .data.coco import SPLITS, adopt
+from .data.folders import check_classes
+
+TRACEBACK = 'TINYNET_MM_TRACEBACK'
+SCHEDULES = {'short': Path(__file__).parent / 'schedules' / 'short.py'}
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call a tool's main; what the user can mend becomes one line on stderr and exit code 2, ctrl-C exits with 130."""
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print('stopped; the same command with --resume goes on where there is a checkpoint.', file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, ImportError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        if not is_users(error):
+            traceback.print_exc()
+            sys.exit(1)
+        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        sys.exit(2)
+
+
+def is_users(error: Exception) -> bool:
+    """Whether an error is one sentence to the user; others are ours and keep their traceback."""
+    if isinstance(error, TypeError):
+        return 'unexpected keyword argument' in str(error)
+    if isinstance(error, KeyError):
+        return 'is not in the' in str(error)
+    return isinstance(error, ValueError | OSError | ImportError) and bool(str(error))
+
+
+# Configs ----------------------------------------------------------------------------------------------------------------------
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """CONFIG, --data-root, --input-size, --cfg-options: what train, test and check_dataset have in common."""
+    parser.add_argument('config', help='a config file, or a name like mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
+    parser.add_argument('--data-root', type=Path, help='folder of any COCO-format data set; classes are read from its files')
+    parser.add_argument('--input-size', type=int, help='side of the square input in pixels: resizing, anchors, strides together')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='settings to change')
+
+
+def load_config(name: str) -> Config:
+    """A config by path or by ``package::name``; an unknown file is told with a near one."""
+    if '::' in name:
+        from mmengine.hub import get_config
+
+        return get_config(name)
+    if not Path(name).is_file():
+        raise FileNotFoundError(f'there is no config {name}{_near(name, _siblings(name))}')
+    return Config.fromfile(name)
+
+
+def _siblings(name: str) -> list[str]:
+    folder = Path(name).parent
+    return [str(folder / p.name) for p in folder.glob('*.py')] if folder.is_dir() else []
+
+
+def _near(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
+    return f'; did you mean {" or ".join(close)}?' if close else '.'
+
+
+def check_option(cfg: Config, key: str) -> None:
+    """A dotted key must lead to something there is; only a built object (a dict with ``type``) may get a new argument."""
+    node: Any = cfg
+    parts = key.split('.')
+    for depth, part in enumerate(parts):
+        if isinstance(node, list | tuple):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ValueError(
+                    f'--cfg-options {key}: {".".join(parts[:depth])} is a list of {len(node)}, {part!r} is no place in it.'
+                )
+            node = node[int(part)]
+            continue
+        known = list(node.keys()) if hasattr(node, 'keys') else []
+        if part not in known:
+            if depth == len(parts) - 1 and depth > 0 and 'type' in known:
+                return
+            where = '.'.join(parts[:depth]) or 'the config'
+            raise ValueError(f'--cfg-options {key}: {where} has no {part!r}{_near(part, known)}')
+        node = node[part]
+
+
+def walk(node: Any) -> Iterator[ConfigDict]:
+    """Every dict below a node of a config, outermost first."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from walk(child)
+
+
+def set_input_size(cfg: Config, size: int) -> None:
+    """Move the resizing of every pipeline and the head's anchors, with their strides, to ``size`` x ``size`` pixels."""
+    head = cfg.model.get('bbox_head', {})
+    if 'input_size' not in head:
+        raise ValueError(
+            f'--input-size works with our SSDLite configs; the head of this one, {head.get("type")}, has no input_size.'
+        )
+    if size < 32:
+        raise ValueError(f'--input-size {size} is too small: at least 32 pixels, the stride of the backbone.')
+    head.input_size = size
+    for part in walk([cfg.get(f'{split}_dataloader') for split in SPLITS]):
+        if part.get('type') == 'SSDWarp':
+            part['size'] = size
+        elif str(part.get('type')).endswith('Resize') and 'scale' in part:
+            part['scale'] = (size, size)
+    cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
+
+
+def prepare(cfg: Config, data_root: Path | None = None, input_size: int | None = None) -> Config:
+    """Apply ``--data-root`` and ``--input-size``."""
+    if data_root is not None and is_classifier(cfg):
+        adopt_folder(cfg, data_root)
+    elif data_root is not None:
+        for note in adopt(cfg, data_root).notes:
+            print(f'note: {note}', flush=True)
+    if input_size is not None:
+        set_input_size(cfg, input_size)
+    return cfg
+
+
+def is_classifier(cfg: Config) -> bool:
+    return str(cfg.model.get('type')).split('.')[-1] == 'ImageClassifier'
+
+
+def adopt_folder(cfg: Config, root: Path) -> None:
+    """Point a classifier's config at a folder with train/<class>/ and val/<class>/; ImageNet keeps its own class names."""
+    classes = check_classes(root / 'train')
+    for part in walk([cfg.get(f'{split}_dataloader') for split in SPLITS]):
+        if str(part.get('type')).endswith(('ImageNet', 'CustomDataset')) and 'pipeline' in part:
+            split = 'train' if part.get('split') == 'train' or part.get('data_prefix') == 'train' else 'val'
+            own = dict(type='mmpretrain.CustomDataset', data_root=str(root), data_prefix=split, pipeline=part['pipeline'])
+            part.clear()
+            part.update(own)
+    for part in walk(cfg.model.head):
+        if 'num_classes' in part:
+            part['num_classes'] = len(classes)
+
+
+def merge_options(cfg: Config, options: dict[str, Any]) -> Config:
+    """Merge ``--cfg-options`` after the keys were found to exist."""
+    for key in options:
+        check_option(cfg, key)
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def apply_schedule(cfg: Config, name: str) -> None:
+    """Merge a schedule of ``tinynet_mm/schedules`` (literals only) over the config's own."""
+    cfg.merge_from_dict(Config.fromfile(SCHEDULES[name]).to_dict())

@@ -1,0 +1,19 @@
+"""A schedule for small detection sets (hundreds of images), from scratch, in minutes: merged by ``tools/train.py --schedule short``.
+
+AdamW with a cosine and a short warm-up, and a moving average of the weights, which is what is validated and tested.
+"""
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=10, norm_type=2),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', begin=0, end=40, T_max=40, eta_min=2e-5, by_epoch=True, convert_to_iter_based=True),
+]
+train_dataloader = dict(batch_size=8, num_workers=2)
+auto_scale_lr = dict(base_batch_size=8)

@@ -1,0 +1,67 @@
+"""Train a detector or a classifier from a config, with MMEngine's Runner.
+
+    python tools/train.py configs/ssdlite_tinynet_d_coco.py                                            # COCO in data/coco
+    python tools/train.py configs/ssdlite_tinynet_d_coco.py --data-root my_data --schedule short      # your own COCO-format set
+
+Ctrl-C stops; the same command with --resume goes on. Checkpoints, logs and the whole config lie in the work directory.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from tinynet_mm import cli, loading
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_config_arguments(parser)
+    parser.add_argument('--schedule', choices=list(cli.SCHEDULES), help='short: small data, minutes, from scratch')
+    parser.add_argument('--work-dir', type=Path, help='where results lie (default work_dirs/CONFIG)')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', help='go on from the latest checkpoint of the work directory, or from a path'
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA only)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """The config with every argument applied."""
+    cfg = cli.load_config(args.config)
+    if args.schedule:
+        cli.apply_schedule(cfg, args.schedule)
+    cli.prepare(cfg, args.data_root, args.input_size)
+    cli.merge_options(cfg, args.cfg_options)
+    cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
+    cfg.launcher = args.launcher
+    if args.amp:
+        if not torch.cuda.is_available():
+            raise ValueError('--amp needs a CUDA GPU, and torch sees none; leave it out to train in 32 bits.')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    return cfg
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = configure(args)
+    for warning in loading.pretrained_or_scratch(cfg):
+        print(f'warning: {warning}', flush=True)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(args.config).name} with every setting)')
+    return 0
+
+
+if __name__ == '__main__':
+    cli.run(main)
