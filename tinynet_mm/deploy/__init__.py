@@ -1,0 +1,1 @@
+"""Leaving PyTorch: export to ONNX, and latency in ONNX Runtime. Only this package knows onnx and onnxruntime."""

@@ -1,0 +1,109 @@
+"""Latency of ONNX files in ONNX Runtime on this machine's CPU.
+
+The protocol of the paper's table 4 (one thread, batch 1) with medians in place of means: each run is timed by itself, files that
+are compared take turns, and every row says threads, batch, resolution, precision, runtime and machine.
+"""
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from torch import nn
+
+from ..archs import Arch
+from ..formula.solve import Meter
+from .export import export_onnx, session
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one run (input in memory to logits), with the protocol."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    runs: int
+    warmup: int
+    threads: int
+    batch: int
+    resolution: int
+    precision: str
+    runtime: str
+    machine: str
+
+    def row(self) -> dict:
+        return asdict(self)
+
+
+def measure(path: str | Path, threads: int = 1, warmup: int = 10, runs: int = 100) -> Latency:
+    """Time one file; see :func:`measure_interleaved`."""
+    return measure_interleaved({'it': path}, threads, warmup, runs)['it']
+
+
+def measure_interleaved(
+    paths: Mapping[str, str | Path], threads: int = 1, warmup: int = 10, runs: int = 100
+) -> dict[str, Latency]:
+    """Time several files in turns of one run each, so that a busy machine is as busy for all of them."""
+    if runs < 1 or warmup < 0:
+        raise ValueError(f'runs={runs}, warmup={warmup}: at least one run is timed.')
+    sessions = {name: session(path, threads) for name, path in paths.items()}
+    feeds = {name: _feed(s) for name, s in sessions.items()}
+    times: dict[str, list[float]] = {name: [] for name in paths}
+    for turn in range(warmup + runs):
+        for name, runtime in sessions.items():
+            start = time.perf_counter()
+            runtime.run(None, feeds[name])
+            if turn >= warmup:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: _summary(times[name], feeds[name], warmup, threads) for name in paths}
+
+
+def latency_meter(build: Callable[[Arch], nn.Module], threads: int = 1, runs: int = 30, repeats: int = 3) -> Meter:
+    """A budget in milliseconds: ``build`` makes the network, which is exported and timed; the least of the medians counts.
+
+    Noise only adds to a time, so the least median is the steadiest. The width's grid is 0.01: finer steps drown in noise.
+    """
+    known: dict[Arch, float] = {}
+
+    def time_of(arch: Arch) -> float:
+        if arch not in known:
+            with tempfile.TemporaryDirectory() as folder:
+                path = export_onnx(build(arch), Path(folder) / 'network.onnx', arch.resolution)
+                known[arch] = min(measure(path, threads, warmup=5, runs=runs).median_ms for _ in range(repeats))
+        return known[arch]
+
+    return Meter('ms', time_of, grid=0.01)
+
+
+def machine() -> str:
+    """Name of this machine's processor and its number of cores."""
+    return f'{_processor()}, {os.cpu_count()} cores'
+
+
+def _processor() -> str:
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _feed(runtime: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
+    (image,) = runtime.get_inputs()
+    if not all(isinstance(side, int) for side in image.shape):
+        raise ValueError(f'input {image.name} has the open shape {image.shape}; time a file exported for one size.')
+    return {image.name: np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32)}
+
+
+def _summary(times: list[float], feed: dict[str, np.ndarray], warmup: int, threads: int) -> Latency:
+    p10, median, p90 = (float(q) for q in np.percentile(times, (10, 50, 90)))
+    batch, _, _, side = next(iter(feed.values())).shape
+    runtime = f'onnxruntime {onnxruntime.__version__} CPU'
+    return Latency(median, p10, p90, len(times), warmup, threads, batch, side, 'fp32', runtime, machine())
