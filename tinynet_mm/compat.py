@@ -1,0 +1,59 @@
+"""What differs between the MMLab versions we run on: a readable refusal of the others, and one mend of the originals.
+
+Two stacks are tested: the maintained forks (onedl-mmengine 0.10.12, onedl-mmcv 2.3.6, onedl-mmdetection 3.5.1,
+onedl-mmpretrain 1.3.6) and the originals (mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmpretrain 1.2.0). Import names are equal.
+"""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from packaging.version import Version
+
+# host: first version that fits, first that no longer does
+RANGES = {
+    'mmengine': ('0.10.0', '1.0'),
+    'mmcv': ('2.0.1', '3.0'),
+    'mmdet': ('3.2.0', '4.0'),
+    'mmpretrain': ('1.1.0', '2.0'),
+}
+MEND = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `python tools/doctor.py` looks at the rest'
+
+
+def version_of(package: str) -> str | None:
+    """Version of an MMLab package without importing it; None where it is absent, or carries no version."""
+    spec = find_spec(package)
+    if spec is None or not spec.origin:
+        return None
+    path = Path(spec.origin).parent / 'version.py'
+    match = re.search(r"^__version__ = '([^']+)'", path.read_text(), re.MULTILINE) if path.exists() else None
+    return match and match[1]
+
+
+def check_versions() -> None:
+    """Raise one ImportError that names every MMLab part of a version we do not run on, and the mend."""
+    wrong = []
+    for package, (first, last) in RANGES.items():
+        version = version_of(package)
+        if version and not Version(first) <= Version(version) < Version(last):
+            wrong.append(f'{package}>={first},<{last} (installed: {version})')
+    if wrong:
+        raise ImportError(f'tinynet_mm needs {" and ".join(wrong)}; {MEND}')
+
+
+def allow_history_buffers() -> None:
+    """Let mmengine 0.10.7 resume under torch >= 2.6, which loads weights only unless a class is known to be harmless.
+
+    A checkpoint of MMEngine holds loss curves: ``HistoryBuffer``, which holds numpy arrays. The forks allow these themselves.
+    """
+    from mmengine.runner import checkpoint
+
+    if hasattr(checkpoint, 'get_torch_safe_globals'):
+        return
+    import numpy as np
+    import torch
+    from mmengine.logging import HistoryBuffer
+
+    core = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    kinds = [type(np.dtype(name)) for name in ('uint32', 'int64', 'float64')]
+    torch.serialization.add_safe_globals([HistoryBuffer, core._reconstruct, core.scalar, np.ndarray, np.dtype, getattr, *kinds])
