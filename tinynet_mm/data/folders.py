@@ -1,55 +1,70 @@
-"""Image folders, one sub-folder a class (the layout of ImageNet): finding the files and saying plainly what is wrong with a layout.
+"""Image folders, one sub-folder a class (the layout of ImageNet): finding the files, and plain words for what is wrong.
 
 TinyNet (NeurIPS 2020), section 4.1 trains on ImageNet and ImageNet-100; nothing here needs torch or MMLab.
 """
 
+import os
 from pathlib import Path
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.webp')
 
 
-def class_folders(split: str | Path) -> dict[str, list[Path]]:
-    """Class name -> its image files, both sorted.
+def class_names(split: str | Path) -> list[str]:
+    """Names of the class folders, sorted.
 
     Raises:
         FileNotFoundError: ``split`` does not exist.
-        ValueError: it holds no class folders, or a class folder without an image.
+        ValueError: it holds no class folders.
     """
-    split = Path(split)
-    if not split.is_dir():
+    if not os.path.isdir(split):
         raise FileNotFoundError(f'{split}: no such folder; it should hold one folder of images for each class.')
-    folders = sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith('.'))
-    if not folders:
+    names = _folders(split)
+    if not names:
         raise ValueError(_without_classes(split))
-    images = {folder.name: _images(folder) for folder in folders}
+    return names
+
+
+def class_folders(split: str | Path) -> dict[str, list[str]]:
+    """Class name -> paths of its image files, both sorted.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`class_names`, and a class folder without an image.
+    """
+    images = {name: _images(os.path.join(split, name)) for name in class_names(split)}
     if empty := [name for name, files in images.items() if not files]:
+        suffixes = ', '.join(IMAGE_SUFFIXES)
         raise ValueError(
-            f'{split}: {_some(empty)} without an image ({", ".join(IMAGE_SUFFIXES)}); fill the class folder, or remove it everywhere.'
+            f'{split}: {_some(empty)} without an image ({suffixes}); fill the folder, or remove the class everywhere.'
         )
     return images
 
 
-def check_classes(split: str | Path, names: list[str], expected: int | None = None) -> None:
-    """Hold the class folders of ``split`` against ``expected``, their number, and against the splits beside it.
+def check_classes(split: str | Path, expected: int | None = None) -> list[str]:
+    """The class names of ``split``, held against the splits beside it and against their ``expected`` number.
 
     Raises:
         ValueError: a class is missing here or there, named where a folder beside this one knows it.
     """
-    split = Path(split)
+    split, names = Path(split), class_names(split)
     for other in (split.parent / name for name in ('train', 'val') if name != split.name):
-        if other.is_dir() and (theirs := {path.name for path in other.iterdir() if path.is_dir()}):
-            if missing := sorted(theirs - set(names)):
-                raise ValueError(f'{split}: {_some(missing)} missing, present in {other}; add or unpack what is missing.')
-            if surplus := sorted(set(names) - theirs):
-                raise ValueError(f'{other}: {_some(surplus)} missing, present in {split}; add or unpack what is missing.')
+        theirs = set(_folders(other)) if other.is_dir() else set()
+        if theirs and (missing := sorted(theirs - set(names))):
+            raise ValueError(f'{split}: {_some(missing)} missing, present in {other}; unpack or copy what is missing.')
+        if theirs and (missing := sorted(set(names) - theirs)):
+            raise ValueError(f'{other}: {_some(missing)} missing, present in {split}; unpack or copy what is missing.')
     if expected is not None and len(names) != expected:
         raise ValueError(
-            f'{split}: {len(names)} class folders, but the network has {expected} classes; compare the folder with its source.'
+            f'{split}: {len(names)} class folders, {expected} expected; unpack what is missing, or mend num_classes.'
         )
+    return names
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
+def _folders(folder: str | Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith('.'))
+
+
+def _images(folder: str | Path) -> list[str]:
+    return sorted(entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def _some(names: list[str], limit: int = 5) -> str:
@@ -57,11 +72,11 @@ def _some(names: list[str], limit: int = 5) -> str:
     return f'{"class" if len(names) == 1 else "classes"} {", ".join(names[:limit])}{more}'
 
 
-def _without_classes(split: Path) -> str:
-    loose = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in split.iterdir())
+def _without_classes(split: str | Path) -> str:
+    loose = len(_images(split))
     if not loose:
         return f'{split}: empty; it should hold one folder of images for each class.'
     return (
-        f'{split}: {loose} images without class folders. Sort each image into a folder named after its class, as in the training folder '
-        '(for ImageNet: the labels are in the development kit, ILSVRC2012_validation_ground_truth.txt, and common scripts called valprep.sh do it).'
+        f'{split}: {loose} images without class folders. Move each image into a folder named after its class, as in the training '
+        'folder (ImageNet: the labels are in ILSVRC2012_validation_ground_truth.txt of the development kit).'
     )

@@ -1,8 +1,9 @@
-"""Small image sets held in memory: decoded once, cut into whole batches by indexing. For CIFAR-10 and for sweeps of tiny networks.
+"""Small image sets held in memory: decoded once, cut into whole batches by indexing. For CIFAR-10 and sweeps of tiny networks.
 
-A network of 20 M multiply-adds takes less time for an image than the usual pipeline of transforms does. Here a batch is one gather
-from a (N, H, W, 3) array which crops, flips and pads by repeating the edge, all at once. Two ways to use it: :func:`load_folder` and
-:func:`batches` in a loop of one's own, or ``MemoryImages`` and ``MemoryPreprocessor`` in a config of MMEngine's Runner.
+A network of 20 M multiply-adds takes less time for an image than the usual pipeline of transforms does. Here a batch is one
+gather from a (N, H, W, 3) array which crops, flips and pads by repeating the edge, all at once. Two ways to use it:
+:func:`load_folder` and :func:`batches` in a loop of one's own, or ``MemoryImages`` and ``MemoryPreprocessor`` in a config of
+MMEngine's Runner.
 """
 
 from collections.abc import Iterator, Sequence
@@ -64,13 +65,13 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal') -> 
     arrays, labels, paths = [], [], []
     for label, files in enumerate(found.values()):
         for path in files:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            image = cv2.imread(path, cv2.IMREAD_COLOR)
             if image is None and broken != 'skip':
                 raise ValueError(f"{path}: does not decode as an image; replace or remove it, or load with broken='skip'.")
             if image is not None:
                 arrays.append(_resized(image, size))
                 labels.append(label)
-                paths.append(str(path))
+                paths.append(path)
     if len({array.shape for array in arrays}) > 1:
         raise ValueError(f'{folder}: images of different sizes; give size=, the side they are resized to.')
     pixels = torch.from_numpy(np.stack(arrays)[..., ::-1].copy())
@@ -119,7 +120,7 @@ def batches(
 
 
 def normalise(batch: Tensor, mean: Tensor, std: Tensor, resolution: int | None = None) -> Tensor:
-    """(B, 3, H, W) uint8 -> (B, 3, resolution, resolution) float; ``mean`` and ``std`` are (1, 3, 1, 1), of pixels from 0 to 255."""
+    """(B, 3, H, W) uint8 -> (B, 3, resolution, resolution) float; ``mean``, ``std`` (1, 3, 1, 1) are of pixels from 0 to 255."""
     batch = (batch.float() - mean) / std
     if resolution is None or resolution == batch.shape[-1]:
         return batch
@@ -167,10 +168,23 @@ def whole_batch(batch: dict) -> dict:
 
 @MODELS.register_module()
 class MemoryPreprocessor(BaseDataPreprocessor):
-    """From a batch of ``MemoryImages`` to what mmpretrain's classifiers take: normalised, resized, labels as data samples."""
+    """From a batch of ``MemoryImages`` to what mmpretrain's classifiers take: normalised, resized, labels as data samples.
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], resolution: int | None = None, channels_last: bool = False):
+    ``channels_last`` is for CPUs, where PyTorch trains these networks two to three times as fast in that memory format.
+    ``batch_augments`` is there because mmpretrain passes it; mixup and the like belong to its own ClsDataPreprocessor.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        resolution: int | None = None,
+        channels_last: bool = False,
+        batch_augments: None = None,
+    ):
         super().__init__()
+        if batch_augments:
+            raise ValueError('MemoryPreprocessor: mixup and other batch augmentations need mmpretrain.ClsDataPreprocessor.')
         self.resolution = resolution
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)

@@ -1,0 +1,22 @@
+"""What MMEngine and mmpretrain lack for the recipes of section 4.1; importing this registers it in MMEngine's root registry."""
+
+from ..data.memory import MemoryImages, MemoryPreprocessor
+from .datasets import ClassFolders
+from .evaluation import CrossEntropy, RawAndAverageValLoop
+from .hooks import ReportBrokenImages, StopOnNonFiniteLoss
+from .necks import PoolDropout
+from .optim import RMSpropTF, StaircaseLR, TwoGroups
+
+__all__ = [
+    'ClassFolders',
+    'CrossEntropy',
+    'MemoryImages',
+    'MemoryPreprocessor',
+    'PoolDropout',
+    'RMSpropTF',
+    'RawAndAverageValLoop',
+    'ReportBrokenImages',
+    'StaircaseLR',
+    'StopOnNonFiniteLoss',
+    'TwoGroups',
+]

@@ -1,0 +1,71 @@
+"""Hooks that say what went wrong: a loss that is no number stops the training and names its batch; broken images are listed."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from torch.utils.data import DataLoader
+
+
+class NonFiniteLoss(ValueError):
+    """The loss became infinite or not a number."""
+
+
+@HOOKS.register_module()
+class StopOnNonFiniteLoss(Hook):
+    """Ends the training at the first loss that is not finite; the message names iteration, learning rate and images.
+
+    The images of the whole batch are written to ``nonfinite_batch.txt`` in the work directory. MMEngine itself trains on.
+    """
+
+    priority = 'VERY_HIGH'  # before the averaged model takes the weights in and before a checkpoint is written
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        losses = {name: value.item() for name, value in (outputs or {}).items() if 'loss' in name}
+        broken = {name: value for name, value in losses.items() if not math.isfinite(value)}
+        if not broken:
+            return
+        paths = batch_paths(data_batch)
+        listing = Path(runner.work_dir) / 'nonfinite_batch.txt'
+        listing.write_text('\n'.join(paths) + '\n')
+        rates = ', '.join(f'{rate:g}' for rate in sorted(set(runner.optim_wrapper.get_lr()['lr'])))
+        name, value = next(iter(broken.items()))
+        raise NonFiniteLoss(
+            f'{name} is {value} at iteration {runner.iter + 1} (epoch {runner.epoch + 1}, learning rate {rates}); the batch '
+            f'holds {some(paths)}, all listed in {listing}. Lower the learning rate, or look at these images; the last '
+            'checkpoint is from before this.'
+        )
+
+
+def batch_paths(data_batch: dict | None) -> list[str]:
+    """Files of a batch of mmdet, mmpretrain or :class:`MemoryImages`; empty where the batch does not know them."""
+    if not isinstance(data_batch, dict):
+        return []
+    if 'img_path' in data_batch:
+        return list(data_batch['img_path'])
+    return [sample.img_path for sample in data_batch.get('data_samples', ()) if 'img_path' in sample]
+
+
+def some(paths: Sequence[str], limit: int = 3) -> str:
+    """'a.jpg, b.jpg and 62 more'; says so where no path is known."""
+    if not paths:
+        return 'images whose paths are unknown'
+    return ', '.join(paths[:limit]) + (f' and {len(paths) - limit} more' if len(paths) > limit else '')
+
+
+@HOOKS.register_module()
+class ReportBrokenImages(Hook):
+    """At the end of a run, count and name the images that did not decode (data sets with ``broken='skip'``)."""
+
+    def after_run(self, runner) -> None:
+        loops = (runner._train_loop, runner._val_loop, runner._test_loop)  # MMEngine's properties would build what is not needed
+        loaders = [loop.dataloader for loop in loops if isinstance(getattr(loop, 'dataloader', None), DataLoader)]
+        found = sorted({path for loader in loaders for path in getattr(loader.dataset, 'broken_images', list)()})
+        found = sorted(set(sum(all_gather_object(found), [])))
+        if found and is_main_process():
+            listing = Path(runner.work_dir) / 'broken_images.txt'
+            listing.write_text('\n'.join(found) + '\n')
+            runner.logger.warning(f'{len(found)} images did not decode and were skipped: {some(found, 20)}. Listed in {listing}.')
