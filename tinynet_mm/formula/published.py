@@ -1,0 +1,127 @@
+"""What the paper reports, to stand beside what the formula finds: accuracies here are the paper's own, none was measured by us.
+
+TinyNet (NeurIPS 2020), tables 2, 3 and 6, without the rows that change the activation or the augmentation.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..archs import PRESETS, preset
+from ..cost import cost
+from .tiny import TinyFormula
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of the paper; ``top1`` in percent on ``dataset``. MACs and parameters as printed there (0 where they are not)."""
+
+    name: str
+    params: int
+    macs: int
+    top1: float
+    dataset: str = 'ImageNet'
+    table: int = 3
+
+
+def _rows(dataset: str, table: int, *rows: tuple[str, float, float, float]) -> tuple[Published, ...]:
+    return tuple(
+        Published(name, round(params * 1e6), round(macs * 1e6), top1, dataset, table) for name, params, macs, top1 in rows
+    )
+
+
+# name, parameters in millions, MACs in millions, top-1
+IMAGENET = _rows(
+    'ImageNet', 3,
+    ('MobileNetV3 Large 1.25x', 7.5, 356, 76.6),
+    ('MnasNet-A1', 3.9, 312, 75.2),
+    ('EfficientNet-B0', 5.3, 387, 76.7),
+    ('TinyNet-A', 6.2, 339, 76.8),
+    ('MobileNetV2 1.0x', 3.5, 300, 71.8),
+    ('ShuffleNetV2 1.5x', 3.5, 299, 72.6),
+    ('FBNet-B', 4.5, 295, 74.1),
+    ('ProxylessNAS', 4.1, 320, 74.6),
+    ('EfficientNet-B-1', 3.6, 201, 74.7),
+    ('TinyNet-B', 3.7, 202, 75.0),
+    ('MobileNetV1 0.5x (r=0.86)', 1.3, 110, 61.7),
+    ('MobileNetV2 0.5x', 2.0, 97, 65.4),
+    ('MobileNetV3 Small 1.25x', 3.6, 91, 70.4),
+    ('EfficientNet-B-2', 3.0, 98, 70.5),
+    ('TinyNet-C', 2.5, 100, 71.2),
+    ('MobileNetV2 0.35x', 1.7, 59, 60.3),
+    ('ShuffleNetV2 0.5x', 1.4, 41, 61.1),
+    ('MnasNet-A1 0.35x', 1.7, 63, 64.1),
+    ('MobileNetV3 Small 0.75x', 2.4, 44, 65.4),
+    ('EfficientNet-B-3', 2.0, 51, 65.0),
+    ('TinyNet-D', 2.3, 52, 67.0),
+    ('MobileNetV2 0.35x (r=0.71)', 1.7, 30, 55.7),
+    ('MnasNet-A1 0.35x (r=0.57)', 1.7, 22, 54.8),
+    ('MobileNetV3 Small 0.5x', 1.6, 23, 58.0),
+    ('MobileNetV3 Small 1.0x (r=0.57)', 2.5, 20, 57.3),
+    ('EfficientNet-B-4', 1.3, 24, 56.7),
+    ('TinyNet-E', 2.0, 24, 59.9),
+)  # fmt: skip
+GHOSTNETS = _rows(
+    'ImageNet', 6,
+    ('EfficientNet-B1', 7.8, 700, 78.7),
+    ('GhostNet-A', 11.9, 591, 78.7),
+    ('GhostNet-1.5x', 9.1, 300, 76.4),
+    ('GhostNet-B', 8.0, 300, 77.0),
+    ('MobileNetV3 Large 0.75x', 4.0, 155, 73.3),
+    ('GhostNet-1.0x', 5.2, 141, 73.9),
+    ('GhostNet-C', 5.0, 141, 74.2),
+    ('GhostNet-0.5x', 2.6, 42, 66.2),
+    ('GhostNet-D', 2.6, 52, 67.7),
+)  # fmt: skip
+RESNETS = _rows(
+    'ImageNet-100', 2,
+    ('ResNet-50', 0, 4100, 78.7),
+    ('ResNet-34', 0, 3700, 77.9),
+    ('ResNet-50 by the EfficientNet rule, 3.7 G', 0, 3700, 78.3),
+    ('ResNet-50-A', 0, 3600, 79.3),
+    ('ResNet-18', 0, 1800, 76.5),
+    ('ResNet-50 by the EfficientNet rule, 1.8 G', 0, 1800, 76.9),
+    ('ResNet-50-B', 0, 1800, 78.2),
+)  # fmt: skip
+TABLES = dict(efficientnet=IMAGENET, ghostnet=IMAGENET + GHOSTNETS, resnet=RESNETS)
+
+
+OWN = ('TinyNet', 'GhostNet-A', 'GhostNet-B', 'GhostNet-C', 'GhostNet-D', 'ResNet-50-')  # what the paper made by its formula
+
+
+def neighbours(macs: float, family: str = 'efficientnet', count: int = 5) -> list[Published]:
+    """The ``count`` published networks nearest in MACs, and the paper's own next below and above, by rising MACs.
+
+    ``family`` chooses the table of the paper.
+    """
+    table = sorted(TABLES[family], key=lambda row: row.macs)
+    own = [row for row in table if row.name.startswith(OWN)]
+    chosen = {*[row for row in own if row.macs <= macs][-1:], *[row for row in own if row.macs > macs][:1]}
+    chosen.update(sorted(table, key=lambda row: abs(np.log(row.macs / macs)))[:count])
+    return [row for row in table if row in chosen]
+
+
+def published_table(formula: TinyFormula | None = None) -> list[dict]:
+    """TinyNet-A to E against what the formula gives for their MACs.
+
+    Published multipliers are those of the authors' code, MACs and parameters are counted; ``macs_paper`` is the paper's print.
+    ``same_network``: the stages, after rounding, are equal.
+    """
+    formula = formula or TinyFormula.published()
+    return [_compare(formula, letter, printed) for letter, printed in zip('abcde', (339, 202, 100, 52, 24))]
+
+
+def _compare(formula: TinyFormula, letter: str, printed: int) -> dict:
+    theirs, counted = preset(f'tinynet_{letter}'), cost(preset(f'tinynet_{letter}'))
+    found = formula.solve(counted.macs)
+    row = dict(name=theirs.name, c=round(found.c, 4), macs_paper=printed * 10**6)
+    for dimension in 'rdw':
+        published, value = (getattr(s, dimension) for s in (PRESETS[theirs.name][1], found.scaling))
+        row |= {f'{dimension}_published': published, f'{dimension}_formula': value}
+        row |= {f'{dimension}_difference': round(value / published - 1, 5)}
+    row |= dict(r_std=round(found.r_std, 4), d_std=round(found.d_std, 4))
+    for quantity in ('macs', 'params'):
+        published, value = (getattr(c, quantity) for c in (counted, found.cost))
+        row |= {f'{quantity}_published': published, f'{quantity}_formula': value}
+        row |= {f'{quantity}_difference': round(value / published - 1, 5)}
+    return row | dict(same_network=found.arch.stages == theirs.stages and found.arch.resolution == theirs.resolution)
