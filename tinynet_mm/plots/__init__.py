@@ -2,7 +2,12 @@
 ``save(figure, 'x.png')`` writes PNG, PDF or SVG by the suffix.
 """
 
+from .curves import Panel, check_smoothing, default_panels, learning_curves, write_curves
 from .sheet import Boxes, detection_sheet
 from .style import COLOURS, MARKERS, check_suffix, new_figure, save, styled
 
-__all__ = ['COLOURS', 'MARKERS', 'Boxes', 'check_suffix', 'detection_sheet', 'new_figure', 'save', 'styled']
+__all__ = [
+    'COLOURS', 'MARKERS', 'check_suffix', 'new_figure', 'save', 'styled',
+    'Boxes', 'detection_sheet',
+    'Panel', 'check_smoothing', 'default_panels', 'learning_curves', 'write_curves',
+]  # fmt: skip

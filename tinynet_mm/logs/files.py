@@ -1,0 +1,110 @@
+"""From paths to lines: which files hold a run's log, and what in them can be read."""
+
+import ast
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+_TIMESTAMP = re.compile(r'\d{8}_\d{6}')
+_FOREIGN = ('events.out.tfevents*', '*.log.json', 'metrics.csv', 'trainer_state.json', 'results.csv', '*.wandb')
+
+
+@dataclass(frozen=True)
+class Session:
+    """One start of a training: its lines in order, and ``train_cfg`` where the configuration lies beside them."""
+
+    lines: list[dict]
+    loop: dict
+
+    @property
+    def trained(self) -> list[dict]:
+        return [line for line in self.lines if 'iter' in line]
+
+
+def _files(folder: Path) -> list[Path]:
+    """The logs of one vis_data folder: scalars.json has it all; the files by timestamp serve where it is missing."""
+    scalars = folder / 'scalars.json'
+    return [scalars] if scalars.exists() else sorted(folder.glob('*.json'))
+
+
+def _work_dir(folder: Path) -> Path:
+    """The work directory that a vis_data folder belongs to."""
+    start = folder.resolve().parent
+    return start.parent if _TIMESTAMP.fullmatch(start.name) else start
+
+
+def search(path: str | Path) -> dict[Path, list[Path]]:
+    """Log files in order of time, by the work directory they belong to; ``path`` is a log, a work directory, or above several.
+
+    Empty where there is none yet; FileNotFoundError where there is no such path.
+    """
+    path = Path(path)
+    if path.is_file():
+        return {_work_dir(path.parent) if path.parent.name == 'vis_data' else path: [path]}
+    if not path.is_dir():
+        raise FileNotFoundError(f'{path}: there is no such work directory or log.')
+    found: dict[Path, list[Path]] = {}
+    for folder in sorted([path] if path.name == 'vis_data' else path.rglob('vis_data')):
+        found.setdefault(_work_dir(folder), []).extend(_files(folder))
+    return {work_dir: files for work_dir, files in found.items() if files}
+
+
+def find(path: str | Path) -> dict[Path, list[Path]]:
+    """What :func:`search` finds; ValueError where that is nothing, with the log of another tool that lies there instead."""
+    found = search(path)
+    if not found:
+        foreign = sorted(file.name for pattern in _FOREIGN for file in Path(path).rglob(pattern))
+        other = f' ({foreign[0]} is the log of another tool)' if foreign else ''
+        raise ValueError(f'{path}: no training log of MMEngine in this folder, that is no */vis_data/scalars.json{other}.')
+    return found
+
+
+def _parse(file: Path) -> tuple[list[dict], list[str]]:
+    """Lines of one file, and notes on those that a killed training left broken."""
+    lines, notes, broken = [], [], []
+    texts = file.read_text(encoding='utf-8', errors='replace').splitlines()
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            line = None
+        good = isinstance(line, dict) and isinstance(line.get('step'), (int, float))
+        lines.append(line) if good else broken.append(number)
+    first_line_in_the_making = len(texts) == 1 and texts[0].startswith('{"')
+    if broken and not lines and not first_line_in_the_making:
+        raise ValueError(f'{file}: not a log of MMEngine, which has one JSON object with a "step" on each line.')
+    if broken:
+        last = 'the last line is cut off' if broken == [len(texts)] else f'line {", ".join(map(str, broken))} cannot be read'
+        notes.append(f'{file}: {last} and was left out (a training killed while writing leaves such).')
+    return lines, notes
+
+
+def _train_cfg(file: Path) -> dict:
+    """The literals of ``train_cfg`` in the configuration that MMEngine keeps beside the log; empty where there is none."""
+    config = file.with_name('config.py')
+    if not config.exists():
+        return {}
+    try:
+        tree = ast.parse(config.read_text(encoding='utf-8', errors='replace'))
+    except SyntaxError:  # cut off while it was written
+        return {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'train_cfg' and isinstance(node.value, ast.Call):
+            return {item.arg: item.value.value for item in node.value.keywords if isinstance(item.value, ast.Constant)}
+    return {}
+
+
+def read_sessions(file: Path) -> tuple[list[Session], list[str]]:
+    """A file's sessions: usually one, but a restart within the same second or process is appended to the same file."""
+    lines, notes = _parse(file)
+    sessions, last = [Session([], _train_cfg(file))], -1
+    for line in lines:
+        if 'iter' in line:
+            if line['iter'] <= last:
+                sessions.append(replace(sessions[0], lines=[]))
+            last = line['iter']
+        sessions[-1].lines.append(line)
+    return sessions, notes

@@ -1,0 +1,132 @@
+"""From lines to rows: where each validation belongs, and which rows a later session replaced."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .files import Session
+
+_COUNTERS = ('iter', 'epoch', 'step')
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a log; ``epoch`` is a fraction within training epochs, and NaN where training counts iterations only."""
+
+    split: str  # 'train' or 'val'
+    iteration: float
+    epoch: float
+    values: dict[str, float]
+
+
+def _values(line: dict) -> dict[str, float]:
+    """A line's numbers without its counters, and without the prefix that ``log_with_hierarchy`` gives."""
+    numbers = {key: value for key, value in line.items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
+    return {re.sub('^(train|val)/', '', key): float(value) for key, value in numbers.items() if key not in _COUNTERS}
+
+
+def _counts_epochs(sessions: Sequence[Session]) -> bool:
+    """Whether an epoch loop wrote this; a line's ``epoch`` alone does not tell, it is 1 throughout in iteration loops."""
+    trained = [line for session in sessions for line in session.trained]
+    if not all('epoch' in line for line in trained):
+        return False
+    if any('max_iters' in session.loop or 'max_epochs' in session.loop for session in sessions):
+        return any('max_epochs' in session.loop for session in sessions)
+    steps = {line['step'] for session in sessions for line in session.lines if 'iter' not in line}
+    return max(line['epoch'] for line in trained) > 1 or 1 in steps
+
+
+def _epoch_length(sessions: Sequence[Session]) -> float:
+    """Iterations in an epoch: from one epoch's first line to the next one's, as every epoch logs at the same places."""
+    lengths = []
+    for session in sessions:
+        firsts: dict[int, int] = {}
+        for line in session.trained:
+            firsts.setdefault(line['epoch'], line['iter'])
+        lengths += [firsts[epoch + 1] - first for epoch, first in firsts.items() if epoch + 1 in firsts]
+    if lengths:
+        return float(np.median(lengths))
+    return max(math.ceil(line['iter'] / line['epoch']) for session in sessions for line in session.trained)
+
+
+def _by_epochs(session: Session, length: float) -> list[Row]:
+    """Rows of an epoch loop: a validation follows the epoch of the training line before it, whatever its ``step`` counts."""
+    rows, epoch = [], None
+    for line in session.lines:
+        if 'iter' in line:
+            epoch = line['epoch']
+            place = float(np.clip(line['iter'] / length, epoch - 1 + 1 / length, epoch))
+            rows.append(Row('train', line['iter'], place, _values(line)))
+        elif epoch is not None:
+            rows.append(Row('val', epoch * length, epoch, _values(line)))
+    return rows
+
+
+def _configured(count: int, low: float, high: float, loop: dict) -> list[float]:
+    """The ``count`` iterations from ``low`` to before ``high`` at which ``train_cfg`` validates; empty where it does not tell."""
+    if 'max_iters' not in loop:
+        return []
+    end, interval = loop['max_iters'], loop.get('val_interval', 1000)
+    first = -(-max(low, loop.get('val_begin', 1)) // interval)
+    places = [k * interval for k in range(int(first), int(min(high - 1, end) // interval) + 1)]
+    places += [end] if low <= end < high and end not in places else []
+    if len(places) < count:
+        return []
+    return places[-count:] if math.isfinite(high) else places[:count]
+
+
+def _by_iterations(session: Session) -> list[Row]:
+    """Rows of an iteration loop: a validation's ``step`` is its iteration, or 0, when its neighbours tell the place.
+
+    A session validates between the training lines before and after; where the configuration does not tell at which iterations,
+    even distances are a guess. The first training line is at most one logging interval after the start.
+    """
+    rows, waiting = [], []
+    iterations = [line['iter'] for line in session.trained]
+    interval = float(np.median(np.diff([0, *iterations] if len(iterations) == 1 else iterations)))
+    low = max(0.0, iterations[0] - interval)
+    for line in [*session.lines, {'iter': math.inf}]:
+        if 'iter' not in line:
+            waiting.append(line)
+            continue
+        high, count = line['iter'], len(waiting)
+        width = min(high - low, interval)
+        places = _configured(count, low, high, session.loop) or [low + k * width / count for k in range(count)]
+        if waiting and waiting[0]['step'] >= max(low, 1):
+            places = [validation['step'] for validation in waiting]
+        rows += [Row('val', place, math.nan, _values(validation)) for place, validation in zip(places, waiting)]
+        if math.isfinite(high):
+            rows.append(Row('train', high, math.nan, _values(line)))
+        waiting, low = [], high
+    return rows
+
+
+def _join(parts: Iterable[Sequence[Row]], by_epoch: bool) -> tuple[list[Row], int]:
+    """All rows with those left out that a later session trained anew, and how many these were."""
+    joined: list[Row] = []
+    dropped = 0
+    for part in parts:
+        if by_epoch:  # a session starts where an epoch does
+            epoch = min(math.ceil(row.epoch) for row in part)
+            kept = [row for row in joined if row.epoch <= epoch - 1]
+        else:
+            start = min(row.iteration for row in part)
+            kept = [row for row in joined if row.iteration < start]
+        dropped += len(joined) - len(kept)
+        joined = kept + list(part)
+    return joined, dropped
+
+
+def place(sessions: Sequence[Session]) -> tuple[tuple[Row, ...], bool, int]:
+    """Rows of one training in order of place, whether it counts epochs, and how many rows a later session replaced.
+
+    Of several validations of the same weights the last counts.
+    """
+    by_epoch = _counts_epochs(sessions)
+    length = _epoch_length(sessions) if by_epoch else math.nan
+    rows, dropped = _join([_by_epochs(each, length) if by_epoch else _by_iterations(each) for each in sessions], by_epoch)
+    unique = {(row.split, row.iteration): row for row in rows}
+    return tuple(sorted(unique.values(), key=lambda row: (row.iteration, row.split))), by_epoch, dropped

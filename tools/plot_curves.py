@@ -1,0 +1,70 @@
+"""Learning curves from MMEngine's logs, of one training or of several laid over each other.
+
+    python tools/plot_curves.py work_dirs/ssdlite_tinynet_e_coco                        # curves.png and curves.csv
+    python tools/plot_curves.py work_dirs/a work_dirs/b --out a_b.pdf --keys loss,lr,bbox_mAP
+    python tools/plot_curves.py work_dirs/a --watch                                     # redraw while it trains, until ctrl-C
+
+Resumed trainings are joined; validation stands at its own epoch. A folder above several work directories draws all of them.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from tinynet_mm import errors, logs, plots
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='a work directory, one above several, or a log'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('curves.png'), help='PNG, PDF or SVG by the suffix; a CSV goes beside it'
+    )
+    parser.add_argument('--keys', help='what to draw, by commas, like loss,lr,val/loss,bbox_mAP (default: what suits the task)')
+    parser.add_argument('--smoothing', type=float, default=0.6, help='weight of the past in the mean, 0 for none (default 0.6)')
+    parser.add_argument('--watch', action='store_true', help='redraw whenever the log has grown, until ctrl-C')
+    return parser.parse_args(argv)
+
+
+def draw(args: argparse.Namespace) -> str:
+    """Draw once; returns what there is to say."""
+    keys = [key.strip() for key in args.keys.split(',') if key.strip()] if args.keys else None
+    runs = plots.write_curves(args.work_dirs, args.out, keys, args.smoothing)
+    notes = [f'note: {note}' for run in runs for note in run.notes]
+    return '\n'.join([*notes, f'curves in {args.out}, numbers in {args.out.with_suffix(".csv")}'])
+
+
+def watch(args: argparse.Namespace, seconds: float = 5.0) -> None:
+    """Draw whenever the logs have grown; what is not there yet (a first line, a first validation) is waited for."""
+    drawn = said = None
+    while True:
+        state = logs.state(args.work_dirs)
+        if state != drawn:
+            try:
+                words = draw(args)
+            except ValueError as error:
+                words = f'waiting: {error}'
+            if words != said:
+                print(words, flush=True)
+            drawn, said = state, words
+        time.sleep(seconds)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    plots.check_suffix(args.out)
+    plots.check_smoothing(args.smoothing)
+    if not args.watch:
+        print(draw(args))
+        return 0
+    try:
+        watch(args)
+    except KeyboardInterrupt:
+        print(f'stopped watching; the last curves are in {args.out}')
+    return 0
+
+
+if __name__ == '__main__':
+    errors.run(main)
