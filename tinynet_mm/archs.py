@@ -2,8 +2,8 @@
 
 TinyNet (NeurIPS 2020), section 3.2: every network here is a base table scaled in resolution (r), width (w) and depth (d).
 Sources of the constants: EfficientNet-B0 from table 1 of Tan and Le (2019); ResNets from table 1 of He et al. (2016), with the
-stride in the 3x3 convolution as torchvision has it; GhostNet-A from table 7 of the TinyNet paper, GhostNet-1.0x from table 1 of Han
-et al. (2020); (r, w, d) of TinyNet-A to E from the authors' published code; EfficientNet-B-1 to B-4 by the inverted compound
+stride in the 3x3 convolution as torchvision has it; GhostNet-A from table 7 of the TinyNet paper, GhostNet-1.0x from table 1 of
+Han et al. (2020); (r, w, d) of TinyNet-A to E from the authors' published code; EfficientNet-B-1 to B-4 by the inverted compound
 scaling of section 4.1, with the exponent solved for the paper's FLOPs. What is published nowhere is solved by
 :mod:`tinynet_mm.inferred` and named in :data:`INFERRED`. Nothing here needs torch, and every function also takes NumPy arrays for
 r, w and d, so that a million candidates are one call (see :func:`tinynet_mm.cost.scaled_cost`).
@@ -44,7 +44,7 @@ class Stage:
     """A run of equal blocks; the first has the stride, the others stride 1. ``channels`` is the width of their output.
 
     ``expansion`` is the ratio of a block's inner width to its input (to its output in a ResNet's bottleneck). ``se`` is the
-    squeeze-excite ratio, 0 for none. A ``joined`` run belongs to the level of the run before it (GhostNet mixes blocks in a stage).
+    squeeze-excite ratio, 0 for none. A ``joined`` run belongs to the level of the run before it (GhostNet mixes blocks).
     """
 
     block: str
@@ -61,9 +61,9 @@ class Stage:
 class Arch:
     """A resolved network: what the backbone builds and what the cost counts.
 
-    ``resolution`` is the side of the square input in pixels. ``head`` is the width of the 1x1 convolution behind the last stage and
-    ``hidden`` that of the layer behind the pooling (GhostNet); 0 where the family has none. ``divisor`` rounds widths. The stem is a
-    convolution of stride 2, ``stem_kernel`` wide; where ``stem_pool`` is set, a 3x3 max-pooling of stride 2 follows (ResNet).
+    ``resolution`` is the side of the square input in pixels. ``head`` is the width of the 1x1 convolution behind the last stage
+    and ``hidden`` that of the layer behind the pooling (GhostNet); 0 where the family has none. ``divisor`` rounds widths. The
+    stem is a convolution of stride 2, ``stem_kernel`` wide; with ``stem_pool`` a 3x3 max-pooling of stride 2 follows (ResNet).
     """
 
     name: str
@@ -87,11 +87,30 @@ class Arch:
     def from_dict(cls, table: dict) -> 'Arch':
         """The inverse of ``dataclasses.asdict``: a base table of the user's own, for instance read from JSON."""
         try:
-            stages = tuple(Stage(**stage) for stage in table['stages'])
-            return cls(**{**table, 'stages': stages})
+            arch = cls(**{**table, 'stages': tuple(Stage(**stage) for stage in table['stages'])})
         except (KeyError, TypeError) as error:
-            fields = ', '.join(f.name for f in dataclasses.fields(cls))
-            raise ValueError(f'not a base table ({error}); it needs {fields}, and stages as a list of {Stage.__doc__}') from None
+            of_arch, of_stage = (', '.join(f.name for f in dataclasses.fields(c)) for c in (cls, Stage))
+            raise ValueError(f'not a base table ({error}); it takes {of_arch}, and for each of its stages {of_stage}.') from None
+        arch._check()
+        return arch
+
+    def _check(self) -> None:
+        blocks = FAMILIES.get(self.family)
+        if blocks is None:
+            raise ValueError(f'unknown family {self.family!r} in the table; known: {", ".join(FAMILIES)}.')
+        for index, stage in enumerate(self.stages):
+            if stage.joined and self.family != 'ghostnet':
+                raise ValueError(f'stage {index}: only the stages of a ghostnet are joined.')
+            if stage.block not in blocks:
+                raise ValueError(f'stage {index}: block {stage.block!r} is not of {self.family}; it has {", ".join(blocks)}.')
+            if min(stage.channels, stage.repeats, stage.stride, stage.expansion) <= 0 or stage.kernel % 2 != 1:
+                raise ValueError(
+                    f'stage {index}: channels, repeats, stride and expansion are positive, the kernel is odd: {stage}.'
+                )
+
+
+# family -> the blocks its stages are made of
+FAMILIES = {'efficientnet': ('separable', 'inverted'), 'resnet': ('basic', 'bottleneck'), 'ghostnet': ('ghost',)}
 
 
 def divisible(value, divisor: int = 8, floor: float = 0.9):
@@ -106,15 +125,15 @@ def divisible(value, divisor: int = 8, floor: float = 0.9):
 INNER_DIVISORS = {'inverted': 8, 'bottleneck': 8, 'ghost': 4}
 
 
-def inner_channels(stage: 'Stage', inputs):
+def inner_channels(stage: Stage, inputs):
     """Width between the convolutions of a block that receives ``inputs`` channels."""
     outer = stage.channels if stage.block == 'bottleneck' else inputs
     return divisible(outer * stage.expansion, INNER_DIVISORS[stage.block])
 
 
-def reduced_channels(stage: 'Stage', inputs):
-    """Width inside squeeze-and-excite: of EfficientNet a ratio of the block's input, rounded half to even as Python does; of
-    GhostNet a ratio of its inner width, a multiple of 4."""
+def reduced_channels(stage: Stage, inputs):
+    """Width inside squeeze-and-excite: of EfficientNet a ratio of the block's input, rounded half to even as Python does;
+    of GhostNet a ratio of its inner width, a multiple of 4."""
     if stage.block == 'ghost':
         return divisible(inner_channels(stage, inputs) * stage.se, INNER_DIVISORS['ghost'])
     return _integers(np.rint(np.asarray(inputs) * stage.se))
@@ -246,14 +265,26 @@ def preset(name: str) -> Arch:
     """The network of a preset's name, or a ValueError with the nearest names."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.3)
-        hint = f'; did you mean {" or ".join(near)}?' if near else ''
-        raise ValueError(f'unknown architecture {name!r}{hint} Known: {", ".join(PRESETS)}.')
+        hint = f' Did you mean {" or ".join(near)}?' if near else ''
+        raise ValueError(f'unknown architecture {name!r}.{hint} Known: {", ".join(PRESETS)}.')
     base, scaling = PRESETS[name]
     return scale(BASES[base], scaling, name)
 
 
-def resolve(arch: 'str | dict | Arch', base: str = 'efficientnet_b0') -> Arch:
-    """An Arch from a preset's name, from ``dict(r=, w=, d=, base=...)`` (fields of :class:`Scaling`), or from a whole table."""
+def resolve(arch: str | dict | Arch, base: str = 'efficientnet_b0', family: str | None = None) -> Arch:
+    """An Arch from a preset's name, from ``dict(r=, w=, d=, base=...)`` (fields of :class:`Scaling`), or from a whole table.
+
+    Raises:
+        ValueError: unknown name, key or base; or not of ``family``, where one is asked for.
+    """
+    found = _resolve(arch, base)
+    if family and found.family != family:
+        fitting = [name for name, (of, _) in PRESETS.items() if BASES[of].family == family]
+        raise ValueError(f'{found.name} is of the family {found.family}; here {family} is needed, such as {", ".join(fitting)}.')
+    return found
+
+
+def _resolve(arch: str | dict | Arch, base: str) -> Arch:
     if isinstance(arch, Arch):
         return arch
     if isinstance(arch, str):
@@ -262,11 +293,14 @@ def resolve(arch: 'str | dict | Arch', base: str = 'efficientnet_b0') -> Arch:
         raise ValueError(f'arch is a name, a dict of r, w and d, or a table, not {arch!r}.')
     if 'stages' in arch:
         return Arch.from_dict(arch)
-    known = {f.name for f in dataclasses.fields(Scaling)} | {'base'}
-    if unknown := sorted(set(arch) - known):
-        raise ValueError(f'unknown key {unknown[0]!r} in arch; it takes {", ".join(sorted(known))}.')
-    scaling = Scaling(**{k: v for k, v in arch.items() if k != 'base'})
-    name = arch.get('base', base)
-    if name not in BASES:
-        raise ValueError(f'unknown base {name!r}; known: {", ".join(BASES)}.')
-    return scale(BASES[name], scaling, f'{name}(r={scaling.r:g}, w={scaling.w:g}, d={scaling.d:g})')
+    return _scaled(**{'base': base, **arch})
+
+
+def _scaled(base: str, **fields) -> Arch:
+    known = [f.name for f in dataclasses.fields(Scaling)]
+    if unknown := sorted(set(fields) - set(known)):
+        raise ValueError(f'unknown key {unknown[0]!r} in arch; it takes base, {", ".join(known)}.')
+    if base not in BASES:
+        raise ValueError(f'unknown base {base!r}; known: {", ".join(BASES)}.')
+    scaling = Scaling(**fields)
+    return scale(BASES[base], scaling, f'{base}(r={scaling.r:g}, w={scaling.w:g}, d={scaling.d:g})')

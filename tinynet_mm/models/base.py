@@ -17,7 +17,7 @@ from ..archs import Arch
 
 
 class ScaledBackbone(BaseModule):
-    """A backbone of numbered levels: level i is stage i of ``arch``, the last level is the head convolution where there is one.
+    """A backbone of numbered levels: those of ``arch``, then the head convolution and the hidden layer where there are such.
 
     Args:
         arch: the resolved table that is built.
@@ -34,7 +34,7 @@ class ScaledBackbone(BaseModule):
     def __init__(self, arch: Arch, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool, init_cfg: dict | None):
         super().__init__(init_cfg)
         self.arch = arch
-        levels = len(arch.stages) + bool(arch.head)
+        levels = len(arch.levels) + bool(arch.head) + bool(arch.hidden)
         self.out_indices = _valid_indices(out_indices, levels)
         if not -1 <= frozen_stages <= levels:
             raise ValueError(f'frozen_stages={frozen_stages}: -1 freezes nothing, 0 the stem, 1 to {levels} the first levels.')
@@ -59,12 +59,13 @@ class ScaledBackbone(BaseModule):
 
     @property
     def out_channels(self) -> tuple[int, ...]:
-        widths = [stage.channels for stage in self.arch.stages] + [self.arch.head]
+        widths = [runs[-1].channels for runs in self.arch.levels] + [self.arch.head, self.arch.hidden]
         return tuple(widths[i] for i in self.out_indices)
 
     @property
     def out_strides(self) -> tuple[int, ...]:
-        strides = [stage.stride for stage in self.arch.stages] + [1]
+        """Input pixels per pixel of each returned map; 0 for GhostNet's layer behind the pooling."""
+        strides = [math.prod(run.stride for run in runs) for runs in self.arch.levels] + [1, 0]
         return tuple(self.stem_stride * math.prod(strides[: i + 1]) for i in self.out_indices)
 
     stem_stride = 2

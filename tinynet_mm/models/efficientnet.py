@@ -39,7 +39,7 @@ class ScaledEfficientNet(ScaledBackbone):
         drop_path_rate: float = 0.0,
         init_cfg: dict | None = None,
     ):
-        super().__init__(resolve(arch), out_indices, frozen_stages, norm_eval, init_cfg)
+        super().__init__(resolve(arch, family='efficientnet'), out_indices, frozen_stages, norm_eval, init_cfg)
         layers = Layers(norm_cfg or dict(type='BN'), act_cfg or dict(type='SiLU', inplace=True))
         self._build_stem(layers)
         self._build_stages(layers, drop_path_rate)
