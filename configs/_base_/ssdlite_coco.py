@@ -67,13 +67,13 @@ model = dict(
 
 # data; `--data-root DIR` points all of this at another COCO-format set, `--input-size N` changes every size together
 train_pipeline = [
-    dict(type='mmdet.LoadImageFromFile', backend_args=None),
+    dict(type='LoadImageFromFile', backend_args=None),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='SSDWarp', size=512),
     dict(type='mmdet.PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='mmdet.LoadImageFromFile', backend_args=None),
+    dict(type='LoadImageFromFile', backend_args=None),
     dict(type='mmdet.Resize', scale=(512, 512), keep_ratio=False),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),

@@ -1,14 +1,14 @@
-"""A schedule for small detection sets (hundreds of images), from scratch, in minutes: merged by ``tools/train.py --schedule short``.
+"""A schedule for small detection sets (hundreds of images), from scratch, in minutes: ``tools/train.py --schedule short``.
 
-AdamW with a cosine and a short warm-up, and a moving average of the weights, which is what is validated and tested.
+AdamW with a cosine and a short warm-up, and a moving average of the weights, which is what is validated, saved and tested.
 """
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
+    constructor='TwoGroups',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
 param_scheduler = [
@@ -17,3 +17,10 @@ param_scheduler = [
 ]
 train_dataloader = dict(batch_size=8, num_workers=2)
 auto_scale_lr = dict(base_batch_size=8)
+custom_hooks = [
+    dict(type='ChannelsLastHook'),
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.005),
+    dict(type='mmdet.NumClassCheckHook'),
+    dict(type='mmdet.CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
+]
+default_hooks = dict(logger=dict(interval=10))
