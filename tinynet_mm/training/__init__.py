@@ -1,6 +1,5 @@
 """What MMEngine and mmpretrain lack for the recipes of section 4.1; importing this registers it in MMEngine's root registry."""
 
-from ..data.memory import MemoryImages, MemoryPreprocessor
 from .channels_last import ChannelsLastHook
 from .datasets import ClassFolders
 from .evaluation import CrossEntropy, RawAndAverageValLoop
@@ -12,8 +11,6 @@ __all__ = [
     'ChannelsLastHook',
     'ClassFolders',
     'CrossEntropy',
-    'MemoryImages',
-    'MemoryPreprocessor',
     'PoolDropout',
     'RMSpropTF',
     'RawAndAverageValLoop',
