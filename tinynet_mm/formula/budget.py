@@ -9,10 +9,10 @@ PATTERN = re.compile(r'(\d+\.?\d*(?:e\d+)?|\.\d+)\s*([kmgb]?)', re.IGNORECASE)
 def parse_budget(text: str | int | float) -> int:
     """'75M', '1.8G', '75e6' or a number, as a positive integer; ValueError for anything else."""
     match = PATTERN.fullmatch(str(text).strip())
-    value = round(float(match[1]) * FACTORS[match[2].lower()]) if match else 0
-    if value < 1:
+    value = float(match[1]) * FACTORS[match[2].lower()] if match else 0
+    if not 1 <= value < 1e18:
         raise ValueError(f'{text!r} is no budget; write a number with K, M or G, like 75M or 1.8G.')
-    return value
+    return round(value)
 
 
 def readable(value: float) -> str:

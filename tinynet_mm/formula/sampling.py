@@ -12,6 +12,7 @@ from .solve import last_below
 
 BOUNDS = (0.35, 2.8)
 BATCH = 8192
+TUNED_BATCH = 1024  # each of these costs a bisection
 GRID = 0.001  # of w, where it is tuned
 PATIENCE = 40  # batches without one new network before a sampler gives up
 
@@ -58,12 +59,12 @@ def sample_budget(
     target = c * cost(base, classes=classes).macs
 
     def draw():
-        r, d = np.round(rng.uniform(*bounds, size=(2, BATCH)), 4)
+        r, d = np.round(rng.uniform(*bounds, size=(2, TUNED_BATCH)), 4)
 
         def macs(k):
             return cost(scale(base, Scaling(r, k * GRID, d)), classes=classes).macs
 
-        ends = np.broadcast_to(np.round(np.array(bounds) / GRID).astype(int)[:, None], (2, BATCH))
+        ends = np.broadcast_to(np.round(np.array(bounds) / GRID).astype(int)[:, None], (2, TUNED_BATCH))
         below = last_below(macs, target, *ends)
         k = np.where(target - macs(below) <= macs(below + 1) - target, below, below + 1)
         return r, np.round(k * GRID, 4), d, (1 - tolerance) * target, (1 + tolerance) * target
