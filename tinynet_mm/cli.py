@@ -12,8 +12,9 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
 
-from .data.coco import SPLITS, adopt
-from .data.folders import check_classes
+from .data.check import check_config
+from .data.coco import SPLITS, adopt, splits_of
+from .data.folders import IMAGE_SUFFIXES, check_classes
 from .errors import run  # noqa: F401 (tools that load MMLab anyway find it here)
 
 SCHEDULES = {'short': Path(__file__).parent / 'schedules' / 'short.py'}
@@ -130,12 +131,48 @@ def adopt_folder(cfg: Config, root: Path) -> None:
             part['num_classes'] = len(classes)
 
 
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Train for so many epochs; schedules that ended with the training still do."""
+    before, cfg.train_cfg.max_epochs = cfg.train_cfg.max_epochs, epochs
+    for scheduler in cfg.param_scheduler:
+        for key in ('end', 'T_max'):
+            if scheduler.get('by_epoch', True) and scheduler.get(key) == before:
+                scheduler[key] = epochs
+
+
 def merge_options(cfg: Config, options: dict[str, Any]) -> Config:
     """Merge ``--cfg-options`` after the keys were found to exist."""
     for key in options:
         check_option(cfg, key)
     cfg.merge_from_dict(options)
     return cfg
+
+
+def check_data(cfg: Config, splits: Sequence[str]) -> None:
+    """Look at every file of a detector's splits before training; prints a report each, raises ValueError for what is fatal."""
+    for report in check_config(cfg, splits):
+        print(report, flush=True)
+        report.stop_if_fatal()
+
+
+def check_paths(cfg: Config) -> None:
+    """FileNotFoundError if the annotations a detector's config names are not there."""
+    for split in splits_of(cfg).values() if not is_classifier(cfg) else ():
+        if not split.ann_file.is_file():
+            raise FileNotFoundError(
+                f'{split.ann_file} is not there: link COCO to data/coco, or give your data by --data-root DIR.'
+            )
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """Image files, and those directly in folders, sorted; ValueError where a path holds none."""
+    files = []
+    for path in paths:
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        if not found or not found[0].exists():
+            raise FileNotFoundError(f'{path}: no such image, or a folder without images ({", ".join(IMAGE_SUFFIXES)}).')
+        files += found
+    return files
 
 
 def apply_schedule(cfg: Config, name: str) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
-from torch import nn
 
 from .cli import walk
 
 
 def pretrained_or_scratch(cfg: Config) -> list[str]:
-    """Fetch the published weights a model starts from; those that cannot be had are dropped, so that training starts from scratch.
+    """Fetch the published weights a model starts from; what cannot be had is dropped, so that training starts from scratch.
 
     Returns one sentence for each that was dropped. A local path that does not exist is an error: somebody meant that file.
     """

@@ -1,4 +1,4 @@
-"""Test a checkpoint: print the metrics and save them as metrics.json.
+"""Test a checkpoint: print the metrics, save them as metrics.json, and draw some detections beside the ground truth.
 
     python tools/test.py configs/ssdlite_tinynet_d_coco.py work_dirs/ssdlite_tinynet_d_coco/best_*.pth --data-root my_data
 
@@ -13,6 +13,9 @@ from pathlib import Path
 from mmengine.runner import Runner
 
 from tinynet_mm import cli, loading
+from tinynet_mm.data.coco import splits_of
+from tinynet_mm.plots import save
+from tinynet_mm.predict import split_sheet
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -56,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     for name, value in metrics.items():
         print(f'{name:24} {value:.4f}')
     print(f'metrics: {out / "metrics.json"}')
+    if not cli.is_classifier(cfg):
+        save(split_sheet(loading.load_model(cfg, args.checkpoint), splits_of(cfg)['test']), out / 'detections.png')
+        print(f'ground truth beside prediction: {out / "detections.png"}')
     return 0
 
 

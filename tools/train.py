@@ -21,10 +21,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_config_arguments(parser)
     parser.add_argument('--schedule', choices=list(cli.SCHEDULES), help='short: small data, minutes, from scratch')
+    parser.add_argument('--epochs', type=int, help='length of the training; the learning rate still ends with it')
     parser.add_argument('--work-dir', type=Path, help='where results lie (default work_dirs/CONFIG)')
-    parser.add_argument(
-        '--resume', nargs='?', const='auto', help='go on from the latest checkpoint of the work directory, or from a path'
-    )
+    parser.add_argument('--resume', nargs='?', const='auto', help='go on from the latest checkpoint, or from a path')
     parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA only)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -36,6 +35,8 @@ def configure(args: argparse.Namespace) -> Config:
     cfg = cli.load_config(args.config)
     if args.schedule:
         cli.apply_schedule(cfg, args.schedule)
+    if args.epochs:
+        cli.set_epochs(cfg, args.epochs)
     cli.prepare(cfg, args.data_root, args.input_size)
     cli.merge_options(cfg, args.cfg_options)
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
@@ -55,9 +56,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = configure(args)
+    cli.check_paths(cfg)
+    if args.data_root and not cli.is_classifier(cfg):
+        cli.check_data(cfg, ('train', 'val'))
     for warning in loading.pretrained_or_scratch(cfg):
         print(f'warning: {warning}', flush=True)
     runner = Runner.from_cfg(cfg)
+    if cfg.resume and cfg.load_from:
+        loading.check_fits(loading.read_checkpoint(cfg.load_from), runner.model, cfg.load_from)
     runner.train()
     print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(args.config).name} with every setting)')
     return 0

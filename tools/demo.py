@@ -1,0 +1,49 @@
+"""Watch a TinyNet detector learn, in about five minutes on a CPU: draw a data set, train, test, look.
+
+    python tools/demo.py            # what `make demo` calls
+
+Every step is a command that is printed, so that it can be repeated on data of one's own.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = 'ssdlite_tinynet_e_coco.py'
+
+
+def call(*command: str) -> None:
+    """Run one of our tools; print the command before and what it cost after."""
+    print(f'\n$ python {shlex.join(command)}', flush=True)
+    started = time.monotonic()
+    if code := subprocess.run([sys.executable, *command], cwd=ROOT).returncode:
+        sys.exit(code)
+    print(f'({time.monotonic() - started:.0f} s)', flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', default='work_dirs/demo', help='folder of everything (default %(default)s)')
+    parser.add_argument('--epochs', default='24', help='length of the training (default %(default)s)')
+    args = parser.parse_args(argv)
+    data, size = f'{args.out}/data', ('--input-size', '256')
+    call('tools/make_shapes.py', data)
+    given = (f'configs/{CONFIG}', '--data-root', f'{data}/coco', *size)
+    call('tools/train.py', *given, '--schedule', 'short', '--epochs', args.epochs, '--work-dir', args.out)
+    best = max((ROOT / args.out).glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    checkpoint = str(best.relative_to(ROOT)) if best.is_relative_to(ROOT) else str(best)
+    call('tools/test.py', given[0], checkpoint, *given[1:], '--out', args.out)
+    call('tools/plot_curves.py', args.out, '--out', f'{args.out}/curves.png')
+    metrics = json.loads((ROOT / args.out / 'metrics.json').read_text())['metrics']
+    print(f'\nmAP {metrics["coco/bbox_mAP"]:.3f}, mAP at IoU 0.5 {metrics["coco/bbox_mAP_50"]:.3f} on the test split.')
+    print(f'look at {args.out}/detections.png (ground truth beside prediction) and {args.out}/curves.png')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
