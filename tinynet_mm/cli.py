@@ -6,7 +6,7 @@ command line is checked here, before long work starts.
 
 import argparse
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
