@@ -98,6 +98,8 @@ class Arch:
         blocks = FAMILIES.get(self.family)
         if blocks is None:
             raise ValueError(f'unknown family {self.family!r} in the table; known: {", ".join(FAMILIES)}.')
+        if not self.stages:
+            raise ValueError('a table needs one stage at least.')
         for index, stage in enumerate(self.stages):
             if stage.joined and self.family != 'ghostnet':
                 raise ValueError(f'stage {index}: only the stages of a ghostnet are joined.')
@@ -255,10 +257,15 @@ PRESETS: dict[str, tuple[str, Scaling]] = {
     'efficientnet_b6': ('efficientnet_b0', _giant(528, 1.8, 2.6)),
     'efficientnet_b7': ('efficientnet_b0', _giant(600, 2.0, 3.1)),
     **{base.name: (base.name, Scaling()) for base in (*RESNETS, GHOSTNET_A, GHOSTNET_100)},
+    'resnet50_a': ('resnet50', Scaling(r=0.86, w=0.99, d=1.2)),
+    'resnet50_b': ('resnet50', Scaling(r=0.84, w=0.77, d=1.04)),
+    'ghostnet_b': ('ghostnet_a', Scaling(r=0.87, w=0.80, d=1.09, fixed_ends=False)),
+    'ghostnet_c': ('ghostnet_a', Scaling(r=0.77, w=0.67, d=0.83, fixed_ends=False)),
+    'ghostnet_d': ('ghostnet_a', Scaling(r=0.61, w=0.49, d=0.64, fixed_ends=False)),
 }
 
-# Their (r, w, d) are published nowhere: these were solved for the paper's MACs and parameters, which is not to have found them.
-INFERRED = frozenset()
+# Published nowhere: solved for the paper's MACs and parameters, by tinynet_mm.inferred. Other (r, w, d) would meet them as well.
+INFERRED = frozenset({'resnet50_a', 'resnet50_b', 'ghostnet_b', 'ghostnet_c', 'ghostnet_d'})
 
 
 def preset(name: str) -> Arch:

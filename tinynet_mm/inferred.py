@@ -1,0 +1,73 @@
+"""(r, w, d) that the paper uses and publishes nowhere: ResNet-50-A and B (table 2), GhostNet-B to D (table 6), solved here.
+
+The paper shrinks both bases by "the proposed tiny formula". What is known of that formula are its five TinyNets, so resolution
+and depth start where those lie at the same cost ratio c, interpolated over log c. Of all (r, w, d) on a grid that come up to the
+paper's multiply-adds and parameters, the one with r and d nearest to that start is taken. GhostNets scale their stem, head and
+hidden layer too: kept at the base's width these alone are 3.8 M parameters, and GhostNet-D has 2.6 M in all.
+
+The results stand in :data:`tinynet_mm.archs.PRESETS`; a test runs :func:`infer` again and compares.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .archs import BASES, EFFICIENTNET_B0, PRESETS, Scaling, preset
+from .cost import Cost, cost, scaled_cost
+
+STEP = 0.01  # of r, w and d: the published TinyNets have two to three digits
+REACH = 0.2  # how far from the trend r and d are searched, as a ratio
+TOLERANCE = dict(macs=0.01, params=0.015)  # relative; the published TinyNets lie within 0.8 % and 0.9 % of what the paper prints
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the paper prints of a network: multiply-adds, and parameters where it does (else 0)."""
+
+    base: str
+    macs: float
+    params: float = 0.0
+    fixed_ends: bool = True
+
+    def meets(self, found: Cost) -> np.ndarray:
+        """Which candidates come up to both figures."""
+        fits = np.abs(found.macs / self.macs - 1) <= TOLERANCE['macs']
+        return fits & (np.abs(found.params / self.params - 1) <= TOLERANCE['params']) if self.params else fits
+
+
+BUDGETS = {
+    'resnet50_a': Budget('resnet50', 3.6e9),
+    'resnet50_b': Budget('resnet50', 1.8e9),
+    'ghostnet_b': Budget('ghostnet_a', 300e6, 8.0e6, fixed_ends=False),
+    'ghostnet_c': Budget('ghostnet_a', 141e6, 5.0e6, fixed_ends=False),
+    'ghostnet_d': Budget('ghostnet_a', 52e6, 2.6e6, fixed_ends=False),
+}
+
+
+def trend(c: float) -> tuple[float, float]:
+    """(r, d) of the published TinyNets at the cost ratio ``c``, linear in log c between them and constant beyond."""
+    names = [f'tinynet_{letter}' for letter in 'edcba']
+    costs = [np.log(cost(preset(name)).macs / cost(EFFICIENTNET_B0).macs) for name in names]
+    points = [(PRESETS[name][1].r, PRESETS[name][1].d) for name in names]
+    return tuple(float(np.interp(np.log(c), costs, values)) for values in zip(*points))
+
+
+def infer(name: str) -> Scaling:
+    """Solve one of :data:`BUDGETS` (a second each); ValueError where nothing near the trend meets it."""
+    budget = BUDGETS[name]
+    base = BASES[budget.base]
+    r0, d0 = trend(budget.macs / cost(base).macs)
+    r, d, w = (a.ravel() for a in np.meshgrid(_around(r0), _around(d0), np.arange(0.4, 1.1, STEP).round(2), indexing='ij'))
+    found = scaled_cost(base, Scaling(r=r, w=w, d=d, fixed_ends=budget.fixed_ends))
+    distance = np.log(r / r0) ** 2 + np.log(d / d0) ** 2
+    fits = np.flatnonzero(budget.meets(found))
+    if not fits.size:
+        raise ValueError(
+            f'nothing within {REACH:.0%} of r={r0:.2f} and d={d0:.2f} meets the budget of {name}: widen REACH or TOLERANCE.'
+        )
+    best = fits[np.lexsort((np.abs(found.macs / budget.macs - 1)[fits], distance[fits]))[0]]
+    return Scaling(r=float(r[best]), w=float(w[best]), d=float(d[best]), fixed_ends=budget.fixed_ends)
+
+
+def _around(value: float) -> np.ndarray:
+    return np.arange(value * (1 - REACH), value * (1 + REACH), STEP).round(2)
