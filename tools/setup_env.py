@@ -6,14 +6,18 @@ it, so a second call does nothing, an interrupted one goes on, and an edited req
     python3.11 tools/setup_env.py                      # .venv, the maintained forks (onedl-*)
     python3.11 tools/setup_env.py --stack openmmlab    # .venv-openmmlab, the original mmengine, mmcv, mmdet, mmpretrain
 
-The mmcv operators: a wheel that pip can see is taken (``PIP_FIND_LINKS``); otherwise they are built once from source with a
-precompiled header, 2.5 minutes on two cores instead of 16, and the wheel is kept in ``.cache/wheels`` for the next environment.
+The mmcv operators: a wheel that pip can see and whose operators load is taken (``PIP_FIND_LINKS``); otherwise they are built
+once from source with a precompiled header, 2.5 minutes on two cores instead of 16, and the wheel is kept in ``.cache/wheels``
+for the next environment. Where torch sees a GPU and nvcc is there, the CUDA operators are built too (not tried here).
 """
 
 import argparse
+import fcntl
 import hashlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,12 +25,9 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = ROOT / 'requirements'
-CONSTRAINTS = REQUIREMENTS / 'constraints.txt'
-CACHE = ROOT / '.cache'
 STACKS = {'onedl': '.venv', 'openmmlab': '.venv-openmmlab'}
 # torch/types.h is the header all of mmcv's 78 sources parse. These flags must equal those of the build, or g++ ignores the
-# precompiled header: distutils puts CFLAGS in place of Python's own flags, torch adds the rest after them.
+# precompiled header: distutils puts CFLAGS in place of Python's own flags, torch adds the rest after them (nvcc gets none).
 HEADER, HEADER_FLAGS = 'torch_types.h', '-O2 -g0 -w -fPIC -std=c++17'
 
 
@@ -35,45 +36,48 @@ def fail(message: str) -> None:
 
 
 class Environment:
-    """One virtual environment and the stamps of the steps done in it."""
+    """One virtual environment, the stamps of the steps done in it, and the folders of the checkout it belongs to."""
 
-    def __init__(self, stack: str):
-        self.stack = stack
-        self.path = ROOT / STACKS[stack]
+    def __init__(self, stack: str, root: Path = ROOT):
+        self.stack, self.root = stack, root
+        self.path = root / STACKS[stack]
         self.python = self.path / 'bin' / 'python'
-        self.stamps = self.path / '.stamps'
+        self.cache = root / '.cache'
+        self.requirements = root / 'requirements'
 
-    def step(self, name: str, key: str, action) -> None:
-        """Run ``action`` unless it was completed before with the same ``key``; print what it cost."""
-        stamp = self.stamps / name
+    def step(self, name: str, cost: str, key: str, action) -> None:
+        """Run ``action`` unless it was completed before with the same ``key``; print what it will cost and what it did."""
+        stamp = self.path / '.stamps' / name
         digest = hashlib.sha256(key.encode()).hexdigest()
         if stamp.exists() and stamp.read_text() == digest:
             return
-        print(f'setup: {name} ...', flush=True)
+        print(f'setup: {name} ({cost}) ...', flush=True)
         started = time.monotonic()
         action()
-        self.stamps.mkdir(parents=True, exist_ok=True)
+        stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(digest)
         print(f'setup: {name} done in {time.monotonic() - started:.0f} s', flush=True)
 
-    def pip(self, *arguments: str) -> None:
+    def run(self, *arguments) -> subprocess.CompletedProcess:
+        """This environment's Python, its output captured."""
+        return subprocess.run([self.python, *arguments], cwd=self.root, capture_output=True, text=True)
+
+    def pip(self, *arguments) -> None:
         command = [self.python, '-m', 'pip', '-qq', '--disable-pip-version-check', *arguments]
-        if subprocess.run(command, cwd=ROOT).returncode:
+        if subprocess.run(command, cwd=self.root).returncode:
             fail(f'pip {" ".join(map(str, arguments))} failed; mend what pip says above and call again, finished steps are kept.')
 
-    def install(self, *files: str) -> None:
-        arguments = [a for f in files for a in ('-r', str(REQUIREMENTS / f))]
-        self.pip('install', '-c', str(CONSTRAINTS), *arguments)
+    def install(self, *files: str, options=()) -> None:
+        arguments = [a for f in files for a in ('-r', self.requirements / f)]
+        self.pip('install', '-c', self.requirements / 'constraints.txt', *options, *arguments)
 
+    def text_of(self, *files: str) -> str:
+        return ''.join((self.requirements / f).read_text() for f in files)
 
-def text_of(*files: str) -> str:
-    return ''.join((REQUIREMENTS / f).read_text() for f in files)
-
-
-def pinned(stack: str, module: str) -> str:
-    """The requirement line of ``module`` ('mmcv') in the stack's file, e.g. 'onedl-mmcv==2.3.6'."""
-    lines = (REQUIREMENTS / f'{stack}.txt').read_text().splitlines()
-    return next(line for line in lines if line.split('==')[0].removeprefix('onedl-') == module)
+    def pinned(self, module: str) -> str:
+        """The requirement line of ``module`` ('mmcv') in the stack's file, e.g. 'onedl-mmcv==2.3.6'."""
+        lines = self.text_of(f'{self.stack}.txt').splitlines()
+        return next(line for line in lines if line.split('==')[0].removeprefix('onedl-') == module)
 
 
 def make_venv(env: Environment) -> None:
@@ -83,76 +87,145 @@ def make_venv(env: Environment) -> None:
     venv.create(env.path, with_pip=True)
 
 
-def find_wheel(env: Environment, requirement: str, folder: Path) -> bool:
-    """True if pip finds a fitting wheel of ``requirement`` without building; it then lies in ``folder``."""
-    if has_wheel(requirement, folder):
-        return True
-    command = [env.python, '-m', 'pip', '-q', 'download', '--no-deps', '--only-binary', ':all:', '-d', folder, requirement]
-    return subprocess.run(command, capture_output=True).returncode == 0
+class OperatorWheel:
+    """The mmcv wheel with operators: found by pip, kept from an earlier build, or built.
 
+    It is made in a folder of its own and moved when complete, so that an interrupted build or download is never taken for one.
+    """
 
-def has_wheel(requirement: str, folder: Path) -> bool:
-    name, version = requirement.split('==')
-    return any(folder.glob(f'{name.replace("-", "_")}-{version}-*.whl'))
+    def __init__(self, env: Environment):
+        self.env, self.requirement = env, env.pinned('mmcv')
+        self.with_cuda = (
+            bool(shutil.which('nvcc')) and env.run('-c', 'import torch; 1 / torch.cuda.is_available()').returncode == 0
+        )
+        key = env.text_of('torch.txt') + ('cuda' if self.with_cuda else '')
+        self.folder = env.cache / 'wheels' / hashlib.sha256(key.encode()).hexdigest()[:12]
+        self.partial = self.folder / f'partial-{env.stack}'
+        self.log = env.cache / f'mmcv-{env.stack}.log'
+        self.build: subprocess.Popen | None = None
 
+    def kept(self) -> bool:
+        name, version = self.requirement.split('==')
+        return any(self.folder.glob(f'{name.replace("-", "_")}-{version}-*.whl'))
 
-def precompile_header(env: Environment, folder: Path) -> str:
-    """Compile torch's header once; returns the CFLAGS that make g++ use it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    header = folder / HEADER
-    header.write_text('#include <torch/types.h>\n')
-    query = 'import torch, pathlib; print(pathlib.Path(torch.__file__).parent / "include")'
-    include = subprocess.run([env.python, '-c', query], capture_output=True, text=True, check=True).stdout.strip()
-    command = ['g++', '-x', 'c++-header', *HEADER_FLAGS.split(), f'-I{include}', f'-I{include}/torch/csrc/api/include']
-    python_include = subprocess.run([env.python, '-c', 'import sysconfig; print(sysconfig.get_path("include"))'],
-                                    capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
-    subprocess.run([*command, f'-I{python_include}', str(header), '-o', f'{header}.gch'], check=True)
-    return f'-O2 -g0 -w -Winvalid-pch -include {header}'
+    def find(self) -> bool:
+        """True if a wheel is kept, or pip finds a fitting one without building; it then lies in the folder."""
+        if self.kept():
+            return True
+        self.empty_partial()
+        options = ('--no-deps', '--only-binary', ':all:', '-d', self.partial)
+        return self.env.run('-m', 'pip', '-q', 'download', *options, self.requirement).returncode == 0 and self.keep()
 
+    def empty_partial(self) -> None:
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
 
-def start_mmcv_build(env: Environment, requirement: str, wheels: Path) -> subprocess.Popen:
-    """Start building the operators; the caller goes on installing what does not need them."""
-    if not shutil.which('g++'):
-        fail('g++ is needed to build the mmcv operators; install it (apt install g++) or offer a wheel by PIP_FIND_LINKS.')
-    flags = precompile_header(env, CACHE / f'header-{env.stack}')
-    settings = dict(MMCV_WITH_OPS='1', FORCE_CUDA='0', CFLAGS=flags, MAX_JOBS=str(os.cpu_count()))
-    settings['PATH'] = f'{env.python.parent}{os.pathsep}{os.environ["PATH"]}'
-    log = (CACHE / f'mmcv-{env.stack}.log').open('w')
-    command = [env.python, '-m', 'pip', '-v', 'wheel', '--no-deps', '--no-build-isolation', '--no-binary', requirement.split('==')[0]]
-    print(f'setup:   building {requirement} (about 2.5 minutes on two cores, log in {log.name})', flush=True)
-    return subprocess.Popen([*command, '-w', wheels, requirement], env=os.environ | settings, stdout=log, stderr=log)
+    def keep(self) -> bool:
+        for wheel in self.partial.glob('*.whl'):
+            os.replace(wheel, self.folder / wheel.name)
+        shutil.rmtree(self.partial)
+        return self.kept()
+
+    def precompile_header(self) -> str:
+        """Compile torch's header once; returns the CFLAGS that make g++ use it."""
+        header = self.env.cache / f'header-{self.env.stack}' / HEADER
+        header.parent.mkdir(parents=True, exist_ok=True)
+        header.write_text('#include <torch/types.h>\n')
+        query = (
+            'import sysconfig as s, torch.utils.cpp_extension as c; print(*c.include_paths(), s.get_path("include"), sep="\\n")'
+        )
+        includes = [f'-I{path}' for path in self.env.run('-c', query).stdout.split('\n') if path]
+        command = ['g++', '-x', 'c++-header', *HEADER_FLAGS.split(), *includes, header, '-o', f'{header}.gch']
+        if subprocess.run(command).returncode:
+            fail('g++ cannot compile the headers of torch, see above; a g++ of version 9 or later is needed.')
+        return f'-O2 -g0 -w -Winvalid-pch -include {header}'
+
+    def start(self) -> None:
+        """Start building; the caller goes on installing what does not need the operators."""
+        if not shutil.which('g++'):
+            fail('g++ is needed to build the mmcv operators; install it (apt install g++) or offer a wheel by PIP_FIND_LINKS.')
+        settings = dict(MMCV_WITH_OPS='1', FORCE_CUDA=str(int(self.with_cuda)), CFLAGS=self.precompile_header())
+        settings |= dict(MAX_JOBS=str(os.cpu_count()), PATH=f'{self.env.python.parent}{os.pathsep}{os.environ["PATH"]}')
+        self.empty_partial()
+        options = ('--no-deps', '--no-build-isolation', '--no-binary', self.requirement.split('==')[0], '-w', self.partial)
+        command = [self.env.python, '-m', 'pip', '-v', 'wheel', *options, self.requirement]
+        print(f'setup:   building {self.requirement} (about 2.5 minutes on two cores, log in {self.log})', flush=True)
+        with self.log.open('w') as log:  # a session of its own, so that stop() reaches the compilers too
+            self.build = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
+
+    def finish(self) -> None:
+        """Wait for the build, tell how far it is every 20 seconds, keep its wheel."""
+        while True:
+            try:
+                code = self.build.wait(timeout=20)
+                break
+            except subprocess.TimeoutExpired:
+                done = re.findall(r'^\[(\d+/\d+)\]', self.log.read_text(errors='replace'), re.MULTILINE)
+                print(f'setup:   mmcv operators: {done[-1] if done else "0"} files compiled', flush=True)
+        if code or not self.keep():
+            fail(f'the mmcv build failed, see {self.log}; a fitting wheel can be offered by PIP_FIND_LINKS.')
+
+    def stop(self) -> None:
+        if self.build and self.build.poll() is None:
+            os.killpg(self.build.pid, signal.SIGTERM)
+
+    def loads(self) -> bool:
+        return self.env.run('-c', 'import mmcv.ops').returncode == 0
 
 
 def install_libraries(env: Environment) -> None:
     """Everything beside torch; the mmcv build, if there is one, runs meanwhile."""
-    requirement = pinned(env.stack, 'mmcv')
-    wheels = CACHE / 'wheels' / hashlib.sha256(text_of('torch.txt').encode()).hexdigest()[:12]
-    wheels.mkdir(parents=True, exist_ok=True)
-    build = None if find_wheel(env, requirement, wheels) else start_mmcv_build(env, requirement, wheels)
-    started = time.monotonic()
+    wheel = OperatorWheel(env)
+    find_links = ('--find-links', wheel.folder)
     try:
+        if not wheel.find():
+            wheel.start()
+        started = time.monotonic()
         env.install('common.txt', 'torch.txt')
         print(f'setup:   common libraries in {time.monotonic() - started:.0f} s', flush=True)
-        if build and build.wait():
-            fail(f'the mmcv build failed, see {CACHE}/mmcv-{env.stack}.log; a fitting wheel can be offered by PIP_FIND_LINKS.')
+        if wheel.build:
+            wheel.finish()
+        env.install(f'{env.stack}.txt', options=find_links)
+        if not wheel.loads() and not wheel.build:
+            print('setup:   the mmcv wheel that was found does not load here, building one', flush=True)
+            wheel.start()
+            wheel.finish()
+            env.pip('install', '--force-reinstall', '--no-deps', '--no-index', *find_links, wheel.requirement)
     finally:
-        if build and build.poll() is None:
-            build.terminate()
-    env.pip('install', '-c', str(CONSTRAINTS), '--find-links', str(wheels), '-r', str(REQUIREMENTS / f'{env.stack}.txt'))
+        wheel.stop()
+
+
+def run_doctor(env: Environment) -> None:
+    if subprocess.run([env.python, env.root / 'tools' / 'doctor.py'], cwd=env.root).returncode:
+        fail(f'the environment is not sound, see above; mend it, or delete {env.path.name} and call again.')
+
+
+def set_up(env: Environment) -> None:
+    """All steps, each skipped if it was done."""
+    if not env.python.exists():  # none yet, or its interpreter is gone: start over
+        shutil.rmtree(env.path / '.stamps', ignore_errors=True)
+    env.step('environment', 'seconds', f'{sys.version_info[:2]} {sys.base_prefix}', lambda: make_venv(env))
+    env.step('torch', 'a minute, 5 GB', env.text_of('torch.txt', 'build.txt'), lambda: env.install('build.txt', 'torch.txt'))
+    libraries = env.text_of('torch.txt', 'common.txt', 'constraints.txt', f'{env.stack}.txt')
+    env.step('libraries', '3 to 4 minutes', libraries, lambda: install_libraries(env))
+    package = f'{env.root} {(env.root / "setup.py").read_text()}'
+    env.step('package', 'seconds', package, lambda: env.pip('install', '--no-build-isolation', '--no-deps', '-e', '.'))
+    env.step('doctor', 'seconds', libraries + package, lambda: run_doctor(env))
 
 
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--stack', choices=STACKS, default='onedl')
     env = Environment(parser.parse_args(argv).stack)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('setup: terminated; call again to go on, finished steps are kept.'))
     started = time.monotonic()
-    CACHE.mkdir(exist_ok=True)
-    env.step('environment', sys.version, lambda: make_venv(env))
-    env.step('torch', text_of('torch.txt', 'build.txt'), lambda: env.install('build.txt', 'torch.txt'))
-    libraries = text_of('torch.txt', 'common.txt', 'constraints.txt', f'{env.stack}.txt')
-    env.step('libraries', libraries, lambda: install_libraries(env))
-    package = (ROOT / 'setup.py').read_text()
-    env.step('package', package, lambda: env.pip('install', '--no-build-isolation', '--no-deps', '-e', '.'))
+    env.cache.mkdir(exist_ok=True)
+    with (env.cache / 'lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a second make waits for the first
+            set_up(env)
+        except KeyboardInterrupt:
+            fail('interrupted; call again to go on, finished steps are kept.')
     print(f'setup: {env.path.name} ready ({time.monotonic() - started:.0f} s)', flush=True)
 
 
