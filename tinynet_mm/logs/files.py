@@ -60,20 +60,25 @@ def find(path: str | Path) -> dict[Path, list[Path]]:
     return found
 
 
+def _object(text: str) -> dict | None:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _parse(file: Path) -> tuple[list[dict], list[str]]:
     """Lines of one file, and notes on those that a killed training left broken."""
     lines, notes, broken = [], [], []
     texts = file.read_text(encoding='utf-8', errors='replace').splitlines()
     for number, text in enumerate(texts, 1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            line = None
-        good = isinstance(line, dict) and isinstance(line.get('step'), (int, float))
-        lines.append(line) if good else broken.append(number)
-    first_line_in_the_making = len(texts) == 1 and texts[0].startswith('{"')
+        line = _object(text)
+        if line is not None and isinstance(line.get('step'), int | float):
+            lines.append(line)
+        elif text.strip():
+            broken.append(number)
+    first_line_in_the_making = len(texts) == 1 and texts[0].startswith('{"') and _object(texts[0]) is None
     if broken and not lines and not first_line_in_the_making:
         raise ValueError(f'{file}: not a log of MMEngine, which has one JSON object with a "step" on each line.')
     if broken:

@@ -87,20 +87,20 @@ def _by_iterations(session: Session) -> list[Row]:
     rows, waiting = [], []
     iterations = [line['iter'] for line in session.trained]
     interval = float(np.median(np.diff([0, *iterations] if len(iterations) == 1 else iterations)))
-    low = max(0.0, iterations[0] - interval)
+    low, known = max(0.0, iterations[0] - interval), 0.0
     for line in [*session.lines, {'iter': math.inf}]:
         if 'iter' not in line:
             waiting.append(line)
             continue
         high, count = line['iter'], len(waiting)
         width = min(high - low, interval)
-        places = _configured(count, low, high, session.loop) or [low + k * width / count for k in range(count)]
+        places = _configured(count, known, high, session.loop) or [low + k * width / count for k in range(count)]
         if waiting and waiting[0]['step'] >= max(low, 1):
             places = [validation['step'] for validation in waiting]
         rows += [Row('val', place, math.nan, _values(validation)) for place, validation in zip(places, waiting)]
         if math.isfinite(high):
             rows.append(Row('train', high, math.nan, _values(line)))
-        waiting, low = [], high
+        waiting, low, known = [], high, high
     return rows
 
 

@@ -1,6 +1,6 @@
 """Learning curves of one run or several: the paper's figure 4 for classifiers, losses and mAP for detectors, or chosen keys.
 
-Training is drawn smoothed (an exponential mean, free of the start's bias) over its raw curve, validation as it is, with markers.
+Training is drawn smoothed (an exponential mean over both sides) above its raw curve, validation as it is, with markers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.signal import lfilter
 
 from tinynet_mm import logs
 from tinynet_mm.logs import Run
@@ -34,30 +35,38 @@ class Panel:
 def check_smoothing(weight: float) -> None:
     """ValueError unless ``weight`` is from 0 (no smoothing) to below 1."""
     if not 0 <= weight < 1:
-        raise ValueError(f'smoothing is {weight}; it is the weight of the past in the mean, from 0 (none) to below 1.')
+        raise ValueError(f'smoothing is {weight}; it is the weight of the neighbours in the mean, from 0 (none) to below 1.')
 
 
 def smooth(values: np.ndarray, weight: float) -> np.ndarray:
-    """Exponential mean with ``weight`` (0 to below 1) on the past; NaN and infinities stay gaps and do not spread."""
-    past, mass, smoothed = 0.0, 0.0, np.full(len(values), np.nan)
-    for k in np.flatnonzero(np.isfinite(values)):
-        past, mass = weight * past + (1 - weight) * values[k], weight * mass + (1 - weight)
-        smoothed[k] = past / mass
+    """Mean of each value with its neighbours, which count weight^distance; both sides, so that the curve does not lag behind.
+
+    NaN and infinities stay gaps and do not spread.
+    """
+    finite = np.flatnonzero(np.isfinite(values))
+    known = np.stack([values[finite], np.ones(len(finite))])  # values and their masses run through the same filter
+    past = lfilter([1.0], [1.0, -weight], known)
+    future = lfilter([1.0], [1.0, -weight], known[:, ::-1])[:, ::-1]
+    total, mass = past + future - known
+    smoothed = np.full(len(values), np.nan)
+    smoothed[finite] = total / mass
     return smoothed
 
 
 def default_panels(runs: Sequence[Run]) -> tuple[Panel, ...]:
     """Accuracy and losses for classifiers (figure 4), losses and mAP for detectors, of whatever the runs have logged so far.
 
-    Parts of the loss and further thresholds of the mAP are drawn for a single run only.
+    Parts of the loss, mAP at an IoU of 0.5, and the raw weights beside their average are drawn for a single run only.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.keys))
     alone = len(runs) == 1
-    losses = [key for key in keys if key.endswith('/loss') or (alone and 'loss' in key.split('/')[-1])]
-    maps = [key for key in keys if key.startswith('val/') and key.endswith(('mAP', 'mAP_50') if alone else 'mAP')]
-    accuracies = [key for key in keys if key.startswith('val/') and key.endswith(('top1', 'accuracy'))]
+    validation = [key for key in keys if key.startswith('val/') and (alone or '/raw/' not in key)]
+    totals = [key for key in keys if key.startswith('train/') or key in validation]
+    losses = [key for key in totals if key.endswith('/loss') or (alone and 'loss' in key.split('/')[-1])]
+    accuracies = [key for key in validation if key.endswith('top1')]
+    maps = [key for key in validation if key.endswith(('mAP', 'mAP_50') if alone else 'mAP')]
     panels = [
-        Panel('Validation accuracy', tuple(accuracies[:1])),
+        Panel('Validation accuracy', tuple(accuracies)),
         Panel('Loss', tuple(losses)),
         Panel('Validation mAP', () if accuracies else tuple(maps)),
     ]
@@ -136,8 +145,8 @@ def _draw(axes: Axes, panel: Panel, lines: Sequence[_Line], unit: str) -> None:
 def learning_curves(runs: Sequence[Run], keys: Sequence[str] | None = None, smoothing: float = 0.6) -> Figure:
     """Curves of ``runs`` over epochs, or over iterations where not all runs count epochs; a panel for each key.
 
-    ``keys`` as :func:`tinynet_mm.logs.select` takes them; None for :func:`default_panels`. ``smoothing`` is the weight of the
-    past in the mean, 0 for none. Raises ValueError for an unknown key, with those there are.
+    ``keys`` as :func:`tinynet_mm.logs.select` takes them; None for :func:`default_panels`. ``smoothing`` is the weight of a
+    value's neighbours in the mean, 0 for none. Raises ValueError for an unknown key, with those there are.
     """
     panels = panels_of(runs, keys)
     check_smoothing(smoothing)
