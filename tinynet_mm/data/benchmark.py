@@ -1,0 +1,147 @@
+"""The clock on two detection pipelines: mmdet's stock SSD augmentation and ours, on the same files, in turn, in one thread.
+
+Inside the clock: reading the JPEG (from the page cache), decoding, annotations, augmentation and packing into a tensor. Outside:
+the data set's look-up, workers, collation and the data preprocessor. The clock is the thread's CPU time: nothing here waits for
+more than memory, and other programs on the machine count less in it than on the wall. Not from the paper.
+"""
+
+import copy
+import csv
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.registry import DATASETS, TRANSFORMS
+
+from .augment import IMAGENET_MEAN
+from .coco import dataset_paths, find_layout
+from .shapes import CLASSES, draw_background, place_shape, write_jpeg
+
+BOXES = 14  # boxes a drawn image, as many as the sets that tiny detectors are tried on
+COLUMNS = ('pipeline', 'stage', 'ms_per_image', 'ms_least', 'ms_most', 'share')
+
+
+def stages(augmentation: Sequence[dict]) -> list[BaseTransform]:
+    """Loading, the augmentation and packing, built."""
+    ends = [dict(type='mmdet.LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)]
+    return [TRANSFORMS.build(stage) for stage in (*ends, *augmentation, dict(type='mmdet.PackDetInputs'))]
+
+
+def pipelines(size: int) -> dict[str, list[BaseTransform]]:
+    """The stages of mmdet's SSD configs (their order and arguments, ``size`` for the output) and of ours."""
+    stock = [
+        dict(type='mmdet.Expand', mean=list(IMAGENET_MEAN), to_rgb=True, ratio_range=(1, 4)),
+        dict(type='mmdet.MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
+        dict(type='mmdet.Resize', scale=(size, size), keep_ratio=False),
+        dict(type='mmdet.RandomFlip', prob=0.5),
+        dict(type='mmdet.PhotoMetricDistortion'),
+    ]
+    return {'stock': stages(stock), 'ours': stages([dict(type='SSDWarp', size=size)])}
+
+
+def drawn_samples(folder: Path, count: int) -> list[dict]:
+    """Draw ``count`` 640x480 JPEGs of 14 shapes into the folder; the records that mmdet's loading transforms read."""
+    samples = []
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        picture, instances = draw_background(rng, 640), []
+        for _ in range(BOXES):
+            shape = place_shape(rng, int(rng.integers(len(CLASSES))), picture[:480, :480], (0.08, 0.4))
+            shape.draw(picture)
+            instances.append(dict(bbox=shape.box().tolist(), bbox_label=shape.label, ignore_flag=0))
+        write_jpeg(folder / f'{index}.jpg', picture[:480])
+        samples.append(dict(img_path=str(folder / f'{index}.jpg'), height=480, width=640, instances=instances))
+    return samples
+
+
+def samples_of(root: Path, count: int) -> list[dict]:
+    """The first ``count`` records of the training split of a COCO-format set."""
+    layout = find_layout(root)
+    config = dict(
+        type='mmdet.CocoDataset', metainfo=dict(classes=layout.classes), **dataset_paths(layout.root, layout.split('train'))
+    )
+    dataset = DATASETS.build(config)
+    return [dataset.get_data_info(index) for index in range(min(count, len(dataset)))]
+
+
+def time_stages(pipeline: list[BaseTransform], sample: dict) -> Iterator[tuple[str, float]]:
+    """Run a sample through; each stage's name and seconds."""
+    results = copy.deepcopy(sample)
+    for stage in pipeline:
+        start = time.thread_time()
+        results = stage(results)
+        yield type(stage).__name__, time.thread_time() - start
+
+
+def benchmark(samples: list[dict], size: int, rounds: int) -> dict[str, dict[str, np.ndarray]]:
+    """Milliseconds an image by pipeline and stage, an array over the rounds; a round before them warms up and does not count.
+
+    Both pipelines take each image in turn, and change who begins.
+    """
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    np.random.seed(0)
+    built = pipelines(size)
+    spent = {name: defaultdict(lambda: np.zeros(rounds + 1)) for name in built}
+    for turn in range(rounds + 1):
+        for index, sample in enumerate(samples):
+            for name in sorted(built, reverse=bool(index % 2)):
+                for stage, seconds in time_stages(built[name], sample):
+                    spent[name][stage][turn] += 1e3 * seconds / len(samples)
+    return {name: {stage: times[1:] for stage, times in by_stage.items()} for name, by_stage in spent.items()}
+
+
+def table(spent: dict[str, dict[str, np.ndarray]]) -> list[dict]:
+    """A row for each stage and total, with the median over the rounds and their spread, and one for the ratio of the totals."""
+    totals = {name: np.sum(list(by_stage.values()), 0) for name, by_stage in spent.items()}
+    rows = []
+    for name, by_stage in spent.items():
+        for stage, times in (*by_stage.items(), ('total', totals[name])):
+            share = round(float(np.median(times) / np.median(totals[name])), 3)
+            rows.append(dict(zip(COLUMNS, (name, stage, *spread(times), share))))
+    return [*rows, dict(zip(COLUMNS, ('stock / ours', 'ratio of totals', *spread(totals['stock'] / totals['ours']), '')))]
+
+
+def spread(times: np.ndarray) -> tuple[float, float, float]:
+    """Median, least and most."""
+    return tuple(round(float(number), 3) for number in (np.median(times), times.min(), times.max()))
+
+
+def protocol(samples: list[dict], size: int, rounds: int, source: str) -> dict[str, str | int]:
+    """What the numbers hold for."""
+    model = [
+        line.split(':')[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')
+    ]
+    return {
+        'source': source,
+        'output': size,
+        'images': len(samples),
+        'boxes_per_image': round(float(np.mean([len(sample['instances']) for sample in samples])), 1),
+        'rounds': rounds,
+        'clock': 'CPU time of one thread',
+        'cpu': model[0] if model else platform.processor(),
+        'cores': os.cpu_count(),
+        'python': platform.python_version(),
+        'opencv': cv2.__version__,
+        'torch': torch.__version__,
+        **{name: import_module(name).__version__ for name in ('mmengine', 'mmcv', 'mmdet')},
+    }
+
+
+def write_csv(path: Path, rows: list[dict], environment: dict) -> None:
+    """Write the rows, the environment repeated in each; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f'.{path.name}.part')
+    with draft.open('w', newline='') as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *environment], lineterminator='\n')
+        writer.writeheader()
+        writer.writerows({**row, **environment} for row in rows)
+    os.replace(draft, path)
