@@ -1,6 +1,6 @@
 """TinyNet-E on CIFAR-10, one of the pair of figure 4; int(102 * 0.475) = 48 pixels.
 
-    python tools/train.py configs/cifar10/tinynet_e_cifar10.py
+python tools/train.py configs/cifar10/tinynet_e_cifar10.py
 """
 
 _base_ = './_base_/rmsprop_cifar10.py'

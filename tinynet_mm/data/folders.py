@@ -24,13 +24,13 @@ def class_names(split: str | Path) -> list[str]:
     return names
 
 
-def class_folders(split: str | Path) -> dict[str, list[str]]:
-    """Class name -> paths of its image files, both sorted.
+def class_folders(split: str | Path, names: list[str] | None = None) -> dict[str, list[str]]:
+    """Class name -> paths of its image files, both sorted; of the classes ``names`` only, where given.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`class_names`, and a class folder without an image.
     """
-    images = {name: _images(os.path.join(split, name)) for name in class_names(split)}
+    images = {name: _images(os.path.join(split, name)) for name in names or class_names(split)}
     if empty := [name for name, files in images.items() if not files]:
         suffixes = ', '.join(IMAGE_SUFFIXES)
         raise ValueError(

@@ -1,10 +1,11 @@
 """The recipe of section 4.1 with its time axis shrunk from 450 epochs to 12, on CIFAR-10 held in memory.
 
-RMSProp with TensorFlow's semantics, momentum 0.9, decay 0.9, weight decay 1e-5 (not on norms and biases), learning rate 0.048 for
-a batch of 1024, so 0.006 for the 128 here. It falls by 0.97 every 2.4 of 450 epochs: 0.064 of 12. Warm-up lasts one epoch (3 of 450
-would be 31 iterations). Dropout 0.2, label smoothing 0.1, batch norm momentum 0.01. The average of the weights has TensorFlow's
-ramp, decay = min(0.9999, n / (n + 9)) after n steps, so that it works in a run this short. Augmentation: crops of the image moved
-by up to 4 pixels, mirrored; no colour jitter. Inputs are enlarged to the network's resolution, base 102 times the network's r.
+RMSProp with TensorFlow's semantics, momentum 0.9, decay 0.9, weight decay 1e-5 (not on norms and biases), learning rate 0.048
+for a batch of 1024, so 0.006 for the 128 here. It falls by 0.97 every 2.4 of 450 epochs: 0.064 of 12. Warm-up lasts one epoch
+(3 of 450 would be 31 iterations). Dropout 0.2, label smoothing 0.1, batch norm momentum 0.01. The average of the weights has
+TensorFlow's ramp, decay = min(0.9999, n / (n + 9)) after n steps, so that it works in a run this short. Augmentation: crops of
+the image moved by up to 4 pixels, mirrored; no colour jitter. Inputs are enlarged to the network's resolution, base 102 times
+the network's r.
 """
 
 custom_imports = dict(imports=['tinynet_mm'])
@@ -12,9 +13,7 @@ default_scope = 'mmpretrain'
 
 model = dict(
     type='ImageClassifier',
-    data_preprocessor=dict(
-        type='MemoryPreprocessor', mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7], resolution=48, channels_last=True
-    ),
+    data_preprocessor=dict(type='MemoryPreprocessor', mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7], resolution=48),
     backbone=dict(norm_cfg=dict(type='BN', momentum=0.01)),
     neck=dict(type='PoolDropout', dropout=0.2),
     head=dict(
@@ -69,6 +68,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.0001, gamma=9, update_buffers=True),
     dict(type='StopOnNonFiniteLoss'),
+    dict(type='ChannelsLastHook'),
 ]
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl'))
 visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')

@@ -1,0 +1,96 @@
+"""ImageNet-100 (TinyNet, section 4.1): 100 classes of ImageNet, 500 training images each, and their validation images.
+
+The paper publishes neither its classes nor its images, so they are drawn with a seed here and the list is written beside the
+subset. Classes are drawn from the sorted folder names, so that the same ImageNet and the same seed give the same subset.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .folders import check_classes, class_folders, class_names
+
+LISTING = 'subset.json'
+
+
+@dataclass(frozen=True)
+class Subset:
+    """What was drawn: class names, and for each split the files by class, relative to the source."""
+
+    seed: int
+    source: str
+    classes: list[str]
+    train: dict[str, list[str]] = field(default_factory=dict)
+    val: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self) -> dict[str, int]:
+        return {split: sum(map(len, getattr(self, split).values())) for split in ('train', 'val')}
+
+
+def draw(source: str | Path, seed: int = 0, classes: int = 100, train: int = 500, val: int = 50) -> Subset:
+    """Draw a subset of an image folder with ``train`` and ``val``.
+
+    Args:
+        source: folder that holds ``train/<class>/`` and ``val/<class>/``.
+        classes, train, val: how many classes, and at most how many images of each class in either split.
+
+    Raises:
+        FileNotFoundError, ValueError: the layout is wrong (see :mod:`tinynet_mm.data.folders`), or there is too little.
+    """
+    source = Path(source)
+    class_names(source / 'val')
+    names = check_classes(source / 'train')
+    if len(names) < classes:
+        raise ValueError(f'{source / "train"}: {len(names)} classes, {classes} were asked for; ask for fewer (--classes).')
+    rng = np.random.default_rng(seed)
+    chosen = sorted(rng.choice(names, classes, replace=False).tolist())
+    drawn = {split: _draw_files(source / split, chosen, count, rng) for split, count in (('train', train), ('val', val))}
+    return Subset(seed, str(source.resolve()), chosen, **drawn)
+
+
+def _draw_files(split: Path, chosen: list[str], count: int, rng: np.random.Generator) -> dict[str, list[str]]:
+    drawn = {}
+    for name, files in class_folders(split, chosen).items():
+        if len(files) < count:
+            raise ValueError(f'{split / name}: {len(files)} images, {count} were asked for; unpack the rest, or ask for fewer.')
+        drawn[name] = sorted(os.path.basename(path) for path in rng.permutation(files)[:count].tolist())
+    return drawn
+
+
+def make(subset: Subset, target: str | Path, copy: bool = False) -> Path:
+    """Write the subset as folders of links (or of copies), with the list of it in ``subset.json``; returns that file.
+
+    A subset that is there already is completed, not doubled, so a stopped run can simply be started again.
+
+    Raises:
+        ValueError: the folder holds another subset.
+    """
+    target = Path(target)
+    listing = target / LISTING
+    content = json.dumps(asdict(subset), indent=1)
+    if listing.exists() and json.loads(listing.read_text()) != asdict(subset):
+        raise ValueError(f'{target} holds another subset (see {listing}); give another folder, or remove that one.')
+    target.mkdir(parents=True, exist_ok=True)
+    temporary = listing.with_suffix('.tmp')
+    temporary.write_text(content)
+    os.replace(temporary, listing)
+    for split in ('train', 'val'):
+        for name, files in getattr(subset, split).items():
+            _place(Path(subset.source) / split / name, target / split / name, files, copy)
+    return listing
+
+
+def _place(source: Path, target: Path, files: list[str], copy: bool) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        if (target / name).exists():
+            continue
+        if copy:
+            shutil.copyfile(source / name, target / f'{name}.tmp')
+            os.replace(target / f'{name}.tmp', target / name)
+        else:
+            (target / name).symlink_to(source / name)
