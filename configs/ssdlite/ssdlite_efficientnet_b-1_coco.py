@@ -1,0 +1,1 @@
+../ssdlite_efficientnet_b-1_coco.py

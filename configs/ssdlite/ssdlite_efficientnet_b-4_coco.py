@@ -1,0 +1,1 @@
+../ssdlite_efficientnet_b-4_coco.py

@@ -1,0 +1,1 @@
+../ssdlite_efficientnet_b0_coco.py

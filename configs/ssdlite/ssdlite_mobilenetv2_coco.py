@@ -1,0 +1,1 @@
+../ssdlite_mobilenetv2_coco.py

@@ -1,0 +1,1 @@
+../ssdlite_tinynet_a_coco.py

@@ -1,0 +1,1 @@
+../ssdlite_tinynet_b_coco.py

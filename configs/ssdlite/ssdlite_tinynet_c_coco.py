@@ -1,0 +1,1 @@
+../ssdlite_tinynet_c_coco.py

@@ -1,0 +1,1 @@
+../ssdlite_tinynet_d_coco.py

@@ -1,0 +1,1 @@
+../ssdlite_tinynet_e_coco.py

@@ -1,0 +1,105 @@
+"""The index of models, from the configs themselves: ``model-index.yml`` and a ``metafile.yml`` beside each group of configs.
+
+mmengine, mmdet, mmpretrain and mim find a model by its name in these files. Parameters and multiply-adds are counted by torch
+on the built model (on the meta device, so nothing is allocated), at the input size of the config; a test recounts the
+classifiers with :mod:`tinynet_mm.cost`. No weights are listed, since none of these were trained here; a checkpoint is given
+beside the name.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from .cost import Cost
+from .counting import count
+
+HEADER = '# written by tools/make_index.py from the configs; do not edit\n'
+PAPER = dict(
+    URL='https://arxiv.org/abs/2010.14819',
+    Title='Model Rubik\'s Cube: Twisting Resolution, Depth and Width for TinyNets',
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """Configs of one folder under ``configs`` that make one collection of the index."""
+
+    folder: str
+    pattern: str
+    collection: str
+    task: str
+    dataset: str
+
+
+GROUPS = (
+    # the folder holds links to configs/ssdlite_*.py: mmengine only takes names with a folder in them (tinynet_mm::ssdlite/...)
+    Group('ssdlite', 'ssdlite_*_coco.py', 'SSDLite with scaled backbones', 'Object Detection', 'COCO'),
+    Group('imagenet', '*_in1k*.py', 'TinyNet and its relatives', 'Image Classification', 'ImageNet-1k'),
+)
+
+
+def input_size(cfg: Config) -> int:
+    """Side of the square that the test pipeline makes: the last crop or resize that has one."""
+    sizes = []
+    for step in cfg.test_dataloader.dataset.pipeline:
+        size = step.get('crop_size') or step.get('scale') if 'Crop' in step.type or step.type.endswith('Resize') else None
+        if size:
+            sizes.append(size if isinstance(size, int) else size[0])
+    if not sizes:
+        raise ValueError(f'{cfg.filename}: the test pipeline has no crop or resize with a size, so its cost has no meaning.')
+    return sizes[-1]
+
+
+def build_on_meta(cfg: Config) -> nn.Module:
+    """The config's model in evaluation mode without memory or weights."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device('meta'):
+        return MODELS.build(cfg.model).eval()
+
+
+def config_cost(cfg: Config) -> Cost:
+    """Cost of the whole model, backbone to last layer, for one image of the config's input size."""
+    model, side = build_on_meta(cfg), input_size(cfg)
+    image = torch.empty(1, 3, side, side, device='meta')
+    return count(model, lambda: model(image, mode='tensor'))
+
+
+def entry(group: Group, path: Path) -> dict:
+    """One model of a metafile."""
+    cfg = Config.fromfile(path)
+    macs, params, _ = config_cost(cfg)
+    return {
+        'Name': path.stem,
+        'In Collection': group.collection,
+        'Config': f'configs/{group.folder}/{path.name}',
+        'Metadata': {'FLOPs': macs, 'Parameters': params, 'Input Size': input_size(cfg), 'Training Data': group.dataset},
+        'Results': [{'Task': group.task, 'Dataset': group.dataset, 'Metrics': {}}],
+        'Weights': None,
+    }
+
+
+def metafile(root: Path, group: Group) -> dict:
+    """The metafile of a group: its collection, and an entry for each of its configs."""
+    paths = sorted((root / 'configs' / group.folder).glob(group.pattern))
+    collection = {'Name': group.collection, 'Metadata': {'Training Data': group.dataset}, 'Paper': PAPER, 'README': 'README.md'}
+    return {'Collections': [collection], 'Models': [entry(group, path) for path in paths]}
+
+
+def write_index(root: Path) -> list[Path]:
+    """Write ``model-index.yml`` and the metafiles under ``root``; returns their paths."""
+    written = []
+    for group in GROUPS:
+        written.append(_write(root / 'configs' / group.folder / 'metafile.yml', metafile(root, group)))
+    index = {'Import': [str(path.relative_to(root)) for path in written]}
+    return [*written, _write(root / 'model-index.yml', index)]
+
+
+def _write(path: Path, content: dict) -> Path:
+    partial = path.with_suffix('.partial')
+    partial.write_text(HEADER + yaml.safe_dump(content, sort_keys=False, width=120))
+    partial.replace(path)
+    return path

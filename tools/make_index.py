@@ -1,0 +1,22 @@
+"""Write model-index.yml and the metafiles from the configs, with recounted parameters and multiply-adds.
+
+    python tools/make_index.py        # after adding or changing a config; a test tells when it was forgotten
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tinynet_mm.errors import run
+from tinynet_mm.index import write_index
+
+
+def main(argv=None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--root', type=Path, default=Path(__file__).resolve().parent.parent, help='the checkout')
+    for path in write_index(parser.parse_args(argv).root):
+        print(f'wrote {path}')
+
+
+if __name__ == '__main__':
+    sys.exit(run(main))
