@@ -10,10 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
+from torchvision.utils import draw_bounding_boxes
 
-from .data.coco import Split, read_coco
+from .data.coco import Split, palette, read_coco
 from .plots import Boxes, detection_sheet
 
 
@@ -52,18 +54,15 @@ def rows_of(path: Path, found: Boxes, classes: Sequence[str]) -> list[dict]:
 
 
 def draw(image: np.ndarray, found: Boxes, classes: Sequence[str]) -> np.ndarray:
-    """A copy of the BGR image with its boxes drawn by mmdet's visualizer."""
-    from mmdet.structures import DetDataSample
-    from mmdet.visualization import DetLocalVisualizer
-    from mmengine.structures import InstanceData
-    from torch import from_numpy
-
-    visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = dict(classes=tuple(classes), palette='random')
-    instances = InstanceData(bboxes=from_numpy(found.boxes), labels=from_numpy(found.labels), scores=from_numpy(found.scores))
-    sample = DetDataSample(pred_instances=instances)
-    visualizer.add_datasample('prediction', image[:, :, ::-1], sample, draw_gt=False, pred_score_thr=0.0)
-    return visualizer.get_image()[:, :, ::-1]
+    """A copy of the BGR image with boxes, classes and scores; torchvision draws, mmdet's visualizer takes 0.5 s an image."""
+    if not len(found.boxes):
+        return image.copy()
+    words = [f'{classes[label]} {score:.2f}' for label, score in zip(found.labels, found.scores)]
+    colours = palette(len(classes))
+    picture = torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)  # (3, H, W) RGB
+    boxes = torch.from_numpy(found.boxes)
+    drawn = draw_bounding_boxes(picture, boxes, words, [colours[label] for label in found.labels], width=2)
+    return drawn.permute(1, 2, 0).numpy()[:, :, ::-1]
 
 
 def predict_folder(model, files: Sequence[Path], out: Path, score_thr: float, batch: int = 8) -> list[dict]:

@@ -1,0 +1,110 @@
+"""What the tools share: options that must exist, sizes and epochs that move together, checkpoints that must fit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from tinynet_mm import cli, loading
+from tinynet_mm.errors import run
+
+CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
+
+
+@pytest.fixture
+def cfg() -> Config:
+    return Config.fromfile(CONFIG)
+
+
+def test_input_size_moves_resizing_anchors_and_strides_together(cfg):
+    cli.set_input_size(cfg, 320)
+    assert cfg.model.bbox_head.input_size == 320
+    sizes = {part.get('size') for part in cli.walk(cfg.train_dataloader) if part.get('type') == 'SSDWarp'}
+    scales = {part['scale'] for part in cli.walk([cfg.val_dataloader, cfg.test_dataloader]) if 'scale' in part}
+    assert sizes == {320} and scales == {(320, 320)}
+
+
+def test_epochs_move_the_schedule(cfg):
+    cli.apply_schedule(cfg, 'short')
+    cli.set_epochs(cfg, 7)
+    assert cfg.train_cfg.max_epochs == 7
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup.end, cosine.end, cosine.T_max) == (50, 7, 7)
+
+
+def test_the_short_schedule_replaces_the_optimizer(cfg):
+    cli.apply_schedule(cfg, 'short')
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=2e-3, weight_decay=0.05)
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=8)
+
+
+@pytest.mark.parametrize(
+    'key, words',
+    [
+        ('optim_wrapper.optimzer.lr', "has no 'optimzer'; did you mean optimizer"),
+        ('max_epoch', "has no 'max_epoch'"),
+        ('train_pipeline.9.size', 'a list of 4'),
+    ],
+)
+def test_an_option_that_does_not_exist(cfg, key, words):
+    with pytest.raises(ValueError, match=words):
+        cli.merge_options(cfg, {key: 1})
+
+
+def test_an_option_of_a_built_object_may_be_new(cfg):
+    assert cli.merge_options(cfg, {'model.backbone.frozen_stages': 2}).model.backbone.frozen_stages == 2
+
+
+def test_configs_by_path_and_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match='did you mean configs/ssdlite_tinynet_e_coco.py'):
+        cli.load_config('configs/ssdlite_tinynet_e_cocoo.py')
+    zoo = cli.load_config('mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
+    assert zoo.model.backbone.type == 'MobileNetV2'
+
+
+def test_weights_that_cannot_be_had_are_dropped_with_a_reason(cfg, monkeypatch):
+    monkeypatch.setattr(loading, 'unreachable', lambda url: 'URLError: no route')
+    (warning,) = loading.pretrained_or_scratch(cfg)
+    assert 'tinynet_e.pth cannot be had (URLError: no route): TinyNet starts from scratch' in warning
+    assert cfg.model.backbone.init_cfg is None
+
+
+def test_a_server_that_cannot_be_reached_is_a_reason_not_a_crash():
+    assert 'Error' in loading.unreachable('http://127.0.0.1:9/tinynet_e.pth')
+
+
+def test_a_local_checkpoint_that_is_not_there_is_an_error(cfg):
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
+    with pytest.raises(FileNotFoundError, match='there is no checkpoint nowhere.pth'):
+        loading.pretrained_or_scratch(cfg)
+
+
+def test_the_checkpoint_of_another_model(cfg, tmp_path):
+    model = torch.nn.Linear(2, 2)
+    path = str(tmp_path / 'other.pth')
+    torch.save(dict(state_dict=model.state_dict()), path)
+    with pytest.raises(ValueError, match='checkpoint of another model: .* weights are missing'):
+        loading.load_model(cfg, path)
+    Path(path).write_text('this is no checkpoint')
+    with pytest.raises(ValueError, match='not a checkpoint that can be read'):
+        loading.load_model(cfg, path)
+
+
+@pytest.mark.parametrize(
+    'error, code, words',
+    [
+        (ValueError('give\nthis'), 2, 'error: give this'),
+        (FileNotFoundError('no file x'), 2, 'error: no file x'),
+        (TypeError("got an unexpected keyword argument 'x'"), 2, 'error: '),
+        (TypeError('ours'), 1, 'Traceback'),
+        (KeyboardInterrupt(), 130, '--resume'),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, code, words, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        run(main)
+    assert stopped.value.code == code and words in capsys.readouterr().err

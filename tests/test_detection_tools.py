@@ -1,0 +1,132 @@
+"""train, test, predict through their main on drawn shapes: what they write, going on after a stop, bad input in one sentence."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinynet_mm.data.shapes import ShapesSpec, make_shapes
+
+CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
+SIZE = ('--input-size', '64')
+
+
+def tool(name: str):
+    """The main of tools/NAME.py, which no package holds."""
+    spec = importlib.util.spec_from_file_location(f'tools_{name}', Path('tools') / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('shapes')
+    list(make_shapes(root, ShapesSpec(train=8, val=4, test=4, size=64, class_train=1, class_val=1, class_size=32)))
+    return root / 'coco'
+
+
+def train(shapes: Path, out: Path, *more: str) -> int:
+    common = ('--data-root', str(shapes), *SIZE, '--schedule', 'short', '--work-dir', str(out))
+    settings = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'train_cfg.val_interval=1')
+    loaders = [f'{s}_dataloader.{k}' for s in ('val', 'test') for k in ('num_workers=0', 'persistent_workers=False')]
+    return tool('train')([CONFIG, *common, *more, '--cfg-options', *settings, *loaders])
+
+
+@pytest.fixture(scope='module')
+def trained(shapes, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp('trained')
+    assert train(shapes, out, '--epochs', '1') == 0
+    return out
+
+
+def test_training_leaves_what_it_says(trained):
+    checkpoint = torch.load(trained / 'epoch_1.pth', weights_only=False)
+    assert tuple(checkpoint['meta']['dataset_meta']['classes']) == ('circle', 'square', 'triangle', 'star', 'ring')
+    assert (trained / 'ssdlite_tinynet_e_coco.py').is_file() and 'ema_state_dict' in checkpoint
+
+
+def test_a_training_goes_on_where_it_stopped(trained, shapes, tmp_path):
+    out = Path(shutil.copytree(trained, tmp_path / 'resumed'))
+    assert train(shapes, out, '--epochs', '2', '--resume') == 0
+    before, after = (torch.load(out / f'epoch_{n}.pth', weights_only=False)['meta'] for n in (1, 2))
+    assert (before['iter'], after['iter']) == (1, 2) and (before['epoch'], after['epoch']) == (1, 2)
+
+
+def test_testing_writes_metrics_with_their_protocol_and_a_sheet(trained, shapes, tmp_path):
+    arguments = [CONFIG, str(trained / 'epoch_1.pth'), '--data-root', str(shapes), *SIZE, '--out', str(tmp_path)]
+    assert tool('test')(arguments) == 0
+    written = json.loads((tmp_path / 'metrics.json').read_text())
+    assert 0 <= written['metrics']['coco/bbox_mAP'] <= 1 and written['protocol']['images'] == 4
+    assert (tmp_path / 'detections.png').stat().st_size > 10000
+
+
+def test_predicting_draws_and_writes_json(trained, shapes, tmp_path, capsys):
+    config = str(trained / 'ssdlite_tinynet_e_coco.py')
+    arguments = [config, str(trained / 'epoch_1.pth'), str(shapes / 'images'), '--out', str(tmp_path), '--score-thr', '0.001']
+    assert tool('predict')(arguments) == 0
+    rows = json.loads((tmp_path / 'predictions.json').read_text())
+    pictures = sorted((shapes / 'images').rglob('*.jpg'))
+    assert pictures and len(list(tmp_path.glob('*.jpg'))) == len(pictures)
+    assert {row['category'] for row in rows} <= {'circle', 'square', 'triangle', 'star', 'ring'}
+    assert all(0 <= row['bbox'][0] <= 64 and row['score'] >= 0.001 for row in rows)
+
+
+def test_predicting_a_broken_picture_names_it(trained, shapes, tmp_path):
+    whole = next((shapes / 'images').rglob('*.jpg')).read_bytes()
+    (tmp_path / 'half.jpg').write_bytes(whole[: len(whole) // 2])
+    config = str(trained / 'ssdlite_tinynet_e_coco.py')
+    with pytest.raises(ValueError, match='half.jpg is not an image that can be read'):
+        tool('predict')([config, str(trained / 'epoch_1.pth'), str(tmp_path / 'half.jpg'), '--out', str(tmp_path / 'out')])
+    assert not (tmp_path / 'out' / 'predictions.json').exists()
+
+
+def broken(shapes: Path, tmp_path: Path, change) -> Path:
+    """A copy of the set with its training annotations changed by ``change(content, root)``."""
+    root = Path(shutil.copytree(shapes, tmp_path / 'broken'))
+    file = next((root / 'annotations').glob('*train*.json'))
+    content = json.loads(file.read_text())
+    change(content, root)
+    file.write_text(json.dumps(content))
+    return root
+
+
+def truncate(content: dict, root: Path) -> None:
+    image = next(p for p in root.rglob(content['images'][0]['file_name']))
+    image.write_bytes(image.read_bytes()[:600])
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda c, r: c.update(images=[], annotations=[]), 'no images in the file'),
+        (lambda c, r: c['annotations'].clear(), 'no usable boxes'),
+        (lambda c, r: c['categories'].pop(), 'differ in ring'),
+        (truncate, 'unreadable images'),
+    ],
+    ids=['empty file', 'no boxes', 'wrong classes', 'truncated JPEG'],
+)
+def test_bad_data_stops_before_training(shapes, tmp_path, change, words):
+    root = broken(shapes, tmp_path, change)
+    with pytest.raises(ValueError, match=words):
+        train(root, tmp_path / 'work')
+    assert not (tmp_path / 'work').exists()
+
+
+def test_no_data_and_unknown_settings_stop_before_training(shapes, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no such folder'):
+        train(tmp_path / 'nowhere', tmp_path / 'work')
+    with pytest.raises(FileNotFoundError, match='link COCO to data/coco'):
+        tool('train')([CONFIG, '--work-dir', str(tmp_path / 'work')])
+    with pytest.raises(ValueError, match="has no 'optimzer'"):
+        tool('train')([CONFIG, '--data-root', str(shapes), '--cfg-options', 'optim_wrapper.optimzer.lr=1'])
+    with pytest.raises(ValueError, match='unknown architecture'):
+        common = ['--data-root', str(shapes), *SIZE, '--work-dir', str(tmp_path / 'work')]
+        tool('train')([CONFIG, *common, '--cfg-options', 'model.backbone.arch=z'])
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match='--amp needs a CUDA GPU'):
+            tool('train')([CONFIG, '--amp', '--data-root', str(shapes)])
+    assert not list(tmp_path.glob('work/**/*.pth'))

@@ -1,0 +1,110 @@
+"""The SSDLite head and its configs: anchors against the formula by hand, every config trained a step and tested."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData
+
+from tinynet_mm import cli
+from tinynet_mm.models import SSDLiteHead
+from tinynet_mm.models.ssdlite import SCALES
+
+CONFIGS = sorted(Path('configs').glob('ssdlite_*_coco.py'))
+
+
+def detector(path: str | Path, size: int, classes: int = 3):
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(path)
+    cli.set_input_size(cfg, size)
+    cfg.model.backbone.init_cfg = None
+    cfg.model.bbox_head.num_classes = classes
+    return MODELS.build(cfg.model)
+
+
+def batch(size: int, classes: int = 3, images: int = 2) -> dict:
+    meta = dict(img_shape=(size, size), ori_shape=(size, size), pad_shape=(size, size), scale_factor=(1.0, 1.0))
+    samples = []
+    for k in range(images):
+        sample = DetDataSample(metainfo=dict(meta, batch_input_shape=(size, size)))
+        boxes = torch.tensor([[10.0, 10, 60, 50], [30, 20, 80, 90]])
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([k % classes, 1]))
+        samples.append(sample)
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=generator) for _ in range(images)]
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def test_there_are_the_configs_of_the_paper_and_the_peer():
+    names = {path.stem.removeprefix('ssdlite_').removesuffix('_coco') for path in CONFIGS}
+    expected = {f'tinynet_{x}' for x in 'abcde'} | {f'efficientnet_{x}' for x in ('b0', 'b-1', 'b-2', 'b-3', 'b-4')}
+    assert names == expected | {'mobilenetv2'}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_takes_a_training_step_and_predicts(path):
+    model = detector(path, 96)
+    model.init_weights()
+    data = batch(96)
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
+    total = sum(sum(v) for v in losses.values()).sum()
+    total.backward()
+    assert torch.isfinite(total) and all(p.grad is not None for p in model.parameters())
+    with torch.no_grad():
+        found = model.eval().test_step(batch(96))[0].pred_instances
+    assert found.bboxes.shape[1] == 4 and (found.labels < 3).all() and (found.bboxes >= 0).all() and (found.bboxes <= 96).all()
+
+
+@pytest.mark.parametrize('size', [512, 320, 500])
+def test_anchors_follow_input_size_and_strides(size):
+    head = SSDLiteHead(3, (8,) * 6, input_size=size)
+    sides = [math.ceil(size / 2**k) for k in range(4, 10)]
+    anchors = head.prior_generator.grid_priors([(s, s) for s in sides], device='cpu')
+    for level, (side, boxes) in enumerate(zip(sides, anchors)):
+        boxes = boxes.numpy().reshape(side, side, 6, 4)
+        centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+        grid = (np.arange(side) + 0.5) * size / side  # by hand: cells of equal size that fill the input
+        np.testing.assert_allclose(centres[..., 0], np.broadcast_to(grid[None, :, None], (side, side, 6)), rtol=1e-4)
+        np.testing.assert_allclose(centres[..., 1], np.broadcast_to(grid[:, None, None], (side, side, 6)), rtol=1e-4)
+        widths, heights = boxes[0, 0, :, 2] - boxes[0, 0, :, 0], boxes[0, 0, :, 3] - boxes[0, 0, :, 1]
+        small, large = SCALES[level] * size, math.sqrt(SCALES[level] * SCALES[level + 1]) * size
+        areas = sorted([small**2] * 5 + [large**2])
+        np.testing.assert_allclose(sorted(widths * heights), areas, rtol=1e-4)
+        np.testing.assert_allclose(sorted(heights / widths), [1 / 3, 1 / 2, 1, 1, 2, 3], rtol=1e-4)
+
+
+def test_maps_of_another_size_are_refused():
+    model = detector('configs/ssdlite_tinynet_e_coco.py', 128).eval()
+    with pytest.raises(ValueError, match='--input-size N sets both'):
+        model.test_step(batch(96))
+
+
+def test_lengths_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match='each level needs one of each'):
+        SSDLiteHead(3, (8, 8))
+
+
+def test_suppression_moves_to_the_cpu_where_mmcv_has_no_cuda(monkeypatch):
+    """Stands in for a GPU: results that say they are on CUDA must have been moved before mmcv sees them."""
+    from mmdet.models.dense_heads import SSDHead
+
+    class OnGPU:
+        is_cuda = True
+
+    class Results:
+        scores = OnGPU()
+
+        def cpu(self):
+            return 'moved'
+
+    seen = []
+    monkeypatch.setattr(SSDHead, '_bbox_post_process', lambda self, results, *a, **k: seen.append(results))
+    for built_with, expected in (('not available', 'moved'), ('13.0', Results)):
+        monkeypatch.setattr('tinynet_mm.models.ssdlite.get_compiling_cuda_version', lambda v=built_with: v)
+        SSDLiteHead(3, (8,) * 6)._bbox_post_process(Results())
+        assert seen[-1] == expected or isinstance(seen[-1], expected)
