@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import InstanceData
 
 from tinynet_mm import cli
+from tinynet_mm.benchmark import random_batch
 from tinynet_mm.models import SSDLiteHead
 from tinynet_mm.models.ssdlite import SCALES
 
@@ -27,19 +26,6 @@ def detector(path: str | Path, size: int, classes: int = 3):
     return MODELS.build(cfg.model)
 
 
-def batch(size: int, classes: int = 3, images: int = 2) -> dict:
-    meta = dict(img_shape=(size, size), ori_shape=(size, size), pad_shape=(size, size), scale_factor=(1.0, 1.0))
-    samples = []
-    for k in range(images):
-        sample = DetDataSample(metainfo=dict(meta, batch_input_shape=(size, size)))
-        boxes = torch.tensor([[10.0, 10, 60, 50], [30, 20, 80, 90]])
-        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([k % classes, 1]))
-        samples.append(sample)
-    generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=generator) for _ in range(images)]
-    return dict(inputs=inputs, data_samples=samples)
-
-
 def test_there_are_the_configs_of_the_paper_and_the_peer():
     names = {path.stem.removeprefix('ssdlite_').removesuffix('_coco') for path in CONFIGS}
     expected = {f'tinynet_{x}' for x in 'abcde'} | {f'efficientnet_{x}' for x in ('b0', 'b-1', 'b-2', 'b-3', 'b-4')}
@@ -50,13 +36,13 @@ def test_there_are_the_configs_of_the_paper_and_the_peer():
 def test_every_config_takes_a_training_step_and_predicts(path):
     model = detector(path, 96)
     model.init_weights()
-    data = batch(96)
+    data = random_batch(96, 2)
     losses = model(**model.data_preprocessor(data, True), mode='loss')
     total = sum(sum(v) for v in losses.values()).sum()
     total.backward()
     assert torch.isfinite(total) and all(p.grad is not None for p in model.parameters())
     with torch.no_grad():
-        found = model.eval().test_step(batch(96))[0].pred_instances
+        found = model.eval().test_step(random_batch(96, 2))[0].pred_instances
     assert found.bboxes.shape[1] == 4 and (found.labels < 3).all() and (found.bboxes >= 0).all() and (found.bboxes <= 96).all()
 
 
@@ -81,7 +67,7 @@ def test_anchors_follow_input_size_and_strides(size):
 def test_maps_of_another_size_are_refused():
     model = detector('configs/ssdlite_tinynet_e_coco.py', 128).eval()
     with pytest.raises(ValueError, match='--input-size N sets both'):
-        model.test_step(batch(96))
+        model.test_step(random_batch(96, 2))
 
 
 def test_lengths_that_do_not_fit_are_refused():
