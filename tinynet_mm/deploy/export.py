@@ -18,21 +18,19 @@ TOLERANCE = 1e-3  # of the largest output; float32 sums in another order differ 
 
 
 class Classifier(nn.Module):
-    """A bare classifier around a backbone: its last map pooled, a hidden layer where ``hidden`` (GhostNet), a linear layer.
+    """A bare classifier around a backbone: its last map pooled, then a linear layer.
 
     Maps normalised images (B, 3, H, W) to logits (B, classes). It serves to export and time an architecture; trained classifiers
     are exported as they are.
     """
 
-    def __init__(self, backbone: nn.Module, classes: int = 1000, hidden: int = 0):
+    def __init__(self, backbone: nn.Module, classes: int = 1000):
         super().__init__()
-        width = backbone.out_channels[-1]
         self.backbone = backbone
-        self.hidden = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if hidden else nn.Identity()
-        self.classifier = nn.Linear(hidden or width, classes)
+        self.classifier = nn.Linear(backbone.out_channels[-1], classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.hidden(self.backbone(images)[-1].mean(dim=(2, 3))))
+        return self.classifier(self.backbone(images)[-1].mean(dim=(2, 3)))
 
 
 def export_onnx(model: nn.Module, path: str | Path, resolution: int, batch: int = 1) -> Path:

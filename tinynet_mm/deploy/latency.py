@@ -59,8 +59,9 @@ def measure_interleaved(
         for name, runtime in sessions.items():
             start = time.perf_counter()
             runtime.run(None, feeds[name])
+            elapsed = time.perf_counter() - start
             if turn >= warmup:
-                times[name].append(1e3 * (time.perf_counter() - start))
+                times[name].append(1e3 * elapsed)
     return {name: _summary(times[name], feeds[name], warmup, threads) for name in paths}
 
 

@@ -1,0 +1,176 @@
+"""Export and latency: the file against torch, the summary against NumPy, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Scaling, scale
+from tinynet_mm.cost import cost
+from tinynet_mm.deploy import export, latency
+from tinynet_mm.deploy.export import Classifier, export_onnx
+from tinynet_mm.deploy.latency import latency_meter, measure, measure_interleaved
+from tinynet_mm.formula import TinyFormula
+from tinynet_mm.formula.solve import solve, widths
+from tinynet_mm.models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet
+
+SMALL = scale(EFFICIENTNET_B0, Scaling(r=0.15, w=0.2, d=0.3))
+
+
+def settled(model, seed=0):
+    """Random running statistics, so that folding of norms is seen."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return model
+
+
+@pytest.fixture(scope='module')
+def small_file(tmp_path_factory):
+    return export_onnx(settled(Classifier(ScaledEfficientNet(SMALL), 10)), tmp_path_factory.mktemp('onnx') / 'small.onnx', 32)
+
+
+@pytest.mark.parametrize(
+    'build, base',
+    [(ScaledEfficientNet, 'efficientnet_b0'), (ScaledResNet, 'resnet18'), (ScaledGhostNet, 'ghostnet_100')],
+)
+def test_the_file_computes_what_the_model_does(tmp_path, build, base):
+    model = settled(Classifier(build(scale(BASES[base], Scaling(r=0.2, w=0.25, d=0.4))), 7)).train()
+    path = export_onnx(model, tmp_path / 'new' / 'model.onnx', 48, batch=2)
+    assert model.training and [p.name for p in path.parent.iterdir()] == ['model.onnx']
+    images = torch.randn(2, 3, 48, 48)
+    runtime = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    (found,) = runtime.run(['logits'], {'images': images.numpy()})
+    with torch.no_grad():
+        expected = model.eval()(images).numpy()
+    assert found.shape == (2, 7) and np.ptp(expected) > 0
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_the_bare_classifier_costs_what_the_table_says():
+    for build, base in ((ScaledEfficientNet, 'efficientnet_b0'), (ScaledGhostNet, 'ghostnet_a')):
+        arch = scale(BASES[base], Scaling(r=0.2, w=0.3, d=0.3))
+        model = Classifier(build(arch), 10)
+        assert sum(p.numel() for p in model.parameters()) == cost(arch, classes=10).params
+
+
+def test_norms_are_folded(small_file):
+    assert 'BatchNormalization' not in {node.op_type for node in onnx.load(small_file).graph.node}
+
+
+def test_a_users_classifier_is_exported(tmp_path):
+    from mmpretrain.registry import MODELS
+
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='ScaledEfficientNet', arch=dict(r=0.15, w=0.2, d=0.3)),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=5, in_channels=1280),
+        )
+    )
+    assert latency.session(export_onnx(model, tmp_path / 'model.onnx', 33)).get_outputs()[0].shape == [1, 5]
+
+
+def test_a_wrong_export_is_not_kept(tmp_path, monkeypatch):
+    def broken(model, images, path):
+        write(nn.Sequential(model, nn.ReLU()), images, path)
+
+    write = export._write
+    monkeypatch.setattr(export, '_write', broken)
+    with pytest.raises(ValueError, match='differs from the model'):
+        export_onnx(Classifier(ScaledEfficientNet(SMALL), 10), tmp_path / 'model.onnx', 32)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_one_tensor_is_exported(tmp_path):
+    with pytest.raises(ValueError, match='returns a tuple'):
+        export_onnx(ScaledEfficientNet(SMALL), tmp_path / 'model.onnx', 32)
+
+
+def test_latency_is_the_percentiles_of_its_runs(small_file, monkeypatch):
+    """On a clock whose runs take 1, 2, 3, ... ms, after two of warm-up."""
+    ticks = iter(np.cumsum([0] + [step for i in range(1, 13) for step in (i / 1e3, 0)]))
+    monkeypatch.setattr(latency.time, 'perf_counter', lambda: next(ticks))
+    found = measure(small_file, warmup=2, runs=10)
+    times = np.arange(3, 13)
+    assert (found.median_ms, found.p10_ms, found.p90_ms) == pytest.approx(tuple(np.percentile(times, (50, 10, 90))))
+    protocol = dict(runs=10, warmup=2, threads=1, batch=1, resolution=32, precision='fp32')
+    assert {k: found.row()[k] for k in protocol} == protocol
+    assert 'onnxruntime' in found.runtime and 'cores' in found.machine
+
+
+def test_files_take_turns(small_file, monkeypatch):
+    order = []
+
+    class Fake:
+        def __init__(self, path, threads):
+            self.path = path
+
+        def get_inputs(self):
+            return [onnxruntime.InferenceSession(str(small_file)).get_inputs()[0]]
+
+        def run(self, names, feed):
+            order.append(self.path)
+
+    monkeypatch.setattr(latency, 'session', Fake)
+    assert set(measure_interleaved(dict(a='a', b='b'), warmup=1, runs=2)) == {'a', 'b'}
+    assert order == ['a', 'b'] * 3
+
+
+@pytest.mark.parametrize(
+    'call, error, message',
+    [
+        (lambda p: measure(p / 'none.onnx'), FileNotFoundError, 'none.onnx'),
+        (lambda p: measure(p, threads=0), ValueError, 'threads=0'),
+        (lambda p: measure(p, threads=10_000), ValueError, 'this machine has'),
+        (lambda p: measure(p, runs=0), ValueError, 'at least one run'),
+    ],
+)
+def test_measure_refuses(small_file, call, error, message):
+    with pytest.raises(error, match=message):
+        call(small_file)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_open_shapes_are_refused(tmp_path):
+    axes = dict(images={0: 'batch'})
+    path = tmp_path / 'open.onnx'
+    torch.onnx.export(
+        nn.Flatten(), (torch.zeros(1, 3, 4, 4),), str(path), dynamo=False, input_names=['images'], dynamic_axes=axes
+    )
+    with pytest.raises(ValueError, match='open shape'):
+        measure(path)
+
+
+def test_width_is_solved_on_measured_times():
+    """For real, on this machine: an achieved time is the one that was measured, and networks are measured once each."""
+    built = []
+
+    def build(arch):
+        built.append(arch)
+        return Classifier(ScaledEfficientNet(arch), 10)
+
+    meter = latency_meter(build, runs=5, repeats=2)
+    stairs = widths(replace(EFFICIENTNET_B0, resolution=96), 0.4, 0.4, low=0.2, high=1.0)
+    ends = [meter.measure(stairs.arch(value)) for value in (0.2, 1.0)]
+    step, _ = solve(stairs, sum(ends) / 2, meter)
+    assert ends[0] < ends[1] and step.achieved == meter.measure(step.arch) <= 1.03 * sum(ends) / 2
+    assert len(built) == len(set(built)) <= 9
+
+
+def test_a_latency_budget_of_the_formula(monkeypatch):
+    """With a clock of 1 ms for 10 M MACs the milliseconds of TinyNet-C give back a network of its cost."""
+    monkeypatch.setattr(latency, 'export_onnx', lambda model, path, resolution: model)
+    monkeypatch.setattr(latency, 'measure', lambda arch, *args, **kwargs: type('', (), dict(median_ms=cost(arch).macs / 1e7)))
+    asked = []
+    found = TinyFormula.published().solve(9.95, meter=latency_meter(lambda arch: asked.append(arch) or arch))
+    assert found.unit == 'ms' and found.achieved == pytest.approx(9.95, rel=0.08)
+    assert found.cost.macs == pytest.approx(99.5e6, rel=0.08) and len(asked) <= 18
