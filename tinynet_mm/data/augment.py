@@ -80,25 +80,33 @@ def sample_expand(rng: np.random.Generator, width: int, height: int, ratios: tup
 def sample_crop(rng: np.random.Generator, canvas: Window, boxes: np.ndarray, min_ious: Sequence[float], least: float) -> Window:
     """A part of the canvas that every box overlaps by a random one of ``min_ious``, or the whole canvas.
 
-    As in mmdet: draw a demand from (whole, *min_ious, none); draw 50 windows of ``least`` to 1 times the sides and an aspect of
-    1/2 to 2; take the first with IoU >= the demand for every box and some box's centre inside; with none, draw a demand anew.
+    As in mmdet: draw a demand from (whole, *min_ious, none), try 50 windows, and draw another demand where none of them will do.
     """
     demands = (None, *min_ious, 0.0)
     while True:
         demand = demands[rng.integers(len(demands))]
-        if demand is None:
-            return canvas
-        sides = rng.uniform(least, 1, (CROP_TRIES, 2)) * (canvas.width, canvas.height)
-        starts = rng.random((CROP_TRIES, 2)) * ((canvas.width, canvas.height) - sides)
-        windows = np.concatenate([starts, starts + sides], 1).astype(int) + [canvas.x1, canvas.y1] * 2
-        aspect = sides[:, 1] / sides[:, 0]
-        good = (aspect >= 0.5) & (aspect <= 2) & (windows[:, 2:] > windows[:, :2]).all(1)
-        if len(boxes):
-            good &= pairwise_iou(windows, boxes).min(1) >= demand
-        for index in np.flatnonzero(good):
-            window = Window(*windows[index].tolist())
-            if not len(boxes) or window.holds_centre(boxes).any():
-                return window
+        window = canvas if demand is None else try_crops(rng, canvas, boxes, demand, least)
+        if window is not None:
+            return window
+
+
+def try_crops(rng: np.random.Generator, canvas: Window, boxes: np.ndarray, demand: float, least: float) -> Window | None:
+    """The first of 50 random windows with IoU >= ``demand`` for every box and some box's centre inside, or None.
+
+    A window has ``least`` to 1 times the canvas's sides and an aspect of 1/2 to 2. Boxes are (N, 4) xyxy; without any, all goes.
+    """
+    sides = rng.uniform(least, 1, (CROP_TRIES, 2)) * (canvas.width, canvas.height)
+    starts = rng.random((CROP_TRIES, 2)) * ((canvas.width, canvas.height) - sides)
+    windows = np.concatenate([starts, starts + sides], 1).astype(int) + [canvas.x1, canvas.y1] * 2
+    aspect = sides[:, 1] / sides[:, 0]
+    good = (aspect >= 0.5) & (aspect <= 2) & (windows[:, 2:] > windows[:, :2]).all(1)
+    if len(boxes):
+        good &= pairwise_iou(windows, boxes).min(1) >= demand
+    for index in np.flatnonzero(good):
+        window = Window(*windows[index].tolist())
+        if not len(boxes) or window.holds_centre(boxes).any():
+            return window
+    return None
 
 
 def warp(image: np.ndarray, window: Window, size: int, fill: Sequence[float]) -> np.ndarray:
@@ -115,8 +123,10 @@ def warp(image: np.ndarray, window: Window, size: int, fill: Sequence[float]) ->
     matrix = np.array([[step[0], 0, start[0] + step[0] / 2 - 0.5], [0, step[1], start[1] + step[1] / 2 - 0.5]])
     if window.flip:
         matrix[0] = -step[0], 0, matrix[0, 2] + (size - 1) * step[0]
+    beyond = window.x1 < 0 or window.y1 < 0 or window.x2 > width or window.y2 > height
+    border = cv2.BORDER_CONSTANT if beyond else cv2.BORDER_REPLICATE  # else the fill would colour the rim of an enlarged image
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=tuple(fill))
+    return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=border, borderValue=tuple(fill))
 
 
 def distort(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
