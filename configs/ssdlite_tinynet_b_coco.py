@@ -2,7 +2,7 @@
 
     python tools/train.py configs/ssdlite_tinynet_b_coco.py
 
-@COST@ Not trained here.
+1773 M multiply-adds an image and 4.45 M parameters with 80 classes (counted). Not trained here.
 """
 
 _base_ = './_base_/ssdlite_coco.py'

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/ssdlite_tinynet_c_coco.py
 
-@COST@ Not trained here.
+1048 M multiply-adds an image and 3.16 M parameters with 80 classes (counted). Not trained here.
 """
 
 _base_ = './_base_/ssdlite_coco.py'

@@ -19,7 +19,7 @@ train_dataloader = dict(batch_size=8, num_workers=2)
 auto_scale_lr = dict(base_batch_size=8)
 custom_hooks = [
     dict(type='ChannelsLastHook'),
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.005),
+    dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.005, gamma=100),
     dict(type='mmdet.NumClassCheckHook'),
     dict(type='mmdet.CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
 ]
