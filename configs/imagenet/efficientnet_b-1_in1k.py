@@ -1,0 +1,29 @@
+"""EfficientNet-B-1 on ImageNet-1k, 189 pixels.
+
+    python tools/train.py configs/imagenet/efficientnet_b-1_in1k.py
+
+199.2 M multiply-adds, 3.58 M parameters; 450 epochs on 8 GPUs.
+Not trained here; the paper's table 3 has 74.7 % top-1 and 92.1 % top-5.
+"""
+
+_base_ = './_base_/rmsprop_in1k.py'
+model = dict(
+    backbone=dict(type='ScaledEfficientNet', arch='efficientnet_b-1'),
+    head=dict(in_channels=1144),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=189, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=216, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=189),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,29 @@
+"""EfficientNet-B-2 on ImageNet-1k, 160 pixels.
+
+    python tools/train.py configs/imagenet/efficientnet_b-2_in1k.py
+
+97.5 M multiply-adds, 2.98 M parameters; 450 epochs on 8 GPUs.
+Not trained here; the paper's table 3 has 70.5 % top-1 and 89.5 % top-5.
+"""
+
+_base_ = './_base_/rmsprop_in1k.py'
+model = dict(
+    backbone=dict(type='ScaledEfficientNet', arch='efficientnet_b-2'),
+    head=dict(in_channels=1016),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=160, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=182, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=160),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

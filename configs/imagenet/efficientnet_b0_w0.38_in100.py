@@ -1,0 +1,29 @@
+"""EfficientNet-B0 shrunk by w = 0.38 on ImageNet-100, 224 pixels.
+
+    python tools/train.py configs/imagenet/efficientnet_b0_w0.38_in100.py
+
+97.5 M multiply-adds, 0.85 M parameters; 100 epochs on 8 GPUs.
+Not trained here; the paper's table 1 has 73.2 % top-1.
+"""
+
+_base_ = './_base_/rmsprop_in100.py'
+model = dict(
+    backbone=dict(type='ScaledEfficientNet', arch=dict(w=0.38)),
+    head=dict(in_channels=1280),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

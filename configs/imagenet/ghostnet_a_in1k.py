@@ -1,0 +1,29 @@
+"""GhostNet-A on ImageNet-1k, 240 pixels.
+
+    python tools/train.py configs/imagenet/ghostnet_a_in1k.py
+
+591.5 M multiply-adds, 11.92 M parameters; 450 epochs on 8 GPUs.
+Not trained here; the paper's table 6 has 78.7 % top-1 and 94.2 % top-5.
+"""
+
+_base_ = './_base_/rmsprop_in1k.py'
+model = dict(
+    backbone=dict(type='ScaledGhostNet', arch='ghostnet_a'),
+    head=dict(in_channels=1400),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=240, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=274, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=240),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

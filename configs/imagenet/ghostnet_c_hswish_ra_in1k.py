@@ -1,0 +1,41 @@
+"""GhostNet-C with HSwish and RandAugment on ImageNet-1k, 184 pixels.
+
+    python tools/train.py configs/imagenet/ghostnet_c_hswish_ra_in1k.py
+
+141.9 M multiply-adds, 4.97 M parameters; 450 epochs on 8 GPUs.
+Not trained here; the paper's table 6 has 75.0 % top-1 and 92.0 % top-5.
+(r, w, d) are published nowhere and inferred from the printed budget, see tinynet_mm.inferred.
+"""
+
+_base_ = './_base_/rmsprop_in1k.py'
+model = dict(
+    backbone=dict(
+        type='ScaledGhostNet',
+        arch='ghostnet_c',
+        act_cfg=dict(type='HSwish'),
+    ),
+    head=dict(in_channels=940),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=184, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        magnitude_level=9,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=210, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=184),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

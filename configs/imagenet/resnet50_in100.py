@@ -1,0 +1,29 @@
+"""ResNet-50 on ImageNet-100, 224 pixels.
+
+    python tools/train.py configs/imagenet/resnet50_in100.py
+
+4087.3 M multiply-adds, 23.71 M parameters; 90 epochs on 8 GPUs.
+Not trained here; the paper's table 2 has 78.7 % top-1.
+"""
+
+_base_ = './_base_/sgd_in100.py'
+model = dict(
+    backbone=dict(type='ScaledResNet', arch='resnet50'),
+    head=dict(in_channels=2048),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,29 @@
+"""TinyNet-A on ImageNet-100, 192 pixels.
+
+    python tools/train.py configs/imagenet/tinynet_a_in100.py
+
+335.7 M multiply-adds, 5.04 M parameters; 100 epochs on 8 GPUs.
+Not trained here; the paper has no figure for it.
+"""
+
+_base_ = './_base_/rmsprop_in100.py'
+model = dict(
+    backbone=dict(type='TinyNet', arch='a'),
+    head=dict(in_channels=1280),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=192, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=219, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=192),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,29 @@
+"""TinyNet-C on ImageNet-100, 184 pixels.
+
+    python tools/train.py configs/imagenet/tinynet_c_in100.py
+
+98.4 M multiply-adds, 1.30 M parameters; 100 epochs on 8 GPUs.
+Not trained here; the paper's table 1 has 74.1 % top-1.
+"""
+
+_base_ = './_base_/rmsprop_in100.py'
+model = dict(
+    backbone=dict(type='TinyNet', arch='c'),
+    head=dict(in_channels=1280),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=184, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=210, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=184),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,29 @@
+"""TinyNet-D on ImageNet-1k, 152 pixels.
+
+    python tools/train.py configs/imagenet/tinynet_d_in1k.py
+
+51.6 M multiply-adds, 2.34 M parameters; 450 epochs on 8 GPUs.
+Not trained here; the paper's table 3 has 67.0 % top-1 and 87.1 % top-5.
+"""
+
+_base_ = './_base_/rmsprop_in1k.py'
+model = dict(
+    backbone=dict(type='TinyNet', arch='d'),
+    head=dict(in_channels=1280),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=152, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=173, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=152),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

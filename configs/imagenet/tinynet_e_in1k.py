@@ -1,0 +1,29 @@
+"""TinyNet-E on ImageNet-1k, 106 pixels.
+
+    python tools/train.py configs/imagenet/tinynet_e_in1k.py
+
+24.4 M multiply-adds, 2.04 M parameters; 450 epochs on 8 GPUs.
+Not trained here; the paper's table 3 has 59.9 % top-1 and 81.8 % top-5.
+"""
+
+_base_ = './_base_/rmsprop_in1k.py'
+model = dict(
+    backbone=dict(type='TinyNet', arch='e'),
+    head=dict(in_channels=1280),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=106, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=121, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=106),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
