@@ -6,11 +6,11 @@ The same seed gives the same bytes. Takes a few seconds.
 """
 
 import argparse
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
+from tinynet_mm.errors import run
 
 HELP = {
     'seed': 'seed of every picture',
@@ -32,15 +32,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument('--' + field.name.replace('_', '-'), type=int, default=field.default, metavar='N', help=text)
     options = vars(parser.parse_args(argv))
     out = options.pop('out')
-    try:
-        for part in make_shapes(out, ShapesSpec(**options)):
-            print(part, flush=True)
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    for part in make_shapes(out, ShapesSpec(**options)):
+        print(part, flush=True)
     print(f'detection: {out / "coco"}\nclassification: {out / "imagenet"}')
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)
