@@ -110,21 +110,6 @@ def test_bad_numbers(change):
 def test_tool(tmp_path, capsys):
     numbers = dict(train=2, val=1, test=1, size=64, class_train=1, class_val=1, class_size=32)
     sizes = [f'--{name.replace("_", "-")}={number}' for name, number in numbers.items()]
-        '--train',
-        '2',
-        '--val',
-        '1',
-        '--test',
-        '1',
-        '--size',
-        '64',
-        '--class-train',
-        '1',
-        '--class-val',
-        '1',
-        '--class-size',
-        '32',
-    ]
     spec = importlib.util.spec_from_file_location('tools_make_shapes', Path('tools') / 'make_shapes.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
