@@ -82,6 +82,18 @@ def latency_meter(build: Callable[[Arch], nn.Module], threads: int = 1, runs: in
     return Meter('ms', time_of, grid=0.01)
 
 
+def compare(
+    archs: Mapping[str, Arch], build: Callable[[Arch], nn.Module], threads: int = 1, runs: int = 100
+) -> dict[str, Latency]:
+    """Build, export and time several networks in turns, each at its own resolution."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {
+            name: export_onnx(build(arch), Path(folder) / f'{index}.onnx', arch.resolution)
+            for index, (name, arch) in enumerate(archs.items())
+        }
+        return measure_interleaved(paths, threads, runs=runs)
+
+
 def machine() -> str:
     """Name of this machine's processor and its number of cores."""
     return f'{_processor()}, {os.cpu_count()} cores'

@@ -22,3 +22,8 @@ def readable(value: float) -> str:
             scaled = value / factor
             return f'{scaled:.{2 if scaled < 10 else 1}f}{letter}'
     return f'{value:.0f}'
+
+
+def amount(value: float, unit: str) -> str:
+    """A cost in its unit: 75.0M MACs, 5.00 ms."""
+    return f'{value:.2f} ms' if unit == 'ms' else f'{readable(value)} {unit}'

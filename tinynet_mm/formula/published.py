@@ -86,6 +86,17 @@ RESNETS = _rows(
 TABLES = dict(efficientnet=IMAGENET, ghostnet=IMAGENET + GHOSTNETS, resnet=RESNETS)
 
 
+def preset_of(row: Published) -> str | None:
+    """The preset that builds a published network here, None where there is none."""
+    name = (
+        row.name.lower()
+        .replace('-', '_', 1)
+        .replace('resnet_', 'resnet')
+        .replace('-', '_' if 'resnet' in row.name.lower() else '-')
+    )
+    return name if name in PRESETS else None
+
+
 OWN = ('TinyNet', 'GhostNet-A', 'GhostNet-B', 'GhostNet-C', 'GhostNet-D', 'ResNet-50-')  # what the paper made by its formula
 
 

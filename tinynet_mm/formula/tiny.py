@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..archs import BASES, EFFICIENTNET_B0, PRESETS, Arch, Scaling, preset
+from ..archs import EFFICIENTNET_B0, PRESETS, Arch, Scaling, preset
 from ..cost import Cost, cost
+from .bases import load_base
 from .process import Process
 from .rows import column
 from .solve import Meter, Step, cost_meter, last_below, nearest, solve, widths
@@ -117,7 +118,7 @@ class TinyFormula:
         do not always rise with MACs along the formula: of several networks with the budget's parameters, one is returned.
         Raises ValueError for a budget outside the fitted range (unless ``extrapolate``) and for one the base cannot reach.
         """
-        base, macs = _base(base), cost_meter('macs', classes)
+        base, macs = load_base(base), cost_meter('macs', classes)
         meter = meter or macs
         limits = EXTRAPOLATED if extrapolate else self.range
         if meter.unit == macs.unit:
@@ -186,11 +187,3 @@ class TinyFormula:
             return cls(*(Process.from_dict(table[name]) for name in 'rd'))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f'{path} is not a whole saved formula ({error}); fit and save it again.') from None
-
-
-def _base(base: Arch | str) -> Arch:
-    if isinstance(base, Arch):
-        return base
-    if base not in BASES:
-        raise ValueError(f'unknown base {base!r}; known: {", ".join(BASES)}, or a table of your own as a JSON file.')
-    return BASES[base]

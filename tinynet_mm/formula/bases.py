@@ -1,0 +1,29 @@
+"""The network that is shrunk: one of ours by name, or a user's own table in a JSON file."""
+
+import json
+from pathlib import Path
+
+from ..archs import BASES, Arch
+
+
+def load_base(base: Arch | str) -> Arch:
+    """A base by name ('efficientnet_b0', 'resnet50', 'ghostnet_a', ...) or by the path of a JSON file.
+
+    The file holds what ``dataclasses.asdict`` makes of an :class:`~tinynet_mm.archs.Arch`.
+    """
+    if isinstance(base, Arch):
+        return base
+    if base in BASES:
+        return BASES[base]
+    if not base.endswith('.json'):
+        raise ValueError(f'unknown base {base!r}; known: {", ".join(BASES)}, or a table of your own as a .json file.')
+    path = Path(base)
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no base table {path}')
+    try:
+        table = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{path} is not JSON ({error}); write the table again.') from None
+    if not isinstance(table, dict):
+        raise ValueError(f'{path} is not a base table but a {type(table).__name__}; it needs a JSON object.')
+    return Arch.from_dict(table)

@@ -1,0 +1,147 @@
+"""Configs of a solved network: ImageNet and SSDLite-512, to be trained as they are.
+
+The files inherit from the complete recipes in this package's ``configs``, named by their full path, so that they may lie
+anywhere. SSDLite stands on the last level of stride 16 and on the last one, of stride 32.
+"""
+
+import dataclasses
+import os
+import pprint
+import textwrap
+from pathlib import Path
+
+from ..archs import BASES, Arch
+from ..plugin import config_root
+from .budget import amount, readable
+from .tiny import Solution
+
+BACKBONES = dict(efficientnet='ScaledEfficientNet', resnet='ScaledResNet', ghostnet='ScaledGhostNet')
+RECIPES = dict(efficientnet='rmsprop', ghostnet='rmsprop', resnet='sgd')
+CROP = 0.875
+
+CLASSIFIER = '''"""{title} on {data}, {side} pixels.
+
+    python tools/train.py {path}
+
+Made by the tiny formula for {budget}: {macs} multiply-adds, {params} parameters. Not trained.
+"""
+
+_base_ = {base!r}
+model = dict(
+    backbone=dict(
+        type={backbone!r},
+        arch={arch},
+    ),
+    head=dict(in_channels={channels}),
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale={side}, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale={edge}, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size={side}),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+'''
+
+DETECTOR = '''"""SSDLite-512 on COCO with {title}, from scratch.
+
+    python tools/train.py {path}
+
+Made by the tiny formula for {budget}. Not trained. To start from weights that were trained with the ImageNet config beside
+this one: --cfg-options model.backbone.init_cfg="dict(type='Pretrained', checkpoint='FILE.pth', prefix='backbone.')"
+"""
+
+_base_ = {base!r}
+model = dict(
+    backbone=dict(
+        type={backbone!r},
+        arch={arch},
+        out_indices={levels},
+    ),
+    neck=dict(in_channels={widths}, out_channels={outputs}),
+    bbox_head=dict(in_channels={outputs}),
+)
+'''
+
+
+def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -> list[Path]:
+    """Write both configs of a solution into ``folder`` and return their paths, the ImageNet one first (ImageNet-100 for 100).
+
+    Raises:
+        ValueError: a file of that name exists, or the network has no levels of stride 16 and 32 for SSDLite.
+    """
+    folder, name = Path(folder), f'{solution.base}_{slug(solution)}'
+    recipe, data = RECIPES[solution.arch.family], 'in100' if classes == 100 else 'in1k'
+    written = [
+        (folder / f'{name}_{data}.py', CLASSIFIER, f'imagenet/_base_/{recipe}_{data}.py'),
+        (folder / f'ssdlite_{name}_coco.py', DETECTOR, '_base_/ssdlite_coco.py'),
+    ]
+    texts = [template.format(**_fields(solution, path, base, classes)) for path, template, base in written]
+    for path, *_ in written:
+        if path.exists():
+            raise ValueError(f'{path} is there already; remove it, or write to another folder.')
+    folder.mkdir(parents=True, exist_ok=True)
+    for (path, *_), text in zip(written, texts):
+        partial = path.with_name(f'.{path.name}.{os.getpid()}')
+        partial.write_text(text)
+        os.replace(partial, path)
+    return [path for path, *_ in written]
+
+
+def slug(solution: Solution) -> str:
+    """The budget as part of a file name: 75M, 3Mparameters, 5ms."""
+    if solution.unit == 'ms':
+        return f'{solution.budget:g}ms'
+    return f'{solution.budget / 1e6:g}M' + ('' if solution.unit == 'MACs' else solution.unit)
+
+
+def backbone(arch: Arch) -> dict:
+    """The backbone of any resolved network, as MMEngine builds it."""
+    return dict(type=BACKBONES[arch.family], arch=arch)
+
+
+def detection_levels(arch: Arch) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Indices and widths of the two levels an SSDLite head stands on: the last of stride 16, and the last one, of stride 32."""
+    stride, strides = 4 if arch.stem_pool else 2, []
+    for runs in arch.levels:
+        for stage in runs:
+            stride *= stage.stride
+        strides.append(stride)
+    if 16 not in strides or strides[-1] != 32:
+        raise ValueError(f'{arch.name} has levels of stride {strides}; SSDLite needs one of stride 16, and 32 as the last.')
+    middle = len(strides) - 1 - strides[::-1].index(16)
+    last = len(strides) if arch.head else len(strides) - 1
+    return (middle, last), (arch.levels[middle][-1].channels, arch.head or arch.stages[-1].channels)
+
+
+def _fields(solution: Solution, path: Path, base: str, classes: int) -> dict:
+    arch, s = solution.arch, solution.scaling
+    levels, widths = detection_levels(arch)
+    return dict(
+        title=f'{solution.base} at r={s.r:g}, w={s.w:g}, d={s.d:g}',
+        data='ImageNet-100' if classes == 100 else 'ImageNet-1k',
+        side=arch.resolution, edge=int(arch.resolution / CROP), path=path,
+        budget=amount(solution.budget, solution.unit), base=str(config_root() / 'configs' / base),
+        macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=BACKBONES[arch.family],
+        arch=_literal(solution), channels=arch.hidden or arch.head or arch.stages[-1].channels,
+        levels=levels, widths=widths, outputs=(*widths, 512, 256, 256, 128),
+    )  # fmt: skip
+
+
+def _literal(solution: Solution) -> str:
+    """``dict(base=, r=, w=, d=)`` for a base of ours, the whole table for a user's own."""
+    if solution.base not in BASES:
+        table = pprint.pformat(dataclasses.asdict(solution.arch), sort_dicts=False, width=110)
+        return textwrap.indent(table, ' ' * 8).strip()
+    s = solution.scaling
+    ends = '' if s.fixed_ends else ', fixed_ends=False'
+    return f'dict(base={solution.base!r}, r={s.r:g}, w={s.w:g}, d={s.d:g}{ends})'

@@ -1,0 +1,63 @@
+"""A solution in words and columns: what a person wants to know of the network for a budget."""
+
+from .budget import amount, readable
+from .published import neighbours
+from .tiny import Solution, TinyFormula
+
+
+def describe(solution: Solution, source: str) -> list[str]:
+    """Lines: the dimensions with deviations, the network, its cost against the budget, and the next step of the staircase."""
+    s, arch, found = solution.scaling, solution.arch, solution.cost
+    lines = [
+        f'formula    {source}',
+        f'budget     {amount(solution.budget, solution.unit)} from {solution.base}, c = {solution.c:.3g}',
+        f'r = {s.r:g} ± {solution.r_std:.2g}   d = {s.d:g} ± {solution.d_std:.2g}   w = {s.w:g} ± {solution.w_std:.2g}   '
+        '(one standard deviation)',
+        f'network    {arch.resolution} px; widths {_row(stage.channels for stage in arch.stages)}; '
+        f'repeats {_row(stage.repeats for stage in arch.stages)}',
+        f'cost       {amount(solution.achieved, solution.unit)} ({solution.achieved / solution.budget - 1:+.1%} of the budget); '
+        f'{readable(found.macs)} MACs, {readable(found.params)} parameters, {readable(found.activations)} activations',
+    ]
+    if step := solution.next_step:
+        difference = f'{step.achieved / solution.budget - 1:+.1%}'
+        lines.append(f'next wider w = {step.value:g} costs {amount(step.achieved, solution.unit)} ({difference})')
+    return lines
+
+
+def warnings(solution: Solution, formula: TinyFormula) -> list[str]:
+    """What a person should know before using the network."""
+    found = []
+    if solution.extrapolated:
+        low, high = formula.range
+        found.append(f'c = {solution.c:.3g} is outside the fitted range, {low:.3g} to {high:.3g}: this is extrapolated.')
+    if not 0.35 <= solution.scaling.w <= 2.8:
+        found.append(f'w = {solution.scaling.w:g} is outside 0.35 to 2.8, the range of widths that the paper explored.')
+    return found
+
+
+def standing(solution: Solution) -> list[str]:
+    """The network among the published ones nearest in MACs; their accuracies are the paper's."""
+    near = neighbours(solution.cost.macs, solution.arch.family)
+    lines = [f'among the published networks ({near[0].dataset} top-1 as the paper prints it, none measured here):']
+    rows = [(row.macs, row.params, f'{row.top1:.1f} %', f'{row.name} (table {row.table})') for row in near]
+    rows.append((solution.cost.macs, solution.cost.params, '?', 'THIS NETWORK, untrained'))
+    for macs, params, top1, name in sorted(rows, key=lambda row: row[0]):
+        lines.append(f'  {readable(macs):>8} MACs  {readable(params) if params else "-":>7} parameters  {top1:>7}  {name}')
+    return lines
+
+
+def timings(times: dict[str, dict]) -> list[str]:
+    """Measured rows (see :class:`tinynet_mm.deploy.latency.Latency`) by name, with their common protocol above them."""
+    first = next(iter(times.values()))
+    lines = [
+        'measured here, in turns: {runtime}, {threads} thread(s), batch {batch}, {precision}, {runs} runs, {machine}'.format(
+            **first
+        )
+    ]
+    for name, row in sorted(times.items(), key=lambda item: item[1]['median_ms']):
+        lines.append('  {median_ms:8.2f} ms ({p10_ms:.2f} to {p90_ms:.2f})  '.format(**row) + f'{row["resolution"]} px  {name}')
+    return lines
+
+
+def _row(numbers) -> str:
+    return ' '.join(map(str, numbers))

@@ -1,0 +1,113 @@
+"""From a budget to a network: resolution, width and depth by the tiny formula (section 3.2 of the TinyNet paper).
+
+    python tools/formula.py --budget 75M
+    python tools/formula.py --budget 1.8G --base resnet50 --write-configs my_configs
+    python tools/formula.py --latency-ms 5 --threads 1
+    python tools/formula.py --budget 75M --frontier front.csv --save formula.json
+    python tools/formula.py --published results/formula_published.csv
+
+The formula is the one through the five published TinyNets, or one fitted to the front of a sweep. Budgets are multiply-adds
+(75M), parameters, activations, or milliseconds in ONNX Runtime on this machine, which takes a minute or two of measuring.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tinynet_mm.archs import Arch, preset
+from tinynet_mm.cost import cost
+from tinynet_mm.errors import run
+from tinynet_mm.formula import Solution, TinyFormula, read_rows, write_rows
+from tinynet_mm.formula.bases import load_base
+from tinynet_mm.formula.budget import parse_budget
+from tinynet_mm.formula.configs import backbone, write_configs
+from tinynet_mm.formula.published import neighbours, preset_of, published_table
+from tinynet_mm.formula.report import describe, standing, timings, warnings
+from tinynet_mm.formula.solve import cost_meter
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument('--budget', dest='macs', help='multiply-adds, like 75M or 1.8G')
+    budget.add_argument('--params', help='parameters, like 3M')
+    budget.add_argument('--activations', help='elements that convolutions and linear layers write for one image, like 2M')
+    budget.add_argument('--latency-ms', type=float, help='milliseconds for one image in ONNX Runtime on this machine')
+    budget.add_argument('--published', type=Path, metavar='CSV', help='only write the published TinyNets beside the formula')
+    parser.add_argument('--base', default='efficientnet_b0', help='efficientnet_b0, resnet50, ghostnet_a, or a table (.json)')
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--frontier', type=Path, help='fit to this front of a sweep (CSV with r, d, and c or macs)')
+    source.add_argument('--formula', type=Path, help='a formula that was saved')
+    parser.add_argument('--save', type=Path, help='save the formula (.json)')
+    parser.add_argument('--classes', type=int, default=1000, help='classes of the classifier whose cost counts')
+    parser.add_argument('--threads', type=int, default=1, help='threads of the measured latency')
+    parser.add_argument('--extrapolate', action='store_true', help='allow budgets outside the fitted range')
+    parser.add_argument('--write-configs', type=Path, metavar='DIR', help='write an ImageNet and an SSDLite config')
+    return parser.parse_args(argv)
+
+
+def load_formula(args: argparse.Namespace, base: Arch) -> tuple[TinyFormula, str]:
+    if args.formula:
+        return TinyFormula.load(args.formula), f'of {args.formula}'
+    if not args.frontier:
+        return TinyFormula.published(), 'through the five published TinyNets (--frontier fits one to a sweep of yours)'
+    rows = read_rows(args.frontier, ('r', 'd'))
+    formula = TinyFormula.fit(rows, None if 'c' in rows[0] else cost(base, classes=args.classes).macs)
+    return formula, f'fitted to the {len(rows)} networks of {args.frontier}'
+
+
+def solve(args: argparse.Namespace, formula: TinyFormula, base: Arch) -> Solution:
+    """By counting; milliseconds by measuring (only that loads torch)."""
+    if args.latency_ms is None:
+        quantity = next(name for name in ('macs', 'params', 'activations') if getattr(args, name))
+        budget, meter = parse_budget(getattr(args, quantity)), cost_meter(quantity, args.classes)
+        return formula.solve(budget, base, meter, args.extrapolate, args.classes)
+    from tinynet_mm.deploy.latency import latency_meter
+
+    print('measuring networks on this machine ...', file=sys.stderr, flush=True)
+    meter = latency_meter(builder(args), args.threads)
+    return formula.solve(args.latency_ms, base, meter, args.extrapolate, args.classes)
+
+
+def builder(args: argparse.Namespace):
+    from mmengine.registry import MODELS
+
+    from tinynet_mm.deploy.export import Classifier
+
+    return lambda arch: Classifier(MODELS.build(backbone(arch)), args.classes)
+
+
+def measured(args: argparse.Namespace, solution: Solution) -> list[str]:
+    """The network's time beside those of its published neighbours."""
+    from tinynet_mm.deploy.latency import compare
+
+    near = [row for row in neighbours(solution.cost.macs, solution.arch.family) if preset_of(row)]
+    archs = {f'{row.name}, {row.top1} % in the paper': preset(preset_of(row)) for row in near}
+    found = compare({'THIS NETWORK, untrained': solution.arch, **archs}, builder(args), args.threads)
+    return timings({name: latency.row() for name, latency in found.items()})
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    if args.published:
+        rows = published_table()
+        for row in rows:
+            print('{name}  r {r_published} {r_formula}  d {d_published} {d_formula}  MACs {macs_difference:+.2%}'.format(**row))
+        print(f'rows: {write_rows(args.published, rows)}')
+        return 0
+    base = load_base(args.base)
+    formula, source = load_formula(args, base)
+    solution = solve(args, formula, base)
+    lines = describe(solution, source) + standing(solution) + (measured(args, solution) if args.latency_ms else [])
+    print('\n'.join(lines))
+    for warning in warnings(solution, formula):
+        print(f'warning: {warning}', file=sys.stderr)
+    written = [formula.save(args.save)] if args.save else []
+    written += write_configs(solution, args.write_configs, args.classes) if args.write_configs else []
+    for path in written:
+        print(f'written: {path}')
+    return 0
+
+
+if __name__ == '__main__':
+    run(main)
