@@ -1,0 +1,69 @@
+"""What networks cost: parameters, multiply-adds (the paper's FLOPs) and activations.
+
+    python tools/cost.py tinynet_d efficientnet_b0:r=0.8,w=0.7,d=0.9 resnet50:w=0.5
+    python tools/cost.py configs/ssdlite_tinynet_d_coco.py mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py
+
+A name is a preset, alone or as a base with multipliers: computed in closed form, with a classifier. A config, a file or a
+``package::name`` of a zoo, is built and counted by torch on one image of its test pipeline's size.
+"""
+
+import argparse
+
+from tinynet_mm.archs import resolve
+from tinynet_mm.cost import NOTHING, Cost, parts
+from tinynet_mm.errors import run
+
+
+def number(key: str, text: str) -> float | bool:
+    if text in ('True', 'False'):
+        return text == 'True'
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f'{key}={text}: a number is needed, as in efficientnet_b0:r=0.8,w=0.7,d=0.9.') from None
+
+
+def of_network(name: str, side: int | None, classes: int) -> tuple[tuple[int, int], dict[str, Cost]]:
+    base, _, multipliers = name.partition(':')
+    pairs = [pair.partition('=')[::2] for pair in multipliers.split(',')] if multipliers else []
+    arch = resolve(dict(base=base, **{key: number(key, text) for key, text in pairs}) if pairs else base)
+    side = side or arch.resolution
+    return (side, side), dict(parts(arch, side, classes))
+
+
+def of_config(name: str, side: int | None) -> tuple[tuple[int, int], dict[str, Cost]]:
+    from tinynet_mm.cli import load_config, set_input_size
+    from tinynet_mm.counting import count_config
+
+    cfg = load_config(name)
+    if side and 'input_size' in cfg.model.get('bbox_head', {}):
+        set_input_size(cfg, side)
+    return count_config(cfg, side)
+
+
+def line(name: str, cost: Cost, size: str = '', width: int = 40) -> str:
+    return f'{name:{width}} {size:>9} {cost.params / 1e6:10.3f} {cost.macs / 1e6:11.2f} {cost.activations / 1e6:14.3f}'
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('networks', nargs='+', metavar='NAME|CONFIG')
+    parser.add_argument('--resolution', type=int, metavar='N', help="another input than the network's own, N x N pixels")
+    parser.add_argument('--classes', type=int, default=1000, help='classes of a NAME; 0 for the backbone alone (default 1000)')
+    parser.add_argument('--stages', action='store_true', help='a line for each part too')
+    args = parser.parse_args(argv)
+    if args.resolution is not None and args.resolution < 1:
+        raise ValueError(f'--resolution {args.resolution}: at least one pixel is needed.')
+    width = max(map(len, args.networks))
+    header = f'{"network":{width}} {"input":>9} {"params (M)":>10} {"MACs (M)":>11} {"activations (M)":>15}'
+    for index, name in enumerate(args.networks):
+        is_config = '::' in name or name.endswith('.py')
+        (height, side), rows = of_config(name, args.resolution) if is_config else of_network(name, args.resolution, args.classes)
+        print(*[header] * (index == 0), line(name, sum(rows.values(), NOTHING), f'{side}x{height}', width), sep='\n')
+        for part, cost in rows.items() if args.stages else ():
+            print(line(f'  {part}', cost, width=width))
+    return 0
+
+
+if __name__ == '__main__':
+    run(main)
