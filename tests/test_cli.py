@@ -108,3 +108,16 @@ def test_what_a_user_can_mend_is_one_line(error, code, words, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(main)
     assert stopped.value.code == code and words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('config', ['configs/imagenet/tinynet_e_in1k.py', 'configs/cifar10/tinynet_e_cifar10.py'])
+def test_a_classifier_adopts_a_folder(config, tmp_path):
+    for split in ('train', 'val'):
+        for name in ('ant', 'bee', 'cat'):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / 'x.jpg').touch()
+    cfg = cli.prepare(Config.fromfile(config), tmp_path)
+    assert cfg.model.head.num_classes == 3
+    sets = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val')]
+    places = [str(Path(s.get('data_root', ''), s.get('split') or s.get('folder'))) for s in sets]
+    assert places == [str(tmp_path / 'train'), str(tmp_path / 'val')]

@@ -118,17 +118,22 @@ def is_classifier(cfg: Config) -> bool:
 
 
 def adopt_folder(cfg: Config, root: Path) -> None:
-    """Point a classifier's config at a folder with train/<class>/ and val/<class>/; ImageNet keeps its own class names."""
-    classes = check_classes(root / 'train')
+    """Point a classifier's config at a folder with train/<class>/ and val/<class>/, and count its classes."""
+    classes = len(check_classes(root / 'train'))
     for part in walk([cfg.get(f'{split}_dataloader') for split in SPLITS]):
-        if str(part.get('type')).endswith(('ImageNet', 'CustomDataset')) and 'pipeline' in part:
-            split = 'train' if part.get('split') == 'train' or part.get('data_prefix') == 'train' else 'val'
-            own = dict(type='mmpretrain.CustomDataset', data_root=str(root), data_prefix=split, pipeline=part['pipeline'])
+        kind = str(part.get('type')).split('.')[-1]
+        if kind == 'MemoryImages':
+            part['folder'] = str(root / Path(part['folder']).name)
+        elif kind == 'ClassFolders':
+            part['data_root'] = str(root)
+        elif kind in ('ImageNet', 'CustomDataset'):  # of mmpretrain's zoo
+            split = 'train' if 'train' in (part.get('split'), part.get('data_prefix')) else 'val'
+            pipeline = part['pipeline']
             part.clear()
-            part.update(own)
-    for part in walk(cfg.model.head):
+            part.update(type='mmpretrain.CustomDataset', data_root=str(root), data_prefix=split, pipeline=pipeline)
+    for part in walk(cfg):
         if 'num_classes' in part:
-            part['num_classes'] = len(classes)
+            part['num_classes'] = classes
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
