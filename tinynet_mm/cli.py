@@ -131,7 +131,7 @@ def adopt_folder(cfg: Config, root: Path) -> None:
             pipeline = part['pipeline']
             part.clear()
             part.update(type='mmpretrain.CustomDataset', data_root=str(root), data_prefix=split, pipeline=pipeline)
-    for part in walk(cfg):
+    for part in walk([cfg.model, *(cfg.get(f'{split}_dataloader') for split in SPLITS)]):
         if 'num_classes' in part:
             part['num_classes'] = classes
 
