@@ -1,0 +1,124 @@
+"""Figures 1, 2, 3 and 6 of the paper (NeurIPS 2020) for a sweep of one's own; each function returns a Figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..formula.frontier import spearman
+from ..formula.tiny import TinyFormula, equation5
+from ..plots.style import COLOURS, MARKERS, new_figure
+from .folder import RANDOM
+
+LABELS = {
+    'tiny': 'tiny formula (fitted here)',
+    'giant': 'inverted giant formula',
+    'r': 'resolution alone',
+    'd': 'depth alone',
+    'w': 'width alone',
+}
+COLOUR = dict(zip(LABELS, COLOURS)) | {RANDOM: '#9a9a9a', 'front': '#C1121F'}
+MARKER = dict(zip(LABELS, MARKERS))
+DIMENSIONS = {'r': 'resolution', 'd': 'depth', 'w': 'width'}
+
+
+def summary(rows: Sequence[dict]) -> list[dict]:
+    """One row for each method and budget: accuracy's mean, deviation (n - 1; 0 for one seed) and number of seeds."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        if row['method'] != RANDOM:
+            groups.setdefault((row['method'], row['target']), []).append(row)
+    result = []
+    for (method, target), group in groups.items():
+        values = np.array([row['accuracy'] for row in group])
+        spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        numbers = {key: group[0][key] for key in ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params')}
+        result.append(dict(method=method, target=target, accuracy=float(values.mean()), std=spread, seeds=len(values), **numbers))
+    order = list(LABELS)
+    return sorted(result, key=lambda row: (-row['target'], order.index(row['method'])))
+
+
+def front_figure(rows: Sequence[dict], front: Sequence[dict]) -> Figure:
+    """Figure 1: accuracy against MACs of all networks, the front, and the rules' networks where there are some."""
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    random = [row for row in rows if row['method'] == RANDOM]
+    axes.plot(*_points(random), 'o', color=COLOUR[RANDOM], ms=4, label=f'{len(random)} sampled networks')
+    if front:
+        axes.plot(*_points(front), 'o-', color=COLOUR['front'], ms=5, lw=1, label=f'front, {len(front)} networks')
+    for method, group in _methods(rows):
+        if method in ('tiny', 'giant'):
+            axes.plot(*_points(group), MARKER[method] + '--', color=COLOUR[method], ms=6, lw=1, label=LABELS[method])
+    return _finish(figure, axes, 'multiply-adds (M)', 'top-1 accuracy (%)')
+
+
+def budget_figure(rows: Sequence[dict]) -> Figure:
+    """Figure 2: accuracy against r, d and w of networks of one budget."""
+    figure = new_figure(9.6, 3.3)
+    low, high = min(row['macs'] for row in rows) / 1e6, max(row['macs'] for row in rows) / 1e6
+    figure.suptitle(f'{len(rows)} networks of {low:.2f} to {high:.2f} M multiply-adds', fontsize=10)
+    for axes, (key, name) in zip(figure.subplots(1, 3, sharey=True), DIMENSIONS.items()):
+        axes.plot([row[key] for row in rows], [row['accuracy'] for row in rows], 'o', color=COLOURS[0], ms=5)
+        axes.set_xlabel(f'{name} {key}')
+    figure.axes[0].set_ylabel('top-1 accuracy (%)')
+    return figure
+
+
+def fit_figure(front: Sequence[dict], formula: TinyFormula) -> Figure:
+    """Figure 3: r, d and w of the front against MACs, their rank correlations, and the formula with two deviations."""
+    figure = new_figure(9.6, 3.3)
+    ranks, curves = spearman(list(front)), fit_curves(formula)
+    base = front[0]['macs'] / front[0]['c'] / 1e6
+    for axes, (key, name) in zip(figure.subplots(1, 3), DIMENSIONS.items()):
+        axes.plot([row['macs'] / 1e6 for row in front], [row[key] for row in front], 'o', color=COLOUR['front'], label='front')
+        c, curve = curves['c'] * base, curves[key]
+        axes.plot(c, curve, color=COLOURS[0], label='formula' if key != 'w' else 'equation 5')
+        if key != 'w':
+            std = curves[f'{key}_std']
+            axes.fill_between(c, curve - 2 * std, curve + 2 * std, color=COLOURS[0], alpha=0.15, lw=0, label='± 2 deviations')
+        axes.set_title(f'{name}: Spearman {ranks[key]:.2f}')
+        axes.set_xlabel('multiply-adds (M)')
+        axes.set_ylabel(f'{name} {key}')
+        axes.legend()
+    return figure
+
+
+def fit_curves(formula: TinyFormula, count: int = 80) -> dict[str, np.ndarray]:
+    """c over the fitted range with r, d, their deviations, and equation 5's w."""
+    c = np.geomspace(*formula.range, count)
+    at = formula.predict(c)
+    w = np.array([equation5(*values) for values in zip(c, at['r'], at['d'])])
+    return dict(c=c, w=w, **at)
+
+
+def methods_figure(rows: Sequence[dict]) -> Figure:
+    """Figure 6: accuracy against MACs of the rules, mean and deviation over seeds."""
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    for method, group in _methods(rows):
+        style = dict(
+            color=COLOUR[method], marker=MARKER[method], lw=2 if method == 'tiny' else 1, capsize=2, label=LABELS[method]
+        )
+        axes.errorbar(*_points(group), yerr=[row['std'] for row in group], **style)
+    seeds = sorted({row['seeds'] for row in summary(rows)})
+    axes.set_title('mean ± deviation of {} trainings'.format(' or '.join(map(str, seeds))))
+    return _finish(figure, axes, 'multiply-adds (M)', 'top-1 accuracy (%)')
+
+
+def _points(rows: Sequence[dict]) -> tuple[list[float], list[float]]:
+    return [row['macs'] / 1e6 for row in rows], [row['accuracy'] for row in rows]
+
+
+def _methods(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
+    """Each rule with its summaries by rising MACs."""
+    table = summary(rows)
+    groups = ((method, [row for row in table if row['method'] == method]) for method in LABELS)
+    return [(method, sorted(group, key=lambda row: row['macs'])) for method, group in groups if group]
+
+
+def _finish(figure: Figure, axes: Axes, x: str, y: str) -> Figure:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(loc='lower right')
+    return figure

@@ -1,0 +1,133 @@
+"""Which networks a sweep trains: random ones (Figures 1 and 2), and those of the rules that are compared (Table 1, Figure 6).
+
+TinyNet (NeurIPS 2020), section 3.2 and 4.2: r, w and d are drawn from 0.35 to 2.8, the networks of 0.03 to 1.05 of the base's
+FLOPs are kept; section 3.1: at one budget, within 3 %. Section 4.2 compares the tiny formula with the inverted giant formula and
+with shrinking r, d or w alone, at one budget.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from ..archs import Scaling, scale
+from ..cost import cost
+from ..formula.rows import read_rows, write_rows
+from ..formula.sampling import BOUNDS, sample_band, sample_budget
+from ..formula.solve import cost_meter, giant, single, solve
+from ..formula.tiny import TinyFormula
+from .folder import RANDOM, Settings, Sweep, write_text
+
+BAND = (0.03, 1.05)
+METHODS = ('tiny', 'giant', 'r', 'd', 'w')
+
+
+def sample(
+    sweep: Sweep,
+    cfg: Config,
+    count: int,
+    seed: int = 0,
+    c: float | None = None,
+    band: tuple[float, float] = BAND,
+    add: bool = False,
+) -> list[dict]:
+    """Write the recipe and ``count`` random networks; at the budget ``c`` times the base's MACs where that is given.
+
+    Args:
+        cfg: the whole training config, with ``sweep = dict(base=, resolution=, resolution_keys=)``.
+        add: append to the networks which the sweep has already, under its own recipe; without it such a sweep is refused.
+
+    Raises:
+        ValueError: a sweep is there already, the band or the budget holds too few networks.
+    """
+    path = sweep.path / 'samples.csv'
+    if path.exists() and not add:
+        raise ValueError(f'{path} is there already; --add draws more networks for it, or give another directory.')
+    known = sweep.samples() if path.exists() else []
+    cfg = sweep.recipe() if known else cfg
+    rows = _draw(Settings.of(cfg, 'the config'), count, seed, c, band)
+    start = sum(row['method'] == RANDOM for row in known)
+    new = [_row(f'net{start + i:03d}', RANDOM, seed, c, True, row) for i, row in enumerate(rows)]
+    if not known:
+        write_text(sweep.path / 'recipe.py', cfg.pretty_text)
+    write_rows(path, known + _unknown(new, known))
+    return new
+
+
+def _draw(settings: Settings, count: int, seed: int, c: float | None, band: tuple[float, float]) -> list[dict]:
+    base, rng = settings.base, np.random.default_rng(seed)
+    if c is None:
+        return sample_band(count, rng, base, *band, classes=settings.classes)
+    smallest = scale(base, Scaling(*[BOUNDS[0]] * 3))
+    least = cost(smallest, classes=settings.classes).macs / cost(base, classes=settings.classes).macs
+    if c < least:
+        raise ValueError(
+            f'{base.name} cannot shrink to {c:g} of its MACs: with r, w and d at {BOUNDS[0]} it still costs {least:.3f} of them. '
+            'Ask for that or more, or take a base with fewer stages or a smaller stem and head.'
+        )
+    return sample_budget(count, rng, base, c, classes=settings.classes)
+
+
+def _row(name: str, method: str, seed: int, target: float | None, fixed_ends: bool, numbers: dict) -> dict:
+    head = dict(name=name, method=method, seed=seed, target='' if target is None else target, fixed_ends=int(fixed_ends))
+    return head | {key: numbers[key] for key in ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params', 'activations')}
+
+
+def _unknown(new: list[dict], known: list[dict]) -> list[dict]:
+    """Networks that the sweep does not have yet (the same seed draws the same ones); ValueError where all are known."""
+    seen = {(row['r'], row['w'], row['d']) for row in known}
+    fresh = [row for row in new if (row['r'], row['w'], row['d']) not in seen]
+    if not fresh:
+        raise ValueError('the sweep has all of these networks already; draw others with another --seed.')
+    return fresh
+
+
+def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tuple[list[dict], list[dict]]:
+    """Append the networks of every rule at ``budgets`` (shares of the base's MACs), each with every seed.
+
+    Returns the rows added, and what no network could be made for: rows of method, target and reason (the paper's "depth
+    underflow"), which also lie in ``left_out.csv``. Raises FileNotFoundError where the formula was not fitted yet.
+    """
+    formula, settings = TinyFormula.load(sweep.need('formula.json')), sweep.settings()
+    known, added, left_out = sweep.samples(), [], []
+    for target in budgets:
+        for method in METHODS:
+            try:
+                scaling = solved(method, target, settings, formula)
+            except ValueError as error:
+                left_out.append(dict(method=method, target=target, reason=str(error)))
+                continue
+            added += [_compared(method, target, seed, scaling, settings) for seed in seeds]
+    if twice := {row['name'] for row in known} & {row['name'] for row in added}:
+        raise ValueError(f'{sweep.path / "samples.csv"} has {min(twice)} already; compare other budgets or seeds.')
+    if added:
+        write_rows(sweep.path / 'samples.csv', known + added)
+    if left_out:
+        _append(sweep.path / 'left_out.csv', left_out)
+    return added, left_out
+
+
+def solved(method: str, target: float, settings: Settings, formula: TinyFormula) -> Scaling:
+    """The scaling by which ``method`` meets ``target`` times the base's MACs; ValueError where it cannot."""
+    base, classes = settings.base, settings.classes
+    budget = target * cost(base, classes=classes).macs
+    if method == 'tiny':
+        return formula.solve(budget, base, classes=classes).scaling
+    stairs = giant(base) if method == 'giant' else single(base, method)
+    return solve(stairs, budget, cost_meter('macs', classes))[0].scaling
+
+
+def _compared(method: str, target: float, seed: int, scaling: Scaling, settings: Settings) -> dict:
+    arch = scale(settings.base, scaling)
+    costs = cost(arch, classes=settings.classes)
+    numbers = dict(r=scaling.r, w=scaling.w, d=scaling.d, resolution=arch.resolution, **costs._asdict())
+    numbers['c'] = costs.macs / cost(settings.base, classes=settings.classes).macs
+    return _row(f'{method}-{target:g}-s{seed}', method, seed, target, scaling.fixed_ends, numbers)
+
+
+def _append(path: Path, rows: list[dict]) -> None:
+    known = read_rows(path) if path.exists() else []
+    write_rows(
+        path, known + [row for row in rows if (row['method'], row['target']) not in {(k['method'], k['target']) for k in known}]
+    )

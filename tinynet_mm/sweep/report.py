@@ -1,0 +1,113 @@
+"""The report of a sweep: figures 1, 2, 3 and 6 of the paper as PNG, and one page with the same figures to point at.
+
+The page stands alone: its data, its drawing (inline SVG) and its script are in the file, and it asks no network for anything.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ..formula.frontier import spearman
+from ..formula.rows import read_rows, write_rows
+from ..formula.tiny import TinyFormula
+from ..plots.style import save, styled
+from . import figures
+from .folder import COMMAND, RANDOM, Sweep, write_text
+
+TEMPLATE = Path(__file__).with_name('page.html')
+SHOWN = ('name', 'method', 'target', 'seed', 'r', 'w', 'd', 'resolution', 'c', 'macs', 'params', 'accuracy')
+
+
+def write(sweep: Sweep) -> tuple[Path, list[str]]:
+    """Write report/ with what the sweep has; returns the page, and a sentence for each figure that is left out and why.
+
+    Raises FileNotFoundError where rows.csv is not there, ValueError where a table is not whole.
+    """
+    rows, folder, notes = sweep.rows(), sweep.path / 'report', []
+    front = (
+        read_rows(sweep.path / 'front.csv', ('r', 'w', 'd', 'c', 'macs', 'accuracy'))
+        if (sweep.path / 'front.csv').exists()
+        else []
+    )
+    formula = TinyFormula.load(sweep.path / 'formula.json') if (sweep.path / 'formula.json').exists() else None
+    one_budget = at_one_budget(rows)
+    compared = figures.summary(rows)
+
+    def draw(name: str, ready: bool, missing: str, make: Callable[..., Figure], *args) -> None:
+        if ready:
+            with styled():
+                save(make(*args), folder / name)
+        else:
+            notes.append(missing)
+
+    random = any(row['method'] == RANDOM for row in rows)
+    draw('figure1_front.png', random, 'no figure 1: no random network is trained.', figures.front_figure, rows, front)
+    needs = (
+        f'no figure 2: it needs networks of one budget; {COMMAND} sample {sweep.path} --add --budget 0.5, then run and collect.'
+    )
+    draw('figure2_one_budget.png', len(one_budget) > 1, needs, figures.budget_figure, one_budget)
+    needs = f'no figure 3: there is no formula; {COMMAND} fit {sweep.path}'
+    draw('figure3_fit.png', bool(front and formula), needs, figures.fit_figure, front, formula)
+    needs = f'no figure 6: nothing to compare; {COMMAND} compare {sweep.path}, then run and collect.'
+    draw('figure6_methods.png', bool(compared), needs, figures.methods_figure, rows)
+    if compared:
+        write_rows(folder / 'table1.csv', compared)
+    return write_text(folder / 'index.html', page(_content(sweep, rows, front, formula, one_budget, notes))), notes
+
+
+def at_one_budget(rows: list[dict]) -> list[dict]:
+    """The random networks of the budget at which most were drawn; empty where none were."""
+    drawn = [row for row in rows if row['method'] == RANDOM and row['target'] != '']
+    if not drawn:
+        return []
+    common = Counter(row['target'] for row in drawn).most_common(1)[0][0]
+    return [row for row in drawn if row['target'] == common]
+
+
+def page(content: dict) -> str:
+    """The page with its data inside."""
+    data = json.dumps(content, allow_nan=False).replace('<', '\\u003c')
+    return TEMPLATE.read_text().replace('/*DATA*/null', data)
+
+
+def _content(
+    sweep: Sweep, rows: list[dict], front: list[dict], formula: TinyFormula | None, one_budget: list[dict], notes: list[str]
+) -> dict:
+    left_out = sweep.path / 'left_out.csv'
+    return dict(
+        title=sweep.path.resolve().name,
+        protocol=protocol(sweep, rows),
+        notes=notes,
+        rows=[{key: row[key] for key in SHOWN} for row in rows],
+        front=[row['name'] for row in front],
+        spearman=spearman(front) if formula and front else None,
+        fit=_fit(front, formula) if formula and front else None,
+        budget=[row['name'] for row in one_budget],
+        table=figures.summary(rows),
+        left_out=read_rows(left_out) if left_out.exists() else [],
+        labels=figures.LABELS | {RANDOM: 'sampled', 'front': 'front'},
+        colours=figures.COLOUR,
+        dimensions=figures.DIMENSIONS,
+    )
+
+
+def _fit(front: list[dict], formula: TinyFormula) -> dict[str, list[float]]:
+    curves = {key: [round(float(v), 5) for v in values] for key, values in figures.fit_curves(formula).items()}
+    base = front[0]['macs'] / front[0]['c']
+    return curves | dict(macs=[c * base for c in curves['c']])
+
+
+def protocol(sweep: Sweep, rows: list[dict]) -> list[str]:
+    """Sentences on how the accuracies came about."""
+    settings = sweep.settings()
+    told = lambda key: ', '.join(sorted({str(row[key]) for row in rows}))  # noqa: E731
+    hours = sum(row['seconds'] or 0 for row in rows) / 3600
+    return [
+        f'Base: {settings.base.name} at {settings.base.resolution} pixels, {settings.classes} classes.',
+        f'Each network: {told("epochs")} epochs of {told("images")} images.',
+        f'{len(rows)} trainings, {hours:.1f} hours in all, on {told("device")}.',
+        'Accuracy is top-1 on the validation images after the last epoch. MACs are multiply-adds of one image.',
+    ]

@@ -1,0 +1,73 @@
+"""From finished trials to the formula: rows.csv, the best networks (front.csv), the tiny formula (formula.json).
+
+TinyNet (NeurIPS 2020), section 3.2: the best 20 % by non-dominated sorting, Spearman's rank correlations, Gaussian processes.
+"""
+
+from dataclasses import dataclass
+
+from ..formula.frontier import frontier, spearman
+from ..formula.rows import write_rows
+from ..formula.tiny import TinyFormula
+from .folder import COMMAND, RANDOM, Sweep, read_result
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Rows with accuracies, how many networks have none yet, and a sentence for each that failed or whose result is not whole."""
+
+    rows: list[dict]
+    missing: int
+    remarks: list[str]
+
+
+def collect(sweep: Sweep) -> Collected:
+    """Write rows.csv: the samples that are done, with accuracy (top-1, per cent), loss and seconds.
+
+    Results that are cut off or not a number are left out and named. Raises ValueError where no trial is done.
+    """
+    samples, rows, remarks = sweep.samples(), [], []
+    for sample in samples:
+        folder = sweep.trial(sample['name'])
+        try:
+            result = read_result(folder)
+        except ValueError as error:
+            remarks.append(str(error))
+            continue
+        if result is None:
+            if (folder / 'error.txt').is_file():
+                remarks.append(f'{sample["name"]} failed: {(folder / "error.txt").read_text().splitlines()[0]}')
+            continue
+        kept = {key: result.get(key, '') for key in ('accuracy', 'epochs', 'images', 'seconds', 'device')}
+        rows.append(sample | kept)
+    if not rows:
+        raise ValueError(
+            f'none of the {len(samples)} networks of {sweep.path} is trained yet; train them by: {COMMAND} run {sweep.path}'
+        )
+    write_rows(sweep.path / 'rows.csv', rows)
+    return Collected(rows, len(samples) - len(rows), remarks)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The best networks, their rank correlations with MACs, and the formula through them."""
+
+    front: list[dict]
+    spearman: dict[str, float]
+    formula: TinyFormula
+
+
+def fit(sweep: Sweep, share: float = 0.2) -> Fitted:
+    """Write front.csv, the best ``share`` of the random networks, and formula.json, the tiny formula fitted to them.
+
+    Raises ValueError for fewer than five networks, for those of one budget only, and for values that are not numbers.
+    """
+    random = [row for row in sweep.rows() if row['method'] == RANDOM]
+    if not random:
+        raise ValueError(
+            f'{sweep.path / "rows.csv"} has no random networks; draw some by: {COMMAND} sample {sweep.path} --add -n 24'
+        )
+    front = frontier(random, share)
+    formula = TinyFormula.fit(front)
+    write_rows(sweep.path / 'front.csv', front)
+    formula.save(sweep.path / 'formula.json')
+    return Fitted(front, spearman(front), formula)

@@ -1,0 +1,127 @@
+"""The search for a tiny formula of your own: sample networks, train them all, take the front, fit, look, compare.
+
+    python tools/sweep.py sample  DIR --config configs/sweep/cifar10.py -n 24 --data-root data/cifar10
+    python tools/sweep.py run     DIR --jobs 2                       # kill it at any time; the same command finishes the rest
+    python tools/sweep.py collect DIR
+    python tools/sweep.py fit     DIR
+    python tools/sweep.py compare DIR --budgets 0.5 0.25 --seeds 3   # then run and collect again
+    python tools/sweep.py report  DIR
+
+`run --engine ray` uses Ray instead of processes of this machine: pip install 'ray==2.58.0'.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from tinynet_mm import cli
+from tinynet_mm.sweep import engines, plan, report, results
+from tinynet_mm.sweep.folder import Sweep
+from tinynet_mm.sweep.trial import pending
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    stages = parser.add_subparsers(dest='stage', required=True)
+    commands = {name: stages.add_parser(name) for name in STAGES}
+    for command in commands.values():
+        command.add_argument('directory', type=Path, help='where everything of this sweep lies')
+    add = commands['sample'].add_argument
+    add('--config', default='configs/sweep/cifar10.py', help='training recipe with its base network (default %(default)s)')
+    add('-n', '--count', type=int, default=24, help='networks to draw (default %(default)s)')
+    add('--seed', type=int, default=0, help='of the draws and of the trainings')
+    add('--budget', type=float, metavar='C', help='all at C times the MACs of the base (Figure 2), not over the whole band')
+    add('--band', type=float, nargs=2, default=(0.03, 1.05), metavar=('LOW', 'HIGH'), help='MACs as shares of the base')
+    add('--add', action='store_true', help='draw more networks for a sweep that has some')
+    add('--data-root', type=Path, help='folder with train/CLASS/*.jpg and val/CLASS/*.jpg')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action=cli.DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings of the recipe to change',
+    )
+    add = commands['run'].add_argument
+    add('--jobs', type=int, default=1, help='trials at a time on this machine, one thread each (default %(default)s)')
+    add('--engine', choices=['local', 'ray'], default='local')
+    add('--address', help='a Ray cluster, for instance auto or HOST:6379; without it Ray runs on this machine')
+    add('--gpus-per-trial', type=float, default=0.0, help='with Ray; 0.25 lets four trials share a GPU')
+    add('--max-retries', type=int, default=3, help='with Ray: new starts of a trial whose worker or node died')
+    commands['fit'].add_argument('--share', type=float, default=0.2, help='best share of the networks (default %(default)s)')
+    add = commands['compare'].add_argument
+    add('--budgets', type=float, nargs='+', default=[0.5, 0.25], metavar='C', help='shares of the MACs of the base')
+    add('--seeds', type=int, default=3, help='trainings of every network (default %(default)s)')
+    return parser.parse_args(argv)
+
+
+def sample(sweep: Sweep, args: argparse.Namespace) -> int:
+    cfg = cli.merge_options(cli.load_config(args.config), args.cfg_options)
+    rows = plan.sample(sweep, cli.prepare(cfg, args.data_root), args.count, args.seed, args.budget, tuple(args.band), args.add)
+    shares = [row['c'] for row in rows]
+    print(f'{len(rows)} networks of {min(shares):.3f} to {max(shares):.3f} of the MACs of the base: {sweep.path}/samples.csv')
+    return 0
+
+
+def run(sweep: Sweep, args: argparse.Namespace) -> int:
+    folders, remarks = pending(sweep)
+    for remark in remarks:
+        print(f'warning: {remark}', file=sys.stderr)
+    ray = partial(engines.on_ray, address=args.address, gpus_per_trial=args.gpus_per_trial, retries=args.max_retries)
+    progress = engines.Progress(len(folders))
+    print(f'{len(folders)} networks to train; each leaves its log in {sweep.path}/trials/NAME', flush=True)
+    try:
+        for outcome in (ray if args.engine == 'ray' else engines.local)(folders, args.jobs):
+            print(progress.line(outcome), flush=True)
+    except KeyboardInterrupt:
+        print('stopped; the same command finishes the rest.', file=sys.stderr)
+        return 130
+    unfinished = f'{progress.unfinished} are not done: the same command tries them again' if progress.unfinished else 'all done'
+    print(f'{unfinished}; results: {sweep.path}/trials')
+    return 1 if progress.unfinished else 0
+
+
+def collect(sweep: Sweep, args: argparse.Namespace) -> int:
+    collected = results.collect(sweep)
+    for remark in collected.remarks:
+        print(f'warning: {remark}', file=sys.stderr)
+    missing = f', {collected.missing} not done' if collected.missing else ''
+    print(f'{len(collected.rows)} trained networks{missing}: {sweep.path}/rows.csv')
+    return 0
+
+
+def fit(sweep: Sweep, args: argparse.Namespace) -> int:
+    fitted = results.fit(sweep, args.share)
+    ranks = ', '.join(f'{name} {value:.2f}' for name, value in fitted.spearman.items())
+    print(f'front of {len(fitted.front)} networks; rank correlation with MACs (Spearman): {ranks}')
+    print(f'{sweep.path}/front.csv, {sweep.path}/formula.json')
+    return 0
+
+
+def compare(sweep: Sweep, args: argparse.Namespace) -> int:
+    added, left_out = plan.compare(sweep, args.budgets, range(args.seeds))
+    for row in left_out:
+        print(f'left out: {row["method"]} at {row["target"]:g}: {row["reason"]}')
+    print(f'{len(added)} trainings added to {sweep.path}/samples.csv; train them by: tools/sweep.py run {sweep.path}')
+    return 0
+
+
+def write_report(sweep: Sweep, args: argparse.Namespace) -> int:
+    page, notes = report.write(sweep)
+    for note in notes:
+        print(f'note: {note}')
+    print(f'figures and page: {page}')
+    return 0
+
+
+STAGES = dict(sample=sample, run=run, collect=collect, fit=fit, compare=compare, report=write_report)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    return STAGES[args.stage](Sweep(args.directory), args)
+
+
+if __name__ == '__main__':
+    cli.run(main)
