@@ -43,7 +43,8 @@ setup(
     python_requires='>=3.11',
     packages=find_packages(include=['tinynet_mm', 'tinynet_mm.*']),
     package_data={'tinynet_mm': ['schedules/*.py', '.mim/model-index.yml', '.mim/configs/**/*', '.mim/tools/*.py']},
-    exclude_package_data={'tinynet_mm': ['.mim/tools/setup_env.py', '.mim/**/__pycache__/*']},
+    # configs/ssdlite_*.py lie in .mim/configs/ssdlite as well, and mim wants one file of a name
+    exclude_package_data={'tinynet_mm': ['.mim/tools/setup_env.py', '.mim/configs/ssdlite_*.py', '.mim/**/__pycache__/*']},
     install_requires=['numpy', 'packaging', 'pyyaml', 'wrapt'],
     extras_require=EXTRAS,
 )

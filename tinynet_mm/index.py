@@ -19,27 +19,33 @@ from .cost import Cost
 from .counting import count
 
 HEADER = '# written by tools/make_index.py from the configs; do not edit\n'
-PAPER = dict(
-    URL='https://arxiv.org/abs/2010.14819',
-    Title='Model Rubik\'s Cube: Twisting Resolution, Depth and Width for TinyNets',
-)  # fmt: skip
+PAPER = {
+    'URL': 'https://arxiv.org/abs/2010.14819',
+    'Title': "Model Rubik's Cube: Twisting Resolution, Depth and Width for TinyNets",
+}
+
+
+class Plain(yaml.SafeDumper):
+    """YAML without anchors: mim's reader shows them to people."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
 class Group:
-    """Configs of one folder under ``configs`` that make one collection of the index."""
+    """Configs of one folder under ``configs`` that share a metafile; the first word of a name is its collection."""
 
     folder: str
     pattern: str
-    collection: str
     task: str
     dataset: str
 
 
 GROUPS = (
     # the folder holds links to configs/ssdlite_*.py: mmengine only takes names with a folder in them (tinynet_mm::ssdlite/...)
-    Group('ssdlite', 'ssdlite_*_coco.py', 'SSDLite with scaled backbones', 'Object Detection', 'COCO'),
-    Group('imagenet', '*_in1k*.py', 'TinyNet and its relatives', 'Image Classification', 'ImageNet-1k'),
+    Group('ssdlite', 'ssdlite_*_coco.py', 'Object Detection', 'COCO'),
+    Group('imagenet', '*_in1k*.py', 'Image Classification', 'ImageNet-1k'),
 )
 
 
@@ -74,7 +80,7 @@ def entry(group: Group, path: Path) -> dict:
     macs, params, _ = config_cost(cfg)
     return {
         'Name': path.stem,
-        'In Collection': group.collection,
+        'In Collection': path.stem.split('_')[0],
         'Config': f'configs/{group.folder}/{path.name}',
         'Metadata': {'FLOPs': macs, 'Parameters': params, 'Input Size': input_size(cfg), 'Training Data': group.dataset},
         'Results': [{'Task': group.task, 'Dataset': group.dataset, 'Metrics': {}}],
@@ -85,12 +91,23 @@ def entry(group: Group, path: Path) -> dict:
 def metafile(root: Path, group: Group) -> dict:
     """The metafile of a group: its collection, and an entry for each of its configs."""
     paths = sorted((root / 'configs' / group.folder).glob(group.pattern))
-    collection = {'Name': group.collection, 'Metadata': {'Training Data': group.dataset}, 'Paper': PAPER, 'README': 'README.md'}
-    return {'Collections': [collection], 'Models': [entry(group, path) for path in paths]}
+    models = [entry(group, path) for path in paths]
+    names = sorted({model['In Collection'] for model in models})
+    about = {'Metadata': {'Training Data': group.dataset}, 'Paper': PAPER, 'README': 'README.md'}
+    return {'Collections': [{'Name': name, **about} for name in names], 'Models': models}
+
+
+def link_flat_configs(root: Path) -> None:
+    """Links in configs/ssdlite to configs/ssdlite_*_coco.py and their base."""
+    folder = root / 'configs' / 'ssdlite'
+    for target in [root / 'configs' / '_base_', *(root / 'configs').glob('ssdlite_*_coco.py')]:
+        if not (folder / target.name).is_symlink():
+            (folder / target.name).symlink_to(Path('..') / target.name)
 
 
 def write_index(root: Path) -> list[Path]:
     """Write ``model-index.yml`` and the metafiles under ``root``; returns their paths."""
+    link_flat_configs(root)
     written = []
     for group in GROUPS:
         written.append(_write(root / 'configs' / group.folder / 'metafile.yml', metafile(root, group)))
@@ -100,6 +117,6 @@ def write_index(root: Path) -> list[Path]:
 
 def _write(path: Path, content: dict) -> Path:
     partial = path.with_suffix('.partial')
-    partial.write_text(HEADER + yaml.safe_dump(content, sort_keys=False, width=120))
+    partial.write_text(HEADER + yaml.dump(content, Dumper=Plain, sort_keys=False, width=120))
     partial.replace(path)
     return path

@@ -1,0 +1,120 @@
+"""What ``import tinynet_mm`` does, in fresh interpreters: nothing heavy, and yet everything is known when MMLab appears."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from mmengine.hub import get_config, get_model
+
+import tinynet_mm
+from tinynet_mm import compat
+from tinynet_mm.plugin import config_root
+
+
+def python(code: str, path: os.PathLike | None = None) -> subprocess.CompletedProcess:
+    """Run ``code`` in a fresh interpreter, with ``path`` ahead of everything else that can be imported."""
+    env = os.environ | ({'PYTHONPATH': os.fspath(path)} if path else {})
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env=env, timeout=300)
+
+
+def test_the_pure_rooms_load_neither_torch_nor_mmlab():
+    code = (
+        'import sys, tinynet_mm, tinynet_mm.archs, tinynet_mm.cost, tinynet_mm.inferred, tinynet_mm.formula.solve; '
+        'print([m for m in ("torch", "mmengine", "mmcv", "mmdet", "mmpretrain") if m in sys.modules])'
+    )
+    assert python(code).stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize(
+    'order',
+    [
+        'import tinynet_mm; import mmpretrain; import mmdet',  # ours first
+        'import mmdet; import tinynet_mm; import mmpretrain',  # ours in the middle
+    ],
+)
+def test_classes_are_registered_in_any_order_of_imports(order):
+    code = (
+        f'{order}; from mmdet.registry import MODELS, TRANSFORMS; from mmpretrain.registry import MODELS as OTHERS; '
+        'from mmengine.config.utils import MODULE2PACKAGE as names; '
+        'print(MODELS.get("SSDLiteHead").__module__, OTHERS.get("TinyNet").__module__, TRANSFORMS.get("SSDWarp").__module__, '
+        'names["tinynet_mm"], "tinynet_e_in1k" in mmpretrain.list_models())'
+    )
+    result = python(code)
+    expected = 'tinynet_mm.models.ssdlite tinynet_mm.models.efficientnet tinynet_mm.data.augment tinynet_mm True'
+    assert result.stdout.strip().endswith(expected), result.stderr
+
+
+def fake(folder, package: str, version: str, body: str = ''):
+    (folder / package).mkdir()
+    (folder / package / '__init__.py').write_text(body)
+    (folder / package / 'version.py').write_text(f"__version__ = '{version}'\n")
+
+
+def test_an_unfit_version_is_one_sentence(tmp_path):
+    fake(tmp_path, 'mmengine', '0.7.4')
+    fake(tmp_path, 'mmdet', '2.28.0')
+    result = python('import tinynet_mm; print("imported"); import mmengine', tmp_path)
+    assert result.stdout.strip() == 'imported'  # the pure rooms still serve
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith('ImportError: tinynet_mm needs mmengine>=0.10.0,<1.0 (installed: 0.7.4) and mmdet>=3.2.0,<4.0')
+    assert 'requirements/onedl.txt' in last
+
+
+def test_versions_of_this_environment_fit_and_absent_parts_are_none():
+    compat.check_versions()
+    assert compat.version_of('mmengine') and compat.version_of('mmcv')
+    assert compat.version_of('surely_not_installed') is None
+
+
+@pytest.mark.parametrize('name', ['ssdlite/ssdlite_tinynet_d_coco', 'imagenet/tinynet_e_in1k'])
+def test_mmengine_finds_our_configs_by_name_in_the_checkout(name):
+    cfg = get_config(f'tinynet_mm::{name}.py')
+    assert cfg.model.backbone.type == 'TinyNet'
+    model = get_model(f'tinynet_mm::{name}.py')
+    assert type(model.backbone).__module__ == 'tinynet_mm.models.efficientnet'
+    assert (config_root() / 'configs' / f'{name}.py').exists()
+
+
+def test_the_version_is_a_version():
+    assert tinynet_mm.__version__.count('.') == 2
+
+
+RESUME = """
+import sys
+
+import tinynet_mm
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+
+
+class Line(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def forward(self, x, mode='tensor'):
+        return {'loss': self.layer(x).square().mean()}
+
+
+def train(epochs, resume):
+    loader = dict(dataset=[torch.ones(1)] * 4, sampler=dict(type='DefaultSampler', shuffle=False), batch_size=2)
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9))
+    runner = Runner(Line(), sys.argv[1], loader, train_cfg=loop, optim_wrapper=wrapper, resume=resume, log_level='ERROR')
+    runner.train()
+    return runner.iter
+
+
+print(train(1, False), train(2, True))
+"""
+
+
+def test_training_resumes_from_a_checkpoint_with_loss_curves(tmp_path):
+    """mmengine 0.10.7 alone cannot do so under torch >= 2.6, see compat.allow_history_buffers."""
+    script = tmp_path / 'resume.py'
+    script.write_text(RESUME)
+    result = subprocess.run([sys.executable, '-W', 'ignore', script, tmp_path / 'work'], capture_output=True, text=True)
+    assert result.stdout.strip().splitlines()[-1:] == ['2 4'], result.stderr
+    assert 'Falling back' not in result.stderr
