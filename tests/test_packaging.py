@@ -1,0 +1,215 @@
+"""What is shipped: sdist and wheel, models found by name from the wheel, and the index against the cost of each network."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from tinynet_mm import index
+from tinynet_mm.compat import RANGES
+from tinynet_mm.cost import cost
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ('tinynet_mm', 'configs', 'tools', 'requirements')
+FILES = ('setup.py', 'MANIFEST.in', 'LICENSE', 'Makefile', 'ruff.toml', 'pytest.ini', 'model-index.yml')
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    """The sdist of a copy of the checkout, and the wheel made from that sdist."""
+    folder = tmp_path_factory.mktemp('build')
+    source, dist = folder / 'source', folder / 'dist'
+    source.mkdir()
+    for name in SHIPPED:
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__'))
+    for name in FILES:
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, '-m', 'build', '--no-isolation', '--outdir', dist, source]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    return next(dist.glob('*.tar.gz')), next(dist.glob('*.whl'))
+
+
+@pytest.fixture(scope='module')
+def site(built, tmp_path_factory):
+    """The wheel unpacked, as an installer would."""
+    folder = tmp_path_factory.mktemp('site')
+    zipfile.ZipFile(built[1]).extractall(folder)
+    return folder
+
+
+def files_below(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+
+
+def test_nothing_of_ours_lands_beside_our_package(site):
+    assert {p.name.split('-')[0] for p in site.iterdir()} == {'tinynet_mm'}
+
+
+def test_the_wheel_holds_the_whole_package(site):
+    own = {p.relative_to(ROOT).as_posix() for p in (ROOT / 'tinynet_mm').rglob('*.py') if '.mim' not in p.parts}
+    assert own <= files_below(site)
+    shipped = files_below(site / 'tinynet_mm' / '.mim')
+    assert {'model-index.yml', 'tools/train.py', 'configs/ssdlite/ssdlite_tinynet_d_coco.py'} <= shipped
+    assert 'tools/setup_env.py' not in shipped
+    names = [Path(name).name for name in shipped if name.startswith('configs/') and '_base_' not in name and name.endswith('.py')]
+    assert len(names) == len(set(names))  # mim looks configs up by file name and refuses two
+
+
+def test_the_sdist_holds_what_a_checkout_needs(built):
+    with tarfile.open(built[0]) as archive:
+        names = {name.split('/', 1)[1] for name in archive.getnames() if '/' in name}
+    assert {
+        'LICENSE',
+        'Makefile',
+        'requirements/constraints.txt',
+        'tools/setup_env.py',
+        'configs/ssdlite_tinynet_e_coco.py',
+    } <= names
+
+
+def test_every_config_of_the_wheel_loads(site):
+    paths = sorted((site / 'tinynet_mm' / '.mim' / 'configs').rglob('*.py'))
+    assert len(paths) > 40
+    for path in paths:
+        assert Config.fromfile(path).filename
+
+
+BY_NAME = """
+import sys
+import numpy as np
+import tinynet_mm
+assert tinynet_mm.__file__.startswith(sys.argv[1]), tinynet_mm.__file__
+from mmengine.config import Config
+from mmengine.hub import get_config, get_model
+
+name = 'tinynet_mm::ssdlite/ssdlite_tinynet_e_coco.py'
+assert get_config(name).filename.startswith(sys.argv[1])
+open('child.py', 'w').write(f'_base_ = {name!r}\\nmodel = dict(bbox_head=dict(num_classes=3))\\n')
+assert Config.fromfile('child.py').model.backbone.arch == 'e'
+detector = get_model(name)
+
+import torch
+from mmdet.apis import DetInferencer
+torch.nn.init.normal_(detector.bbox_head.cls_convs[0][1].bias, std=9)
+torch.save({'state_dict': detector.state_dict()}, 'weights.pth')
+inferencer = DetInferencer('ssdlite_tinynet_e_coco', weights='weights.pth', scope='tinynet_mm', device='cpu')
+pairs = zip(inferencer.model.state_dict().values(), detector.state_dict().values())
+assert all(torch.equal(*pair) for pair in pairs)
+result = inferencer(np.full((64, 80, 3), 90, np.uint8), return_vis=True, no_save_vis=True)
+assert len(result['predictions'][0]['bboxes']) > 0 and result['visualization'][0].shape == (64, 80, 3)
+
+import mmpretrain
+classifier = mmpretrain.get_model('tinynet_e_in1k')
+assert classifier.backbone.__module__ == 'tinynet_mm.models.efficientnet'
+assert classifier(torch.zeros(1, 3, 106, 106)).shape == (1, 1000)
+print('found by name')
+"""
+
+
+def test_models_are_found_by_name_from_the_wheel(site, tmp_path):
+    """In front of everything else on the path; the checkout is not among it."""
+    script = tmp_path / 'by_name.py'
+    script.write_text(BY_NAME)
+    command = [sys.executable, '-W', 'ignore', script, site]
+    env = os.environ | {'PYTHONPATH': str(site)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert done.stdout.strip().endswith('found by name'), done.stderr[-3000:]
+    assert 'Failed to search registry' not in done.stderr + done.stdout
+
+
+# The index --------------------------------------------------------------------------------------------------------------------
+
+
+def entries() -> list[dict]:
+    paths = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    return [model for path in paths for model in yaml.safe_load((ROOT / path).read_text())['Models']]
+
+
+def test_the_index_lists_every_config_once():
+    listed = sorted(model['Name'] for model in entries())
+    configs = [p.stem for p in (ROOT / 'configs').glob('ssdlite_*_coco.py')]
+    configs += [p.stem for p in (ROOT / 'configs' / 'imagenet').glob('*_in1k.py')]
+    assert listed == sorted(configs), 'run tools/make_index.py'
+    for model in entries():
+        assert (ROOT / model['Config']).exists(), 'run tools/make_index.py'
+
+
+def test_classifiers_cost_what_the_closed_form_says():
+    classifiers = [model for model in entries() if model['Config'].startswith('configs/imagenet/')]
+    assert len(classifiers) >= 14
+    for model in classifiers:
+        cfg = Config.fromfile(ROOT / model['Config'])
+        expected = cost(index.build_on_meta(cfg).backbone.arch, index.input_size(cfg))
+        listed = model['Metadata']
+        assert (listed['FLOPs'], listed['Parameters']) == (expected.macs, expected.params), (
+            f'{model["Name"]}: run tools/make_index.py'
+        )
+
+
+@pytest.mark.parametrize('name', ['ssdlite_tinynet_d_coco', 'ssdlite_mobilenetv2_coco'])
+def test_detectors_cost_what_is_listed(name):
+    group = index.GROUPS[0]
+    assert index.entry(group, ROOT / 'configs' / 'ssdlite' / f'{name}.py') in entries(), 'run tools/make_index.py'
+
+
+def test_an_index_is_written_whole(tmp_path):
+    for name in ('_base_', 'imagenet/_base_'):
+        shutil.copytree(ROOT / 'configs' / name, tmp_path / 'configs' / name)
+    (tmp_path / 'configs' / 'ssdlite').mkdir()
+    shutil.copy(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py', tmp_path / 'configs')
+    shutil.copy(ROOT / 'configs' / 'imagenet' / 'tinynet_e_in1k.py', tmp_path / 'configs' / 'imagenet')
+    written = index.write_index(tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in written][-1] == 'model-index.yml'
+    models = [model for path in written[:-1] for model in yaml.safe_load(path.read_text())['Models']]
+    assert models == [model for model in entries() if model['Name'] in ('ssdlite_tinynet_e_coco', 'tinynet_e_in1k')]
+    assert not list(tmp_path.rglob('*.partial'))
+
+
+# Requirements -----------------------------------------------------------------------------------------------------------------
+
+
+def pins(name: str) -> list[Requirement]:
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith('#')]
+
+
+MODULES = {'mmdetection': 'mmdet'}
+
+
+@pytest.mark.parametrize('stack', ['onedl', 'openmmlab'])
+def test_the_pinned_stacks_fit_what_the_package_accepts(stack):
+    for pin in pins(stack):
+        module = pin.name.removeprefix('onedl-')
+        first, last = RANGES[MODULES.get(module, module)]
+        (version,) = [Version(spec.version) for spec in pin.specifier]
+        assert Version(first) <= version < Version(last)
+
+
+def test_the_package_requires_no_mmlab_distribution(site):
+    metadata = next(site.glob('*.dist-info')) / 'METADATA'
+    lines = [line for line in metadata.read_text().splitlines() if line.startswith('Requires-Dist: ')]
+    required = [Requirement(line.removeprefix('Requires-Dist: ')) for line in lines]
+    always = {r.name for r in required if r.marker is None}
+    assert always == {'numpy', 'packaging', 'pyyaml', 'wrapt'}
+    extras = {r.name for r in required if r.marker and r.marker.evaluate({'extra': 'openmmlab'})}
+    assert {'mmengine', 'mmcv', 'mmdet', 'mmpretrain'} <= extras
+
+
+def test_constraints_pin_what_the_files_name():
+    fixed = {r.name.lower().replace('_', '-'): r.specifier for r in pins('constraints')}
+    for name in ('torch', 'common', 'build'):
+        for requirement in pins(name):
+            key = requirement.name.lower().replace('_', '-')
+            if key in fixed and requirement.specifier:
+                assert requirement.specifier == fixed[key], f'{name}.txt and constraints.txt disagree on {key}'
+            assert requirement.specifier or key in fixed, f'{key} of {name}.txt is pinned nowhere'
