@@ -16,12 +16,12 @@ from scipy.signal import lfilter
 from tinynet_mm import logs
 from tinynet_mm.logs import Run
 
-from .style import COLOURS, MARKERS, check_suffix, new_figure, save, styled
+from .style import COLOURS, MARKERS, SCORES, axis_name, check_suffix, new_figure, save, styled
 
 _COLUMNS = 3
 _RUNS_IN_PANEL = 6  # more are named once, below the figure
-_SCORES = ('accuracy', 'top1', 'top5', 'mAP', 'AP', 'precision', 'recall', 'f1')  # higher is better
 _NOISY = ('loss', 'acc', 'time', 'grad')
+_SHORT = 20  # lines of a log below which a mean would hide more than it shows
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,6 @@ class _Line:
         axes.plot(self.places, values, label=self.label, **look)
 
 
-def _axis_name(key: str, highest: float) -> str:
-    """A key as the name of an axis, with its unit."""
-    if any(score in key for score in _SCORES):
-        return f'{key} [%]' if highest > 1 else f'{key} [0 to 1]'
-    units = {'time': 'time per iteration [s]', 'data_time': 'time for data per iteration [s]', 'memory': 'memory [MB]'}
-    return {'lr': 'learning rate', **units}.get(key, key)
-
-
 def _best(places: np.ndarray, values: np.ndarray, unit: str) -> str:
     """What a legend says of a score's highest value."""
     finite = np.flatnonzero(np.isfinite(values))
@@ -123,11 +115,13 @@ def _lines(runs: Sequence[Run], panel: Panel, smoothing: float, unit: str) -> li
             split, name = key.split('/', 1)
             words = ([] if alone else [run.name]) + ([name] if alone or len(names) > 1 else [])
             label = ' '.join(words) + (f', {split}' if len(splits) > 1 else '')
-            if split == 'val' and any(score in name for score in _SCORES):
+            if split == 'val' and any(score in name for score in SCORES):
                 label += _best(places, values, unit)
-            weight = smoothing if split == 'train' and any(word in name for word in _NOISY) else 0.0
+            noisy = split == 'train' and len(values) >= _SHORT and any(word in name for word in _NOISY)
             dashed = len(splits) > 1 and split == 'val' or not alone and name != names[0]
-            lines.append(_Line(places, values, label, names.index(name) if alone else number, dashed, split == 'train', weight))
+            lines.append(
+                _Line(places, values, label, names.index(name) if alone else number, dashed, split == 'train', smoothing * noisy)
+            )
     return lines
 
 
@@ -136,8 +130,10 @@ def _draw(axes: Axes, panel: Panel, lines: Sequence[_Line], unit: str) -> None:
         line.draw(axes)
     values = np.concatenate([line.values[np.isfinite(line.values)] for line in lines] or [np.empty(0)])
     names = list(dict.fromkeys(key.split('/', 1)[1] for key in panel.keys))
-    axes.set(title=panel.title, xlabel=unit, ylabel=_axis_name(names[0], values.max(initial=0)))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins='auto', integer=True))
+    axes.set(title=panel.title, xlabel=unit, ylabel=axis_name(names[0], values.max(initial=0)))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins='auto', integer=True, min_n_ticks=1))
+    if '[0 to 1]' in axes.get_ylabel():
+        axes.set_ylim(bottom=0)
     if 'loss' in names[0] and len(values) and values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale('log')
 
@@ -156,7 +152,7 @@ def learning_curves(runs: Sequence[Run], keys: Sequence[str] | None = None, smoo
     with styled():
         figure = new_figure(width=4.6 * columns, height=3.4 * rows + 0.2)
         for number, panel in enumerate(panels, 1):
-            axes = figure.add_subplot(rows, columns, number)
+            axes = figure.add_subplot(rows, columns, number, sharex=figure.axes[0] if figure.axes else None)
             _draw(axes, panel, _lines(runs, panel, smoothing, unit), unit)
             if len(runs) <= _RUNS_IN_PANEL:
                 axes.legend(loc='best', frameon=True, framealpha=0.8, edgecolor='none')

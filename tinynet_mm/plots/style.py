@@ -9,11 +9,24 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 SUFFIXES = ('.png', '.pdf', '.svg')
+SCORES = ('accuracy', 'top1', 'top5', 'mAP', 'AP', 'precision', 'recall', 'f1')  # higher is better
+UNITS = {
+    'lr': 'learning rate',
+    'time': 'time per iteration [s]',
+    'data_time': 'time for data per iteration [s]',
+    'memory': 'memory [MB]',
+    'macs': 'multiply-adds [M]',
+    'params': 'parameters [M]',
+    'activations': 'activations [M]',
+    'latency_ms': 'latency [ms]',
+}
+MILLIONS = ('macs', 'params', 'activations')  # raw integers in files, divided by a million where people look
 
 _STYLE = {
     'font.size': 9,
@@ -42,7 +55,9 @@ def styled() -> AbstractContextManager:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of ``width`` x ``height`` inches that pyplot knows nothing of; call it inside :func:`styled`."""
-    return Figure(figsize=(width, height), layout='constrained')
+    figure = Figure(figsize=(width, height), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def check_suffix(path: str | Path) -> Path:
@@ -62,3 +77,10 @@ def save(figure: Figure, path: str | Path) -> Path:
         figure.savefig(part)
     os.replace(part, path)
     return path
+
+
+def axis_name(key: str, highest: float) -> str:
+    """A key or a column as the name of an axis, with its unit; ``highest`` value tells per cent from fractions."""
+    if any(score in key for score in SCORES):
+        return f'{key} [%]' if highest > 1 else f'{key} [0 to 1]'
+    return UNITS.get(key, key.removesuffix('_ms') + ' [ms]' if key.endswith('_ms') else key)

@@ -1,0 +1,208 @@
+"""Accuracy against cost: the paper's figures 1, 6 and 7, with the front that no other network beats in both.
+
+Measured numbers and those of the paper (or of any other ``source``) never share a marker, nor a front.
+"""
+
+import difflib
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from .labels import place_labels
+from .style import COLOURS, MARKERS, MILLIONS, SCORES, axis_name, new_figure, styled
+
+MEASURED = 'measured'
+PROTOCOL = ('dataset', 'machine', 'device', 'runtime', 'threads', 'batch', 'precision')
+_FRONT = '#bdbdbd'
+_SERIES = 12  # points of a group above which no line joins them
+_NAMED = 40  # points above which only the front is named
+_LOGARITHMIC = 8  # highest over lowest cost from which the axis is logarithmic
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network: its cost ``x``, its score ``y``, the ``group`` it belongs to ('' for none), where the numbers come from."""
+
+    name: str
+    x: float
+    y: float
+    group: str = ''
+    source: str = MEASURED
+    protocol: tuple[tuple[str, str], ...] = ()
+
+
+def _number(row: dict, column: str) -> float:
+    try:
+        return float(row.get(column, ''))
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _source(row: dict) -> str:
+    return str(row.get('source') or MEASURED).strip()
+
+
+def _check_columns(rows: Sequence[dict], wanted: Sequence[str]) -> None:
+    there = list(dict.fromkeys(column for row in rows for column in row))
+    for column in wanted:
+        if column not in there:
+            close = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
+            hint = f' Did you mean {close[0]!r}?' if close else ''
+            raise ValueError(f'no column {column!r} in these tables.{hint} There are: {", ".join(there)}.')
+
+
+def _check_units(points: Sequence[Point], y: str) -> None:
+    """Per cent in one table and fractions in another would draw a picture that is wrong without looking so."""
+    highest: dict[str, float] = {}
+    for point in points:
+        highest[point.source] = max(point.y, highest.get(point.source, -math.inf))
+    if any(score in y for score in SCORES) and min(highest.values()) <= 1 < 1.5 < max(highest.values()):
+        low = min(highest, key=highest.get)
+        raise ValueError(f'column {y!r} holds fractions where source is {low!r} and per cent elsewhere; bring them to one unit.')
+
+
+def read_points(
+    rows: Sequence[dict], x: str, y: str = 'accuracy', label: str = 'name', group: str | None = None
+) -> tuple[list[Point], list[str]]:
+    """Points from rows of one or several tables, and notes on what cannot be drawn.
+
+    A row that has the cost but no score takes the score of the row with the same name and source, so that a table of latencies
+    and one of accuracies make one figure. ValueError for an unknown column (with those there are), where nothing is left to
+    draw, or where one source counts in per cent and another in fractions.
+    """
+    _check_columns(rows, [column for column in (x, y, label, group) if column])
+    scores = {(row.get(label), _source(row)): _number(row, y) for row in reversed(rows) if math.isfinite(_number(row, y))}
+    points = []
+    for row in rows:
+        key = (row.get(label), _source(row))
+        point = Point(str(key[0]), _number(row, x), scores.get(key, math.nan), str(row.get(group) or '') if group else '', key[1])
+        if math.isfinite(_number(row, y)):
+            point = replace(point, y=_number(row, y))
+        protocol = tuple((name, str(row[name])) for name in PROTOCOL if row.get(name) not in (None, ''))
+        if math.isfinite(point.x) and math.isfinite(point.y):
+            points.append(replace(point, protocol=protocol))
+    points = list(dict.fromkeys(points))
+    if not points:
+        raise ValueError(f'no network in these tables has both {x!r} and {y!r} as numbers.')
+    _check_units(points, y)
+    missing = list(
+        dict.fromkeys(str(row.get(label)) for row in rows if str(row.get(label)) not in {point.name for point in points})
+    )
+    more = f' and {len(missing) - 8} more' if missing[8:] else ''
+    return points, [f'not drawn, for want of {x} or {y}: {", ".join(missing[:8])}{more}.'] if missing else []
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats in cost and score at once, by rising cost."""
+    best, chosen = -math.inf, []
+    for point in sorted(points, key=lambda point: (point.x, -point.y)):
+        if point.y > best:
+            best = point.y
+            chosen.append(point)
+    return chosen
+
+
+def _protocol(points: Sequence[Point]) -> str:
+    """What all measured points have in common, and what differs among them."""
+    measured = [dict(point.protocol) for point in points if point.source == MEASURED]
+    values = {name: list(dict.fromkeys(row.get(name, 'not told') for row in measured)) for name in PROTOCOL}
+    told = {name: found for name, found in values.items() if found and found != ['not told']}
+    return '; '.join(f'{name} {" / ".join(found)}' for name, found in told.items())
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What tells groups and sources apart: colours tell groups (sources where there are no groups), markers tell sources."""
+
+    groups: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    @classmethod
+    def of(cls, points: Sequence[Point]) -> '_Key':
+        sources = sorted({point.source for point in points}, key=lambda source: (source != MEASURED, source))
+        return cls(tuple(dict.fromkeys(point.group for point in points)), tuple(sources))
+
+    def colour(self, point: Point) -> str:
+        by_group = len(self.groups) > 1
+        place = self.groups.index(point.group) if by_group else self.sources.index(point.source)
+        return COLOURS[place % len(COLOURS)]
+
+    def marker(self, source: str, colour: str) -> dict:
+        shape = MARKERS[self.sources.index(source) % len(MARKERS)]
+        return dict(marker=shape, markersize=5, color=colour, markerfacecolor=colour if source == MEASURED else 'white')
+
+    def legend(self, points: Sequence[Point]) -> list[Line2D]:
+        groups = {point.group: self.colour(point) for point in points if point.group}
+        handles = [Line2D([], [], color=colour, linewidth=3, label=group) for group, colour in groups.items()]
+        for source in self.sources:
+            colour = '#606060' if groups else self.colour(next(point for point in points if point.source == source))
+            words = {MEASURED: MEASURED, 'paper': 'as printed in the paper'}.get(source, f'numbers of: {source}')
+            handles.append(Line2D([], [], linestyle='None', label=words, **self.marker(source, colour)))
+        return [*handles, Line2D([], [], color=_FRONT, linewidth=2.5, label='front: no other is better in both')]
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], scale: float, key: _Key) -> None:
+    """Markers, and a thin line through each group of one source that is small enough to be a series."""
+    for group, source in dict.fromkeys((point.group, point.source) for point in points):
+        mine = sorted((p for p in points if (p.group, p.source) == (group, source)), key=lambda point: point.x)
+        line = '-' if group and len(mine) <= _SERIES else 'None'
+        look = dict(key.marker(source, key.colour(mine[0])), linestyle=line, linewidth=1)
+        axes.plot([p.x * scale for p in mine], [p.y for p in mine], **look)
+
+
+def _draw_fronts(axes: Axes, points: Sequence[Point], scale: float) -> list[Point]:
+    """A line behind the markers through each source's front; the points on them."""
+    chosen = []
+    for source in sorted({point.source for point in points}):
+        mine = front([point for point in points if point.source == source])
+        style = '-' if source == MEASURED else (0, (4, 2))
+        axes.plot([p.x * scale for p in mine], [p.y for p in mine], color=_FRONT, linewidth=2.5, linestyle=style, zorder=1)
+        chosen += mine
+    return chosen
+
+
+def _set_axes(axes: Axes, points: Sequence[Point], x: str, y: str) -> None:
+    axes.set(xlabel=axis_name(x, 0), ylabel=axis_name(y, max(point.y for point in points)))
+    costs = [point.x for point in points]
+    if min(costs) > 0 and max(costs) > _LOGARITHMIC * min(costs):
+        axes.set_xscale('log')
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.12, y=0.12)
+
+
+def tradeoff(points: Sequence[Point], x: str = 'macs', y: str = 'accuracy') -> Figure:
+    """``points`` (see :func:`read_points`) with their fronts and names; ``x`` and ``y`` name the columns, for the axes.
+
+    MACs and parameters come raw and are drawn in millions, on a logarithmic axis where they span much. Names never overlap; what
+    has no room is told below, beside the protocol of the measured numbers.
+    """
+    scale, key = 1e-6 if x in MILLIONS else 1.0, _Key.of(points)
+    with styled():
+        figure = new_figure(7.2, 5.0)
+        axes = figure.add_subplot()
+        on_front = _draw_fronts(axes, points, scale)
+        _draw_points(axes, points, scale, key)
+        _set_axes(axes, points, x, y)
+        axes.legend(handles=key.legend(points), loc='lower right')
+        others = sorted((p for p in points if p not in on_front), key=lambda p: (-p.y, p.x, p.name))
+        named = [*on_front, *(others if len(points) <= _NAMED else [])]
+        lines = textwrap.wrap(_protocol(points), 130)
+        note = figure.supxlabel('\n'.join([*lines, ' ']), fontsize=6.5, color='#505050')  # stands before pixels are counted
+        colours = [key.colour(p) if len(key.sources) > 1 else 'black' for p in named]
+        places = [(p.x * scale, p.y) for p in (*on_front, *others)]
+        homeless = place_labels(axes, places, [p.name for p in named], colours)
+        note.set_text('\n'.join([*lines, _unnamed(homeless, 0 if len(points) <= _NAMED else len(others))]))
+    return figure
+
+
+def _unnamed(homeless: Sequence[str], others: int) -> str:
+    words = [f'no room for the name of {", ".join(homeless[:4])}' + (f' and {len(homeless) - 4} more' if homeless[4:] else '')]
+    return '; '.join((words if homeless else []) + ([f'{others} networks behind the front are not named'] if others else []))

@@ -1,0 +1,40 @@
+"""Accuracy against cost from tables of results (the paper's figures 1, 6 and 7): the front drawn, every network named.
+
+    python tools/plot_results.py results/imagenet.csv --x macs --out macs.png
+    python tools/plot_results.py results/accuracy.csv results/latency.csv --x latency_ms --y top1 --group runtime
+
+MACs and parameters are raw integers in the tables. Rows whose column `source` says paper have a marker and a front of their own.
+"""
+
+import argparse
+from pathlib import Path
+
+from tinynet_mm import errors, plots
+from tinynet_mm.formula.rows import read_rows
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('tables', nargs='+', type=Path, metavar='CSV', help='tables; a row may take its score from another one')
+    parser.add_argument('--x', default='macs', help='column of the cost: macs (default), params, latency_ms, or any other')
+    parser.add_argument('--y', default='accuracy', help='column of the score (default accuracy)')
+    parser.add_argument('--label', default='name', help='column of the names (default name)')
+    parser.add_argument('--group', help='column whose values get a colour each, and a line where they are few')
+    parser.add_argument('--out', type=Path, default=Path('results.png'), help='PNG, PDF or SVG by the suffix')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    plots.check_suffix(args.out)
+    rows = [row for table in args.tables for row in read_rows(table)]
+    points, notes = plots.read_points(rows, args.x, args.y, args.label, args.group)
+    plots.save(plots.tradeoff(points, args.x, args.y), args.out)
+    for note in notes:
+        print(f'note: {note}')
+    print(f'{args.y} against {args.x}, points: {len(points)}, in {args.out}')
+    return 0
+
+
+if __name__ == '__main__':
+    errors.run(main)
