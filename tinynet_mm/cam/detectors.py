@@ -1,0 +1,225 @@
+"""Detectors as something a class activation map can question: the anchor, point or proposal behind each final box.
+
+Boxes and scores of all candidates are decoded here as mmdet's heads decode them, and the candidate of a final box is the one
+whose box and score are the same: no non-maximum suppression is in the graph.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from .probes import SUPPORTED, Candidate, ClassifierProbe, Probe
+
+# A box and its score are computed twice, here and by the head: equal up to rounding, in pixels of the input and in probability.
+BOX_TOLERANCE = 0.5
+SCORE_TOLERANCE = 1e-4
+
+
+def _flatten(maps: Sequence[Tensor], channels: int) -> Tensor:
+    """Maps (B, A * channels, H, W) to rows (B, P, channels), P the sum of H * W * A in the order of mmdet's prior generators."""
+    return torch.cat([m.permute(0, 2, 3, 1).reshape(len(m), -1, channels) for m in maps], dim=1)
+
+
+class DenseProbe(Probe):
+    """A single-stage detector whose head follows mmdet's BaseDenseHead: SSD, RetinaNet, FCOS, ATSS, GFL, RTMDet, YOLOX."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model, model.bbox_head.prior_generator.num_levels)
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.bbox_head
+
+    def read(self, inputs, metas=None):
+        features = self.model.extract_feat(inputs)
+        self.outs = self.head(tuple(tap(feature) for tap, feature in zip(self.levels, features)))
+        if not 2 <= len(self.outs) <= 3 or not all(isinstance(out, list | tuple) for out in self.outs):
+            raise ValueError(f'{type(self.head).__name__} does not give scores and boxes level by level; {SUPPORTED}')
+        self.metas, self._scored, self._decoded = metas, {}, {}
+        self._read = _flatten(self.outs[0], self.head.cls_out_channels)  # (B, P, K)
+        anchors = [scores[0].numel() // self.head.cls_out_channels for scores in self.outs[0]]
+        self.level_of = torch.repeat_interleave(torch.tensor(anchors)).tolist()
+
+    def _one(self, out: int, image: int) -> list[Tensor]:
+        return [m[image : image + 1].detach() for m in self.outs[out]]
+
+    def scores(self, image: int) -> Tensor:
+        """(P, classes) scores as the head reports them: class probability times centreness or objectness, where it has one."""
+        if image not in self._scored:
+            scores = self.probabilities(self._read[image].detach())
+            if len(self.outs) == 3:
+                scores = scores * _flatten(self._one(2, image), 1)[0].sigmoid()
+            self._scored[image] = scores
+        return self._scored[image]
+
+    def boxes(self, image: int) -> Tensor:
+        """(P, 4) decoded boxes of all anchors, in pixels of the input."""
+        if image not in self._decoded:
+            self._decoded[image] = self._decode(self._one(1, image), self.metas[image]['img_shape'])
+        return self._decoded[image]
+
+    def _decode(self, maps: list[Tensor], shape: tuple[int, int]) -> Tensor:
+        generator, coder = self.head.prior_generator, self.head.bbox_coder
+        sizes, like = [m.shape[-2:] for m in maps], dict(dtype=maps[0].dtype, device=maps[0].device)
+        if hasattr(self.head, '_bbox_decode'):  # YOLOX: centre and log size in strides
+            priors = torch.cat(generator.grid_priors(sizes, **like, with_stride=True))
+            return self.head._bbox_decode(priors, _flatten(maps, 4))[0]
+        priors = torch.cat(generator.grid_priors(sizes, **like))
+        if hasattr(self.head, 'integral'):  # GFL: a distribution over distances from the anchor's centre, in strides
+            bins = 4 * (self.head.reg_max + 1)
+            levels = zip(maps, generator.strides)
+            deltas = torch.cat([self.head.integral(_flatten([m], bins)[0]) * stride[0] for m, stride in levels])
+            return coder.decode(self.head.anchor_center(priors), deltas, max_shape=shape)
+        return coder.decode(priors, _flatten(maps, coder.encode_size)[0], max_shape=shape)
+
+    @torch.no_grad()
+    def found(self, image, threshold=0.0):
+        outs = [self._one(i, image) for i in range(len(self.outs))]
+        result = self.head.predict_by_feat(*outs, batch_img_metas=[self.metas[image]], rescale=False)[0]
+        result = result[result.scores >= threshold]
+        boxes = result.bboxes.to(self._read.device)
+        return [self._match(image, *one) for one in zip(boxes, result.scores.tolist(), result.labels.tolist())]
+
+    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
+        """The anchor whose own score and decoded box are the detection's (soft-NMS lowers scores: then the box decides)."""
+        scores = self.scores(image)[:, label]
+        rows = ((scores - score).abs() <= SCORE_TOLERANCE).nonzero()[:, 0]
+        rows = rows if len(rows) else (scores >= score).nonzero()[:, 0]
+        gaps = (self.boxes(image)[rows] - box).abs().amax(1)
+        if not len(rows) or gaps.min() > BOX_TOLERANCE:
+            raise ValueError(f'no anchor of {type(self.head).__name__} decodes to the box it reports; {SUPPORTED}')
+        row = int(rows[gaps.argmin()])
+        return Candidate(label, score, self.level_of[row], row, tuple(box.tolist()))
+
+    @torch.no_grad()
+    def best(self, image, label=None):
+        scores = self.scores(image)
+        row, label = divmod(int(scores.argmax()), scores.shape[1]) if label is None else (int(scores[:, label].argmax()), label)
+        box = tuple(self.boxes(image)[row].tolist())
+        return Candidate(label, float(scores[row, label]), self.level_of[row], row, box)
+
+    def logits(self, asked):
+        images, rows = zip(*[(image, candidate.row) for image, candidate in asked])
+        return self._read[list(images), list(rows)]
+
+    def probabilities(self, logits):
+        return logits.sigmoid() if self.head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
+
+    @torch.no_grad()
+    def mirror(self, image, candidate, width):
+        """The anchor of the mirrored image that overlaps the mirrored box best, weighted by its score for the class."""
+        box = self._read.new_tensor([_mirrored(candidate.box, width)])
+        row = int((overlaps(box, self.boxes(image))[0] * self.scores(image)[:, candidate.label]).argmax())
+        return replace(candidate, row=row, level=self.level_of[row], box=tuple(box[0].tolist()))
+
+
+class RoIProbe(Probe):
+    """A two-stage detector with mmdet's StandardRoIHead (Faster and Mask R-CNN); proposals are fixed, never differentiated."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model, len(model.roi_head.bbox_roi_extractor.featmap_strides))
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.roi_head.bbox_head
+
+    def read(self, inputs, metas=None):
+        features = self.model.extract_feat(inputs)
+        tapped = tuple(tap(feature) for tap, feature in zip(self.levels, features))
+        self.features = tapped + tuple(features[len(tapped) :])  # a further level serves the proposals alone
+        self.metas, self._proposed = metas, {}
+
+    def logits(self, asked):
+        return self._pooled(self.features, torch.stack([torch.cat([c.roi.new_tensor([image]), c.roi]) for image, c in asked]))[0]
+
+    def _pooled(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (R, K) and box deltas of proposals (R, 5), the image's index first."""
+        roi_head = self.model.roi_head
+        pooled = roi_head.bbox_roi_extractor(features[: len(self.levels)], rois)
+        return self.head(roi_head.shared_head(pooled) if roi_head.with_shared_head else pooled)
+
+    @torch.no_grad()
+    def _proposals(self, image: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Proposals (R, 5), their logits (R, K), deltas, and decoded boxes (R, classes, 4) of one image."""
+        if image not in self._proposed:
+            features = tuple(feature[image : image + 1].detach() for feature in self.features)
+            rpn, meta = self.model.rpn_head, self.metas[image]
+            proposals = rpn.predict_by_feat(*rpn(features), batch_img_metas=[meta], rescale=False)[0].bboxes.to(
+                features[0].device
+            )
+            rois = torch.cat([proposals.new_zeros(len(proposals), 1), proposals], dim=1)
+            if not len(rois):
+                raise ValueError('the region proposal network proposes nothing on this image, so there is nothing to explain.')
+            logits, deltas = self._pooled(features, rois)
+            classes = 1 if self.head.reg_class_agnostic else self.head.num_classes
+            anchors = proposals.repeat_interleave(classes, dim=0)
+            boxes = self.head.bbox_coder.decode(anchors, deltas.reshape(-1, 4), max_shape=meta['img_shape'])
+            boxes = boxes.view(len(rois), classes, 4).expand(-1, self.head.num_classes, -1)
+            self._proposed[image] = rois, logits, deltas, boxes
+        return self._proposed[image]
+
+    def _candidate(self, image: int, row: int, label: int, score: float) -> Candidate:
+        rois, _, _, boxes = self._proposals(image)
+        level = self.model.roi_head.bbox_roi_extractor.map_roi_levels(rois[row : row + 1], len(self.levels))
+        return Candidate(label, score, int(level), row, tuple(boxes[row, label].tolist()), rois[row, 1:])
+
+    @torch.no_grad()
+    def found(self, image, threshold=0.0):
+        rois, logits, deltas, boxes = self._proposals(image)
+        if not len(rois):
+            return []
+        config, metas = self.model.roi_head.test_cfg, [self.metas[image]]
+        result = self.head.predict_by_feat((rois,), (logits,), (deltas,), metas, rcnn_test_cfg=config, rescale=False)[0]
+        result = result[result.scores >= threshold]
+        detections = zip(result.bboxes.to(boxes.device), result.scores.tolist(), result.labels.tolist())
+        return [self._match(image, *detection) for detection in detections]
+
+    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
+        _, logits, _, boxes = self._proposals(image)
+        near = (boxes[:, label] - box).abs().amax(1) <= BOX_TOLERANCE
+        gaps = (self.probabilities(logits)[:, label] - score).abs().masked_fill(~near, torch.inf)
+        if not near.any():
+            raise ValueError(f'no proposal decodes to the box that {type(self.head).__name__} reports; {SUPPORTED}')
+        return self._candidate(image, int(gaps.argmin()), label, score)
+
+    @torch.no_grad()
+    def best(self, image, label=None):
+        scores = self.probabilities(self._proposals(image)[1])
+        if not len(scores):
+            return None
+        row, label = divmod(int(scores.argmax()), scores.shape[1]) if label is None else (int(scores[:, label].argmax()), label)
+        return self._candidate(image, row, label, float(scores[row, label]))
+
+    def probabilities(self, logits):
+        return logits.softmax(-1)[..., :-1]
+
+    def mirror(self, image, candidate, width):
+        roi = candidate.roi.new_tensor(_mirrored(candidate.roi.tolist(), width))
+        return replace(candidate, roi=roi, box=_mirrored(candidate.box, width))
+
+
+def _mirrored(box: Sequence[float], width: int) -> tuple[float, ...]:
+    return width - box[2], box[1], width - box[0], box[3]
+
+
+def overlaps(a: Tensor, b: Tensor) -> Tensor:
+    """(n, m) intersection over union of boxes (n, 4) and (m, 4), corners x1, y1, x2, y2."""
+    sides = torch.minimum(a[:, None, 2:], b[None, :, 2:]) - torch.maximum(a[:, None, :2], b[None, :, :2])
+    shared = sides.clamp(min=0).prod(-1)
+    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(-1) for boxes in (a, b))
+    return shared / (area_a[:, None] + area_b[None] - shared).clamp(min=1e-6)
+
+
+def make_probe(model: nn.Module) -> Probe:
+    """The probe that fits a built model; ValueError with the list of those supported where none does."""
+    if hasattr(model, 'roi_head'):
+        if hasattr(model, 'rpn_head') and getattr(getattr(model.roi_head, 'bbox_head', None), 'with_reg', False):
+            return RoIProbe(model)
+    elif hasattr(model, 'bbox_head'):
+        if hasattr(model.bbox_head, 'prior_generator') and hasattr(model.bbox_head, 'cls_out_channels'):
+            return DenseProbe(model)
+    elif hasattr(model, 'head') or not hasattr(model, 'backbone'):
+        return ClassifierProbe(model)
+    raise ValueError(f'no class activation maps for {type(model).__name__}; {SUPPORTED}')

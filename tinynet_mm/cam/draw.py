@@ -1,0 +1,79 @@
+"""What a person looks at: a map over its picture with boxes and scores, and the paper's Figure 5, models side by side."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..plots import new_figure, styled
+
+OPACITY = 0.6  # of the map's highest value; nothing lies over a picture where the map is zero
+SMALLEST = 480  # long side in pixels below which a picture is enlarged, so that its labels can be read
+
+
+def overlay(picture: np.ndarray, values: np.ndarray, boxes: Sequence = (), labels: Sequence[str] = ()) -> np.ndarray:
+    """A map (H, W) in 0 to 1 over a BGR picture (H, W, 3), with boxes (x1, y1, x2, y2) and a label for each.
+
+    Labels without boxes, those of a classifier, stand in the upper left corner. Returns 8-bit BGR, at least SMALLEST long.
+    """
+    factor = max(1, round(SMALLEST / max(picture.shape[:2])))
+    size = picture.shape[1] * factor, picture.shape[0] * factor
+    picture, values = (cv2.resize(a, size, interpolation=cv2.INTER_CUBIC) for a in (picture, np.float32(values)))
+    canvas = blend(picture, np.clip(values, 0, 1))
+    for box in boxes:
+        _box(canvas, np.asarray(box) * factor)
+    for i, label in enumerate(labels):
+        _label(canvas, label, np.asarray(boxes[i][:2]) * factor if len(boxes) else (0, i * 2 * _unit(canvas)))
+    return canvas
+
+
+def blend(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Colours of the map over a grey-ish picture: the more evidence, the more of the map's colour."""
+    colours = cv2.applyColorMap(np.uint8(np.round(values * 255)), cv2.COLORMAP_TURBO)
+    weight = cv2.merge([OPACITY * np.sqrt(values)] * 3)
+    return np.uint8(np.round(picture * (1 - weight) + colours * weight))
+
+
+def _unit(canvas: np.ndarray) -> int:
+    """Height of a line of text in pixels."""
+    return max(12, round(max(canvas.shape[:2]) / 36))
+
+
+def _box(canvas: np.ndarray, box: np.ndarray) -> None:
+    low, high = (tuple(map(int, np.round(corner))) for corner in (box[:2], box[2:]))
+    width = max(1, _unit(canvas) // 8)
+    cv2.rectangle(canvas, low, high, (0, 0, 0), width + 2, cv2.LINE_AA)
+    cv2.rectangle(canvas, low, high, (255, 255, 255), width, cv2.LINE_AA)
+
+
+def _label(canvas: np.ndarray, text: str, corner: Sequence[float]) -> None:
+    """Black text on white with its lower edge on the box, or inside the picture where there is no room above."""
+    font, unit = cv2.FONT_HERSHEY_SIMPLEX, _unit(canvas)
+    scale, thickness = unit / 24, max(1, unit // 12)
+    (width, height), below = cv2.getTextSize(text, font, scale, thickness)
+    x = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - width - 6)))
+    y = int(np.clip(corner[1] - height - below - 4, 0, max(0, canvas.shape[0] - height - below - 4)))
+    cv2.rectangle(canvas, (x, y), (x + width + 6, y + height + below + 4), (255, 255, 255), -1)
+    cv2.putText(canvas, text, (x + 3, y + height + 3), font, scale, (0, 0, 0), thickness, cv2.LINE_AA)
+
+
+def comparison(rows: Sequence[Sequence[tuple[np.ndarray, str]]], titles: Sequence[str], width: float = 1.75) -> Figure:
+    """The paper's Figure 5: a row for each image, its picture first, then each model's overlay with its caption below.
+
+    ``rows`` hold BGR pictures with captions, as many as ``titles``; ``width`` of a column in inches.
+    """
+    heights = [max(picture.shape[0] / picture.shape[1] for picture, _ in row) for row in rows]
+    with styled():
+        figure = new_figure(width * len(titles), width * sum(heights) + 0.24 * len(rows) + 0.3)
+        grid = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
+        for axes, row in zip(grid, rows):
+            for axis, (picture, caption) in zip(axes, row):
+                axis.imshow(picture[..., ::-1], interpolation='antialiased')
+                axis.set(xticks=[], yticks=[])
+                axis.set_xlabel(caption, fontsize=8, labelpad=2)
+                axis.grid(False)
+                axis.spines[:].set_visible(False)
+        for axis, title in zip(grid[0], titles):
+            axis.set_title(title, fontsize=9, pad=3)
+    return figure

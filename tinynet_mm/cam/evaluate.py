@@ -1,0 +1,195 @@
+"""Faithfulness of maps over a COCO-format set, beside a centre blob and noise, by :mod:`tinynet_mm.faithfulness`.
+
+A detector is asked about each of its boxes that finds an object (same class, IoU of at least 0.5), a classifier about each class
+that an image is annotated with. Deletion replaces pixels of the input by the data preprocessor's mean, from the highest value of
+the map down; insertion starts from a blurred input and brings pixels back. What is measured is the probability of that class at
+that anchor or proposal.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from .. import faithfulness as measures
+from ..data.coco import Split, read_coco
+from .detectors import overlaps
+from .explain import Explainer
+from .images import Pipeline, Sample, to_batch
+from .probes import Candidate, ClassifierProbe, Probe
+from .targets import Question
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What was measured how; one field each in the result's CSV. ``blur`` is a share of the input's longer side."""
+
+    method: str
+    layers: str
+    split: str
+    limit: int
+    score_threshold: float = 0.3
+    iou: float = 0.5
+    boxes_per_image: int = 5
+    steps: int = 10
+    fill: str = 'mean'
+    blur: float = 0.03
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """An annotated image: boxes (n, 4) as x1, y1, x2, y2 in its own pixels, and the model's label of each."""
+
+    path: Path
+    boxes: np.ndarray
+    labels: np.ndarray
+
+
+def read_truth(split: Split, classes: Sequence[str], limit: int | None = None) -> list[Truth]:
+    """The images of a split with their boxes of ``classes``, spread evenly over the split if ``limit`` is less than there are.
+
+    Raises:
+        ValueError: no category has the name of a class of the model.
+    """
+    content = read_coco(split.ann_file)
+    labels = {c['id']: classes.index(c['name']) for c in content['categories'] if c['name'] in classes}
+    if not labels:
+        theirs, ours = (', '.join(names[:5]) for names in ([c['name'] for c in content['categories']], list(classes)))
+        raise ValueError(f'{split.ann_file} has the categories {theirs}, the model the classes {ours}: they share none.')
+    boxes: dict = {}
+    for annotation in content['annotations']:
+        if annotation['category_id'] in labels and not annotation.get('iscrowd'):
+            boxes.setdefault(annotation['image_id'], []).append(annotation)
+    images = [image for image in content['images'] if image['id'] in boxes]
+    if limit and limit < len(images):
+        images = [images[i] for i in np.linspace(0, len(images) - 1, limit).round().astype(int)]
+    return [_truth(split.images / image['file_name'], boxes[image['id']], labels) for image in images]
+
+
+def _truth(path: Path, annotations: Sequence[dict], labels: dict[int, int]) -> Truth:
+    corners = np.array([a['bbox'] for a in annotations], dtype=float)
+    corners[:, 2:] += corners[:, :2]
+    return Truth(path, corners, np.array([labels[a['category_id']] for a in annotations]))
+
+
+class Evaluator:
+    """Rows of measures for images of a set; call it with a :class:`Truth`."""
+
+    def __init__(self, explainer: Explainer, cfg: Config, protocol: Protocol):
+        self.explainer, self.protocol = explainer, protocol
+        self.probe, self.pipeline = explainer.probe, Pipeline(cfg)
+
+    def __call__(self, truth: Truth) -> list[dict]:
+        """A row for each question on the image and each source of maps; none where the model found nothing that is there."""
+        sample = self.pipeline(truth.path)
+        inputs, metas = to_batch(self.probe.model, [sample])
+        own: dict[int, np.ndarray] = {}  # boxes of the object in question, by the id of the candidate
+        answers = self.explainer(inputs, metas, lambda probe, image: self._questions(probe, sample, truth, own))[0]
+        rows = []
+        for place, answer in enumerate(answers):
+            candidate = answer.question.candidates[0]
+            asked = dict(image=truth.path.name, place=place, label=candidate.label, score=candidate.score)
+            if answer.map is None:
+                rows.append(asked | dict(source=self.protocol.method) | dict.fromkeys(measures.MEASURES, math.nan))
+                continue
+            rng = np.random.default_rng([self.protocol.seed, place])
+            same = truth.boxes[truth.labels == candidate.label]
+            sources = {
+                self.protocol.method: answer.map,
+                'centre blob': measures.centre_blob(answer.map.shape),
+                'random': measures.random_map(answer.map.shape, rng),
+            }
+            scores = self._perturb(inputs, candidate, sources, rng)
+            for source, values in sources.items():
+                back = sample.put_back(values)
+                row = asked | dict(source=source)
+                pairs = [('', own[id(candidate)]), ('_class', same)]
+                row |= {f'pointing{name}': measures.pointing(back, boxes) for name, boxes in pairs}
+                row |= {f'energy{name}': measures.energy(back, boxes) for name, boxes in pairs}
+                rows.append(row | scores[source])
+        return rows
+
+    def _questions(self, probe: Probe, sample: Sample, truth: Truth, own: dict[int, np.ndarray]) -> list[Question]:
+        """What to ask about an image; fills ``own``. Boxes and objects are paired greedily, the best box first."""
+        if isinstance(probe, ClassifierProbe):
+            candidates = [probe.best(0, int(label)) for label in np.unique(truth.labels)]
+            own.update({id(c): truth.boxes[truth.labels == c.label] for c in candidates})
+            return [Question((c,)) for c in candidates]
+        free = np.ones(len(truth.labels), dtype=bool)
+        questions = []
+        for candidate in probe.found(0, self.protocol.score_threshold):
+            match = self._object(candidate, sample, truth, free)
+            if match is not None and len(questions) < self.protocol.boxes_per_image:
+                free[match] = False
+                own[id(candidate)] = truth.boxes[[match]]
+                questions.append(Question((candidate,)))
+        return questions
+
+    def _object(self, candidate: Candidate, sample: Sample, truth: Truth, free: np.ndarray) -> int | None:
+        box = torch.from_numpy(sample.to_original(candidate.box))[None]
+        shares = overlaps(box, torch.from_numpy(truth.boxes))[0].numpy() * (truth.labels == candidate.label) * free
+        best = int(shares.argmax())
+        return best if shares[best] >= self.protocol.iou else None
+
+    def _perturb(self, inputs: Tensor, candidate: Candidate, sources: dict[str, np.ndarray], rng) -> dict[str, dict]:
+        """Areas under the deletion and insertion curves of each source; the curves' common ends are computed once."""
+        blurred = _blur(inputs, self.protocol.blur)
+        start, empty, blank = self._probabilities([inputs, torch.zeros_like(inputs), blurred], candidate)
+        areas = {}
+        for source, values in sources.items():
+            masks = torch.from_numpy(measures.top_shares(values, self.protocol.steps, rng)[1:-1]).to(inputs.device)
+            removed = [inputs.masked_fill(mask, 0) for mask in masks]
+            restored = [torch.where(mask, inputs, blurred) for mask in masks]
+            deletion, insertion = (self._probabilities(images, candidate) for images in (removed, restored))
+            areas[source] = dict(
+                deletion=measures.area([start, *deletion, empty]), insertion=measures.area([blank, *insertion, start])
+            )
+        return areas
+
+    @torch.no_grad()
+    def _probabilities(self, images: Sequence[Tensor], candidate: Candidate) -> list[float]:
+        self.probe.fixed = (candidate,)
+        rows = [self.probe.probabilities(self.probe(image))[0, 0, candidate.label] for image in images]
+        return [float(row) for row in rows]
+
+
+def _blur(inputs: Tensor, share: float) -> Tensor:
+    image = inputs[0].permute(1, 2, 0).cpu().numpy()
+    blurred = cv2.GaussianBlur(image, (0, 0), share * max(image.shape[:2]))
+    return torch.from_numpy(blurred).permute(2, 0, 1)[None].to(inputs)
+
+
+def evaluate(evaluator: Evaluator, truths: Sequence[Truth], journal: Path) -> Iterator[list[dict]]:
+    """All rows, image by image. ``journal`` keeps what is done, a line of JSON for each image, and is gone on with if it exists.
+
+    Raises:
+        ValueError: the journal is of another protocol.
+    """
+    head, done = json.dumps(asdict(evaluator.protocol)), {}
+    if journal.exists():
+        lines = [line for line in journal.read_text().split('\n')[:-1]]
+        if not lines or lines[0] != head:
+            raise ValueError(
+                f'{journal} is of another run ({lines[0] if lines else "empty"}); delete it or choose another --out.'
+            )
+        done = {entry['image']: entry['rows'] for entry in map(json.loads, lines[1:])}
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    part = journal.with_name(f'.{journal.name}.part')
+    part.write_text('\n'.join([head, *(json.dumps(dict(image=i, rows=r)) for i, r in done.items()), '']))
+    os.replace(part, journal)  # a line cut short by a crash is gone
+    with journal.open('a') as file:
+        for truth in truths:
+            if truth.path.name not in done:
+                done[truth.path.name] = evaluator(truth)
+                file.write(json.dumps(dict(image=truth.path.name, rows=done[truth.path.name])) + '\n')
+                file.flush()
+            yield done[truth.path.name]

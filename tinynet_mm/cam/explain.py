@@ -1,0 +1,305 @@
+"""From a batch of images to class activation maps: one forward pass, then one short backward pass for each question.
+
+Parameters are frozen and the graph is cut below the layer in question, so that autograd keeps and computes nothing that the map
+does not need; grad-cam called directly differentiates the whole network for every target.
+"""
+
+import difflib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .detectors import make_probe
+from .methods import TARGETS, Target, combine, make_method, own_map
+from .probes import ClassifierProbe
+from .targets import Question
+
+AUGMENTATIONS = tuple(itertools.product((False, True), (1.0, 0.9, 1.1)))  # (mirrored, brightness) of grad-cam's aug_smooth
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A map (H, W) in 0 to 1, in pixels of the network's input, or None and the ``reason`` why there is none.
+
+    ``low`` and ``high`` are the least and greatest value of the signed map before it was clipped and scaled. ``refused`` means
+    that the layer cannot serve for this question, and another could.
+    """
+
+    question: Question
+    layers: tuple[str, ...]
+    map: np.ndarray | None = None
+    low: float = 0.0
+    high: float = 0.0
+    reason: str = ''
+    refused: bool = False
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Parameters that ask for no gradient, inside the context."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def recorded(layers: dict[str, nn.Module], cut: bool = True) -> Iterator[dict[str, list]]:
+    """The outputs of ``layers`` while the context lasts, a list for each: a head may call a layer once for each level.
+
+    With ``cut``, an output below which nothing needs a gradient becomes a leaf that does. What goes on into the network is a
+    copy, so that an activation in place behind the layer does not overwrite what was recorded.
+    """
+    calls: dict[str, list] = {name: [] for name in layers}
+
+    def hook(name: str) -> Callable:
+        def keep(module, inputs, output):
+            if not isinstance(output, Tensor):
+                calls[name].append(None)
+                return None
+            kept = output if output.requires_grad or not cut else output.detach().requires_grad_()
+            calls[name].append(kept)
+            return kept.clone()
+
+        return keep
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in layers.items()]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Explainer:
+    """Class activation maps of one model by one method.
+
+    Args:
+        model: a built classifier of mmpretrain or detector of mmdet; it is put into evaluation mode.
+        method: a key of :data:`.methods.METHODS`.
+        layers: names of layers as in ``model.named_modules()``, or ``level0``, ``level1``...: the maps that enter the head.
+            Empty: the level that each candidate was read from.
+        eigen_smooth, aug_smooth: grad-cam's smoothing: the first principal component; the mean over mirrored and rescaled input.
+
+    Raises:
+        ValueError: a model, method or layer that does not serve, with those that do.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: str = 'gradcam',
+        layers: Sequence[str] = (),
+        eigen_smooth: bool = False,
+        aug_smooth: bool = False,
+    ):
+        self.probe = make_probe(model)
+        self.name, (self.method, self.cam) = method, make_method(method, self.probe)
+        self.layers, self.eigen_smooth, self.aug_smooth = tuple(layers), eigen_smooth, aug_smooth
+        self.gradients, self._served = self.method.needs in ('gradients', 'second'), ''
+        self.levels = {f'level{i}': module for i, module in enumerate(self.probe.levels)}
+        self.modules = self.levels | {name: module for name, module in self.probe.model.named_modules() if name}
+        self._check()
+        self.watched = {name: self.modules[name] for name in self.layers} or self.levels
+
+    def _check(self) -> None:
+        for name in self.layers:
+            if name not in self.modules:
+                near = difflib.get_close_matches(name, self.modules, n=3, cutoff=0.3)
+                raise ValueError(f'there is no layer {name!r} in {self._model}; the nearest: {", ".join(near or self.levels)}.')
+        if not self.layers and not self.levels:
+            raise ValueError(f'{self._model} has no backbone of its own; name a layer with --layer.')
+        if self.method.layers > max(1, len(self.layers)):
+            raise ValueError(
+                f'{self.name} multiplies the maps of several layers: name at least {self.method.layers} with --layer.'
+            )
+        if self.method.needs == 'own' and (self.aug_smooth or not isinstance(self.probe, ClassifierProbe)):
+            raise ValueError(f'{self.name} has a loop of its own: it serves classifiers only, and not with --aug-smooth.')
+
+    @property
+    def _model(self) -> str:
+        return type(self.probe.model).__name__
+
+    def __call__(self, inputs: Tensor, metas: Sequence[dict], choose: Callable) -> list[list[Explanation]]:
+        """Maps for a batch (B, 3, H, W) from the data preprocessor, with the meta information of its samples.
+
+        ``choose(probe, image)`` gives the questions on one image of the batch, as :func:`.targets.choose` does.
+        """
+        with frozen(self.probe):
+            calls = self._read(inputs, metas)
+            questions = [choose(self.probe, image) for image in range(len(inputs))]
+            if self.method.needs not in ('own', 'second'):
+                return self._finish(inputs, metas, questions, calls)
+            alone = self._own if self.method.needs == 'own' else self._second
+            singles = [(inputs[i : i + 1], metas[i : i + 1]) for i in range(len(inputs))]
+            return [[alone(*single, question) for question in asked] for single, asked in zip(singles, questions)]
+
+    def _finish(self, inputs: Tensor, metas: Sequence[dict], questions: Sequence, calls: dict) -> list[list[Explanation]]:
+        explained = self._explain(inputs, questions, calls)
+        if self.aug_smooth:
+            explained = self._smooth(inputs, metas, questions, explained)
+        return [[self._advise(e, inputs[i : i + 1], metas[i : i + 1]) for e in es] for i, es in enumerate(explained)]
+
+    def _second(self, image: Tensor, meta: Sequence[dict], question: Question) -> Explanation:
+        """A forward pass for each question: grad-cam differentiates the gradients again and frees the graph."""
+        return self._finish(image, meta, [[question]], self._read(image, meta))[0][0]
+
+    def _own(self, image: Tensor, meta: Sequence[dict], question: Question) -> Explanation:
+        name = (self.layers or tuple(self.levels))[0]
+        own = own_map(self.name, self.probe, self.modules[name], image, question.candidates[0].label, self.eigen_smooth)
+        return self._judge(question, (name,), [own], image)
+
+    def _read(self, inputs: Tensor, metas: Sequence[dict]) -> dict[str, list]:
+        with torch.set_grad_enabled(self.gradients), recorded(self.watched) as calls:
+            self.probe.read(inputs, metas)
+        return calls
+
+    def _explain(self, inputs: Tensor, questions: Sequence[Sequence[Question]], calls: dict) -> list[list[Explanation]]:
+        """One backward pass for the first question on every image, one for the second..."""
+        answers: list[list[Explanation]] = [[] for _ in questions]
+        turns = max(map(len, questions))
+        for turn in range(turns):
+            active = [(image, asked[turn]) for image, asked in enumerate(questions) if turn < len(asked)]
+            gradients = self._backward(active, calls, keep=turn + 1 < turns) if self.gradients else {}
+            for image, question in active:
+                answers[image].append(self._answer(inputs, image, question, calls, gradients))
+        return answers
+
+    def _answer(self, inputs: Tensor, image: int, question: Question, calls: dict, gradients: dict) -> Explanation:
+        if not question.candidates:
+            return Explanation(question, (), reason=question.note)
+        names = self.layers or tuple(sorted({f'level{c.level}' for c in question.candidates}))
+        try:
+            raws = [self._raw(inputs, image, question, name, calls, gradients) for name in names]
+        except NoGradient as refusal:
+            return Explanation(question, names, reason=str(refusal), refused=True)
+        return self._judge(question, names, raws, inputs)
+
+    def _backward(self, active: Sequence[tuple[int, Question]], calls: dict, keep: bool) -> dict[int, Tensor]:
+        """Gradients of the questions' logits with respect to what was recorded, by the id of the recorded tensor."""
+        active = [(image, question) for image, question in active if question.candidates]
+        if not active:
+            return {}
+        logits = self.probe.logits([(image, c) for image, question in active for c in question.candidates])
+        parts = logits.split([len(question.candidates) for _, question in active])
+        total = sum(self._target(question)(part) for (_, question), part in zip(active, parts))
+        kept = [output for outputs in calls.values() for output in outputs if output is not None]
+        if not total.requires_grad:
+            return {}
+        second = self.method.needs == 'second'
+        gradients = torch.autograd.grad(total, kept, retain_graph=keep or second, create_graph=second, allow_unused=True)
+        return {id(output): gradient for output, gradient in zip(kept, gradients) if gradient is not None}
+
+    def _target(self, question: Question) -> Target:
+        return TARGETS.get(self.name, Target)(self.probe, question.candidates)
+
+    def _raw(self, inputs: Tensor, image: int, question: Question, name: str, calls: dict, gradients: dict) -> np.ndarray:
+        """Signed map (h, w) of one question at one layer, at the layer's resolution."""
+        outputs = [output for output in calls[name] if output is not None and is_map(output, len(inputs))]
+        if not outputs:
+            raise NoGradient(f'{name} gives no map of the image')
+        if self.gradients:
+            strength = [float(gradients[id(o)][image].abs().sum()) if id(o) in gradients else 0.0 for o in outputs]
+            output = outputs[int(np.argmax(strength))]
+            if max(strength) == 0:
+                raise NoGradient(f'{name} has no gradient: this decision does not depend on it')
+        else:  # a layer that several levels share is called once for each
+            output = outputs[question.candidates[0].level if len(outputs) == len(self.levels) else -1]
+        if self.name == 'ablationcam' and len(outputs) > 1:
+            raise ValueError(f'ablationcam cannot ablate {name}, which the model uses {len(outputs)} times; name another layer.')
+        pair = as_map(output), as_map(gradients.get(id(output)))
+        if self.method.needs != 'second':
+            pair = [None if part is None else part[image : image + 1].detach().cpu().numpy() for part in pair]
+        self.probe.fixed = question.candidates
+        arguments = inputs[image : image + 1], self.modules[name], [self._target(question)], *pair, self.eigen_smooth
+        return np.asarray(self.cam.get_cam_image(*arguments)[0], dtype=np.float32)
+
+    def _judge(self, question: Question, names: tuple[str, ...], raws: Sequence[np.ndarray], inputs: Tensor) -> Explanation:
+        """The map of some layers together, or the reason why there is none to look at."""
+        low, high = float(min(raw.min() for raw in raws)), float(max(raw.max() for raw in raws))
+        explanation = Explanation(question, names, low=low, high=high)
+        where = ' and '.join(names)
+        if not np.isfinite([low, high]).all():
+            return replace(explanation, reason=f'the map of {where} is not finite: the network overflows on this image')
+        if low == high == 0:
+            return replace(explanation, reason=f'the map of {where} is empty: its activations or weights are all zero')
+        if high <= 0:
+            hint = 'another --layer, or --method hirescam, may show more'
+            return replace(explanation, reason=f'{where} holds only negative evidence (at most {high:.2g}); {hint}')
+        if low == high:
+            sizes = ', '.join(f'{raw.shape[0]}x{raw.shape[1]}' for raw in raws)
+            return replace(
+                explanation, reason=f'the map of {where} ({sizes}) is the same everywhere; name a larger layer with --layer'
+            )
+        size = inputs.shape[-1], inputs.shape[-2]
+        return replace(explanation, map=combine(raws, size, multiply=self.name == 'refinecam'))
+
+    def _smooth(self, inputs: Tensor, metas, questions, first: list[list[Explanation]]) -> list[list[Explanation]]:
+        """Mean of the maps over grad-cam's augmentations; ``first`` are those of the image as it is."""
+        maps = [[[e.map] for e in explained] for explained in first]
+        full = [dict(meta, img_shape=tuple(inputs.shape[-2:])) for meta in metas]
+        for mirrored, brightness in AUGMENTATIONS[1:]:
+            changed = (inputs.flip(-1) if mirrored else inputs) * brightness
+            calls = self._read(changed, full)
+            asked = [[self._mirror(i, q, inputs.shape[-1]) if mirrored else q for q in qs] for i, qs in enumerate(questions)]
+            for image, explained in enumerate(self._explain(changed, asked, calls)):
+                for place, e in enumerate(explained):
+                    maps[image][place].append(e.map if e.map is None or not mirrored else e.map[:, ::-1])
+        return [[self._mean(e, maps[i][j]) for j, e in enumerate(explained)] for i, explained in enumerate(first)]
+
+    def _mirror(self, image: int, question: Question, width: int) -> Question:
+        return replace(question, candidates=tuple(self.probe.mirror(image, c, width) for c in question.candidates))
+
+    @staticmethod
+    def _mean(explanation: Explanation, maps: Sequence[np.ndarray | None]) -> Explanation:
+        maps = [m for m in maps if m is not None]
+        return explanation if explanation.map is None else replace(explanation, map=np.mean(np.float32(maps), axis=0))
+
+    def _advise(self, explanation: Explanation, image: Tensor, meta: Sequence[dict]) -> Explanation:
+        """Add the layers that have a gradient to a refusal: found by one pass that records them all, asked once."""
+        if not explanation.refused or not self.gradients:
+            return explanation
+        if not self._served:
+            with torch.enable_grad(), recorded(self.modules) as calls:
+                self.probe.read(image, meta)
+            gradients = self._backward([(0, explanation.question)], calls, keep=False)
+            names = [n for n, outs in calls.items() if any(o is not None and is_map(o, 1) and _flows(gradients, o) for o in outs)]
+            names.sort(key=lambda name: name.count('.'))
+            more = f' and {len(names) - 12} more' if len(names) > 12 else ''
+            self._served = f'layers that serve: {", ".join(names[:12])}{more}'
+        return replace(explanation, reason=f'{explanation.reason}; {self._served}')
+
+
+class NoGradient(Exception):
+    """A layer that cannot explain a question; turned into an explanation's reason."""
+
+
+def is_map(output: Tensor, batch: int) -> bool:
+    """Whether a layer's output is one map (C, H, W) or one grid of tokens (N, C) for each image of the batch."""
+    return output.ndim in (3, 4) and len(output) == batch and (output.ndim == 4 or _extra_tokens(output) <= 2)
+
+
+def _extra_tokens(output: Tensor) -> int:
+    return output.shape[1] - math.isqrt(output.shape[1]) ** 2
+
+
+def as_map(output: Tensor | None) -> Tensor | None:
+    """Tokens (B, N, C) of a square grid, class token first, as (B, C, H, W); maps as they are."""
+    if output is None or output.ndim == 4:
+        return output
+    grid = output[:, _extra_tokens(output) :].transpose(1, 2)
+    return grid.unflatten(2, (math.isqrt(output.shape[1]), -1))
+
+
+def _flows(gradients: dict[int, Tensor], output: Tensor) -> bool:
+    return id(output) in gradients and bool(gradients[id(output)].any())

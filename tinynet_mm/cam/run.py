@@ -1,0 +1,143 @@
+"""What ``tools/cam.py`` does, from its parsed arguments to lines worth printing: maps, Figure 5, faithfulness."""
+
+import os
+import platform
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+from tqdm import tqdm
+
+from .. import cli, faithfulness
+from ..data.coco import splits_of
+from ..loading import load_model
+from ..plots import save
+from .compare import Compared, compare
+from .evaluate import Evaluator, Protocol, evaluate, read_truth
+from .explain import Explainer
+from .folder import class_names, explain_images, write_all
+from .images import check_images
+from .targets import parse_target
+
+WEIGHTS = ('.pth', '.pt', '.ckpt')
+
+
+def split_paths(paths: Sequence[str]) -> tuple[str, str | None, list[Path]]:
+    """CONFIG [CHECKPOINT] IMAGE... apart; the second is a checkpoint if it is spelled like one."""
+    if not paths:
+        raise ValueError('give a config, its checkpoint and images: tools/cam.py CONFIG CHECKPOINT IMAGE_OR_FOLDER...')
+    config, *rest = paths
+    has_weights = bool(rest) and (rest[0].endswith(WEIGHTS) or '://' in rest[0])
+    return config, rest[0] if has_weights else None, [Path(p) for p in rest[has_weights:]]
+
+
+def load(config: str, checkpoint: str | None, args: Namespace) -> tuple[Config, nn.Module, list[str]]:
+    """A config, its model and its classes.
+
+    Raises:
+        ValueError: neither a checkpoint nor ``--random-weights``.
+    """
+    cfg = cli.prepare(cli.load_config(config), args.data_root, args.input_size)
+    if checkpoint is not None:
+        model = load_model(cfg, checkpoint, args.device)
+    elif args.random_weights:
+        model = build_random(cfg).to(args.device)
+    else:
+        raise ValueError(f'no checkpoint: give the .pth of {config} behind it, or --random-weights to go without.')
+    return cfg, model, class_names(cfg, model)
+
+
+def build_random(cfg: Config, seed: int = 0) -> nn.Module:
+    """The config's model with weights as they are before training, the same ones each time."""
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    for part in cli.walk(cfg.model):
+        part.pop('init_cfg', None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MODELS.build(cfg.model).eval()
+
+
+def explainer_of(model: nn.Module, args: Namespace) -> Explainer:
+    layers = () if args.layer == ['auto'] else args.layer
+    return Explainer(model, args.method, layers, args.eigen_smooth, args.aug_smooth)
+
+
+def image_files(args: Namespace, paths: Sequence[Path]) -> list[Path]:
+    files = cli.image_files([*paths, *map(Path, args.images)])
+    if not files:
+        raise ValueError('no images: name files or folders behind the checkpoint, or by --images.')
+    check_images(files)
+    return files
+
+
+def draw_maps(args: Namespace) -> Iterator[str]:
+    """Pictures and raw maps of images; yields notes and where the results lie. ValueError if no map could be drawn."""
+    config, checkpoint, paths = split_paths(args.paths)
+    files = image_files(args, paths)
+    cfg, model, classes = load(config, checkpoint, args)
+    explainer = explainer_of(model, args)
+    wanted = parse_target(args.target, classes, threshold=args.score_thr, topk=args.topk, per_box=args.per_box)
+    seen = tqdm(explain_images(explainer, cfg, files, wanted, classes, args.batch), total=len(files), unit='image', disable=None)
+    written, notes = 0, []
+    for one in write_all(seen, args.out):
+        written += one.values is not None
+        notes += [(one.values is None, f'{one.sample.path}{_about(one)}: {one.note}')] if one.note else []
+    for _, note in notes[:20]:
+        yield f'note: {note}.'
+    if len(notes) > 20:
+        yield f'note: {len(notes) - 20} more in {args.out / "maps.csv"}.'
+    if not written:
+        raise ValueError(f'no map could be drawn; {notes[0][1]}.')
+    yield f'{written} maps of {len(files)} images in {args.out}; {args.out / "maps.csv"} lists them.'
+
+
+def _about(seen) -> str:
+    return f' ({", ".join(seen.labels)})' if seen.labels else ''
+
+
+def compare_models(args: Namespace) -> Iterator[str]:
+    """Figure 5 as OUT.png and OUT.pdf."""
+    files = image_files(args, [Path(p) for p in args.paths])
+    models = []
+    for pair in args.compare:
+        config, mark, checkpoint = pair.rpartition('=')
+        if not mark:
+            raise ValueError(f'--compare {pair}: give CONFIG=CHECKPOINT for each model.')
+        cfg, model, classes = load(config, checkpoint, args)
+        models.append(Compared(Path(config).stem, explainer_of(model, args), cfg, classes))
+    figure, notes = compare(models, files, args.target, threshold=args.score_thr, topk=args.topk)
+    for note in notes:
+        yield f'note: {note}.'
+    written = [save(figure, args.out.with_suffix(suffix)) for suffix in ('.png', '.pdf')]
+    yield ' and '.join(map(str, written))
+
+
+def measure_faithfulness(args: Namespace) -> Iterator[str]:
+    """Measures over a COCO-format set: OUT/faithfulness.csv, and OUT/faithfulness.jsonl from which a stopped run goes on."""
+    config, checkpoint, _ = split_paths(args.paths)
+    cfg, model, classes = load(config, checkpoint, args)
+    splits = splits_of(cfg)
+    if args.split not in splits:
+        raise ValueError(f'{config} reads no {args.split} split in COCO format; give one by --data-root DIR.')
+    truths = read_truth(splits[args.split], classes, args.limit or None)
+    check_images([truth.path for truth in truths])
+    protocol = Protocol(args.method, ' '.join(args.layer), args.split, args.limit, args.score_thr, boxes_per_image=args.topk)
+    evaluator = Evaluator(explainer_of(model, args), cfg, protocol)
+    journal = args.out / 'faithfulness.jsonl'
+    rows = [row for several in tqdm(evaluate(evaluator, truths, journal), total=len(truths), disable=None) for row in several]
+    if not rows:
+        raise ValueError(f'the model found none of the annotated objects with a score of {args.score_thr:g}; lower --score-thr.')
+    summary = faithfulness.summarise(rows)
+    fields = asdict(protocol) | dict(config=Path(config).stem, checkpoint=checkpoint or 'random', data=str(args.data_root or ''))
+    fields |= dict(device=args.device, threads=torch.get_num_threads(), machine=platform.machine(), torch=torch.__version__)
+    target = args.out / 'faithfulness.csv'
+    part = target.with_suffix('.part')
+    part.write_text(faithfulness.to_csv(summary, fields))
+    os.replace(part, target)
+    yield faithfulness.table(summary)
+    yield f'{target} (means and standard errors; a smaller deletion and a larger insertion are better)'

@@ -1,0 +1,90 @@
+"""What a map is asked to explain: a user's words, like ``class=cat``, become candidates of a network."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .probes import Candidate, ClassifierProbe, Probe
+
+KINDS = ('top1', 'class=NAME', 'box=K', 'all')
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """``kind`` is top1, class, box or all; ``number`` the label of a class, or the place of a box, best first, from 1."""
+
+    kind: str = 'top1'
+    number: int = 0
+    threshold: float = 0.3
+    topk: int = 5
+    per_box: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """Candidates that one map explains together, and what the user should know about their choice."""
+
+    candidates: tuple[Candidate, ...]
+    note: str = ''
+
+
+def parse_target(text: str, classes: Sequence[str], **options) -> Wanted:
+    """``top1``, ``class=NAME``, ``box=K`` or ``all``; ``options`` are the other fields of :class:`Wanted`.
+
+    Raises:
+        ValueError: another word, a class that ``classes`` lacks (with the nearest ones), a box number below one.
+    """
+    kind, _, value = text.partition('=')
+    if text in ('top1', 'all'):
+        return Wanted(text, **options)
+    if kind == 'box' and value.isdigit() and int(value) > 0:
+        return Wanted('box', int(value), **options)
+    if kind == 'class' and value:
+        return Wanted('class', find_class(value, classes), **options)
+    raise ValueError(f'--target {text}: give one of {", ".join(KINDS)}; K counts boxes from 1, the best one.')
+
+
+def find_class(name: str, classes: Sequence[str]) -> int:
+    """Index of a class by its name, whatever its case; ValueError with the nearest names where there is none."""
+    lower = [known.lower() for known in classes]
+    if name.lower() in lower:
+        return lower.index(name.lower())
+    near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
+    near = [classes[lower.index(word)] for word in near] or list(classes[:10])
+    raise ValueError(f'there is no class {name!r} among the {len(classes)} of this model; the nearest: {", ".join(near)}.')
+
+
+def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
+    """The questions on one image of the batch that ``probe`` has read, one for each map to draw.
+
+    A question without candidates says in its note why there is nothing to explain. ValueError: a box of a classifier.
+    """
+    if isinstance(probe, ClassifierProbe):
+        return _choose_class(probe, image, wanted)
+    label = wanted.number if wanted.kind == 'class' else None
+    found = [c for c in probe.found(image, wanted.threshold) if label in (None, c.label)]
+    if wanted.kind == 'box':
+        if len(found) < wanted.number:
+            return [Question((), f'box {wanted.number} was asked for, but {_count(found)} a score of {wanted.threshold:g}')]
+        return [Question((found[wanted.number - 1],))]
+    if found:
+        found = found[: 1 if wanted.kind == 'top1' else wanted.topk]
+        return [Question((c,)) for c in found] if wanted.per_box else [Question(tuple(found))]
+    best = probe.best(image, label)
+    if best is None:
+        return [Question((), 'the detector proposes no region on this image')]
+    return [
+        Question((best,), f'no box reaches a score of {wanted.threshold:g}; the best candidate, {best.score:.3f}, is explained')
+    ]
+
+
+def _choose_class(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
+    if wanted.kind == 'box':
+        raise ValueError('a classifier has no boxes: give --target top1, class=NAME or all.')
+    if wanted.kind == 'all':
+        return [Question((c,)) for c in probe.found(image)[: wanted.topk]]
+    return [Question((probe.best(image, wanted.number if wanted.kind == 'class' else None),))]
+
+
+def _count(found: Sequence[Candidate]) -> str:
+    return 'no box reaches' if not found else 'only one box reaches' if len(found) == 1 else f'only {len(found)} boxes reach'

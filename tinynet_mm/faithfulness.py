@@ -1,0 +1,106 @@
+"""Does a map show what the network looked at? Measures that need only arrays: the map, the boxes, and scores of perturbed images.
+
+Not from the TinyNet paper. The pointing game is Zhang et al., "Top-down neural attention by excitation backprop" (2016); energy
+inside the box is Wang et al., "Score-CAM" (2020), section 4.3; deletion and insertion are Petsiuk et al., "RISE" (2018). A map
+that knows nothing of the network, a blob in the centre or noise, is measured by the same functions beside it.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+MEASURES = ('pointing', 'pointing_class', 'energy', 'energy_class', 'deletion', 'insertion')
+
+
+def inside(shape: tuple[int, int], boxes: Sequence[Sequence[float]]) -> np.ndarray:
+    """Pixels (H, W) whose centre lies in any of the boxes (x1, y1, x2, y2)."""
+    y, x = (np.arange(side) + 0.5 for side in shape)
+    covered = np.zeros(shape, dtype=bool)
+    for x1, y1, x2, y2 in boxes:
+        covered |= ((y >= y1) & (y <= y2))[:, None] & ((x >= x1) & (x <= x2))[None]
+    return covered
+
+
+def pointing(values: np.ndarray, boxes: Sequence[Sequence[float]]) -> float:
+    """1 if the highest value of a map (H, W) lies in a box, 0 if not; of several highest values the share that does."""
+    return float(inside(values.shape, boxes)[values == values.max()].mean())
+
+
+def energy(values: np.ndarray, boxes: Sequence[Sequence[float]]) -> float:
+    """Share of a non-negative map's sum that lies in the boxes; nan for a map of zeros."""
+    total = values.sum(dtype=np.float64)
+    return float(values[inside(values.shape, boxes)].sum(dtype=np.float64) / total) if total > 0 else math.nan
+
+
+def top_shares(values: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:
+    """Masks (steps + 1, H, W): in the k-th the highest k / steps of the pixels are True; equal values are drawn by ``rng``."""
+    if steps < 1:
+        raise ValueError(f'{steps} steps: deletion and insertion need at least one.')
+    shuffled = rng.permutation(values.size)
+    order = shuffled[np.argsort(-values.ravel()[shuffled], kind='stable')]
+    rank = np.empty(values.size, dtype=np.int64)
+    rank[order] = np.arange(values.size)
+    limits = np.round(np.arange(steps + 1) * values.size / steps)
+    return (rank < limits[:, None]).reshape(steps + 1, *values.shape)
+
+
+def area(curve: Sequence[float]) -> float:
+    """Area under equally spaced values over 0 to 1, by the trapezoid rule."""
+    curve = np.asarray(curve, dtype=float)
+    return float((curve[1:] + curve[:-1]).mean() / 2)
+
+
+def centre_blob(shape: tuple[int, int]) -> np.ndarray:
+    """A Gaussian in the middle of (H, W), a quarter of each side wide: photographers put things there."""
+    y, x = (((np.arange(side) + 0.5) / side - 0.5) / 0.25 for side in shape)
+    return np.exp(-0.5 * (y[:, None] ** 2 + x[None] ** 2))
+
+
+def random_map(shape: tuple[int, int], rng: np.random.Generator, cells: int = 16) -> np.ndarray:
+    """Uniform noise in ``cells`` x ``cells`` blocks over (H, W), as coarse as the maps of a deep layer."""
+    rows, columns = (np.arange(side) * cells // side for side in shape)
+    return rng.random((cells, cells))[rows][:, columns]
+
+
+def summarise(rows: Iterable[dict]) -> list[dict]:
+    """Mean of every measure for each ``source``, with the standard error of the mean under the same name and ``_se``.
+
+    ``rows`` are one question each, with ``source``, ``image`` and the MEASURES, all nan where there was no map to measure.
+    """
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row['source'], []).append(row)
+    return [dict(source=source, **_means(group)) for source, group in groups.items()]
+
+
+def _means(group: Sequence[dict]) -> dict:
+    without = sum(math.isnan(row['pointing']) for row in group)
+    summary: dict = dict(images=len({row['image'] for row in group}), maps=len(group) - without, without_map=without)
+    for measure in MEASURES:
+        values = np.array([float(row[measure]) for row in group])
+        values = values[np.isfinite(values)]
+        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        summary |= {measure: values.mean() if len(values) else math.nan, f'{measure}_se': error}
+    return summary
+
+
+def to_csv(rows: Sequence[dict], protocol: dict) -> str:
+    """Rows as CSV with the protocol's fields behind them; shares to four places."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*rows[0], *protocol], lineterminator='\n')
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f'{v:.4f}' if isinstance(v, float) else v for k, v in (row | protocol).items()})
+    return text.getvalue()
+
+
+def table(rows: Sequence[dict]) -> str:
+    """A summary as aligned text, a line for each source."""
+    lines = [['', 'maps', *MEASURES]]
+    for row in rows:
+        lines.append([row['source'], str(row['maps']), *(f'{row[m]:.3f} ± {row[f"{m}_se"]:.3f}' for m in MEASURES)])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)

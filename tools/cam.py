@@ -1,0 +1,55 @@
+"""Class activation maps: what in an image speaks for a class or for a box.
+
+    python tools/cam.py CONFIG CHECKPOINT photo.jpg folder/ --out cams                    the best box, or the best class
+    python tools/cam.py CONFIG CHECKPOINT folder/ --target class=cat --per-box            a map for each cat
+    python tools/cam.py --compare A.py=a.pth B.py=b.pth --images folder/ --out figure5    models side by side, PNG and PDF
+    python tools/cam.py CONFIG CHECKPOINT --evaluate --data-root DIR --limit 50           are the maps faithful?
+
+Classifiers of mmpretrain and detectors of mmdet 3 (dense heads, Faster R-CNN), ours or not. OUT gets a picture and the raw map
+(.npy, on the original image, 0 to 1) for each target, and maps.csv. Targets of detectors are logits before non-maximum
+suppression; the layer `auto` is the level that the box was read from, named level0, level1, ...
+"""
+
+import argparse
+from pathlib import Path
+
+from tinynet_mm import cli
+from tinynet_mm.cam import METHODS
+from tinynet_mm.cam.run import compare_models, draw_maps, measure_faithfulness
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('paths', nargs='*', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER', help='a config, its .pth, what to look at')
+    p.add_argument('--method', default='gradcam', choices=METHODS, metavar='METHOD', help=f'one of {", ".join(METHODS)}')
+    p.add_argument('--target', default='top1', help='top1, class=NAME, box=K (from 1, the best) or all (default %(default)s)')
+    p.add_argument('--layer', nargs='+', default=['auto'], help='auto, or names as in model.named_modules(), level0...')
+    p.add_argument('--per-box', action='store_true', help='a map for each box instead of one for all of the target')
+    p.add_argument('--topk', type=int, default=5, help='at most so many boxes or classes (default %(default)s)')
+    p.add_argument('--score-thr', type=float, default=0.3, help='least score of a box (default %(default)s)')
+    p.add_argument('--eigen-smooth', action='store_true', help='first principal component of the weighted maps')
+    p.add_argument('--aug-smooth', action='store_true', help='mean over mirrored and rescaled input; six times the work')
+    p.add_argument('--out', type=Path, default=Path('cams'), help='folder of the results (default %(default)s)')
+    p.add_argument('--batch', type=int, default=4, help='images that share a pass (default %(default)s)')
+    p.add_argument('--device', default='cpu', help='cpu or cuda:0 (default %(default)s)')
+    p.add_argument('--data-root', type=Path, help='folder of a COCO-format set: its classes, and what --evaluate looks at')
+    p.add_argument('--input-size', type=int, help="side of the input our SSDLite was trained with, if not the config's")
+    p.add_argument('--random-weights', action='store_true', help='go without a checkpoint, to try a config out')
+    p.add_argument('--compare', nargs='+', metavar='CONFIG=CHECKPOINT', help='models of a figure, instead of CONFIG CHECKPOINT')
+    p.add_argument('--images', nargs='+', default=[], metavar='IMAGE_OR_FOLDER', help='images, where the order is unclear')
+    p.add_argument('--evaluate', action='store_true', help='pointing game, energy in the box, deletion and insertion, as CSV')
+    p.add_argument('--split', default='val', choices=('train', 'val', 'test'), help='of --evaluate (default %(default)s)')
+    p.add_argument('--limit', type=int, default=0, help='images of --evaluate, spread over the split; 0 for all')
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    mode = compare_models if args.compare else measure_faithfulness if args.evaluate else draw_maps
+    for line in mode(args):
+        print(line, flush=True)
+    return 0
+
+
+if __name__ == '__main__':
+    cli.run(main)
