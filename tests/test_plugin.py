@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from mmengine.hub import get_config, get_model
@@ -26,6 +27,13 @@ def test_the_pure_rooms_load_neither_torch_nor_mmlab():
     assert python(code).stdout.strip() == '[]'
 
 
+def registering_modules() -> list[str]:
+    """Names of our modules in which a class is registered."""
+    package = Path(tinynet_mm.__file__).parent
+    paths = [p for p in package.rglob('*.py') if '.register_module(' in p.read_text() and '.mim' not in p.parts]
+    return ['.'.join(p.relative_to(package.parent).with_suffix('').parts) for p in paths]
+
+
 @pytest.mark.parametrize(
     'order',
     [
@@ -35,13 +43,14 @@ def test_the_pure_rooms_load_neither_torch_nor_mmlab():
 )
 def test_classes_are_registered_in_any_order_of_imports(order):
     code = (
-        f'{order}; from mmdet.registry import MODELS, TRANSFORMS; from mmpretrain.registry import MODELS as OTHERS; '
+        f'import sys; {order}; from mmdet.registry import MODELS, TRANSFORMS; from mmpretrain.registry import MODELS as OTHERS; '
         'from mmengine.config.utils import MODULE2PACKAGE as names; '
         'print(MODELS.get("SSDLiteHead").__module__, OTHERS.get("TinyNet").__module__, TRANSFORMS.get("SSDWarp").__module__, '
-        'names["tinynet_mm"], "tinynet_e_in1k" in mmpretrain.list_models())'
+        'names["tinynet_mm"], "tinynet_e_in1k" in mmpretrain.list_models(), '
+        f'set({registering_modules()}) - set(sys.modules))'
     )
     result = python(code)
-    expected = 'tinynet_mm.models.ssdlite tinynet_mm.models.efficientnet tinynet_mm.data.augment tinynet_mm True'
+    expected = 'tinynet_mm.models.ssdlite tinynet_mm.models.efficientnet tinynet_mm.data.augment tinynet_mm True set()'
     assert result.stdout.strip().endswith(expected), result.stderr
 
 

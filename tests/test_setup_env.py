@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+OPENCV = 'opencv-python-headless==4.12.0.88'
 PYTHON = """#!/bin/sh
 echo "$*" >> {root}/calls
 if [ -e {root}/failing ] && echo "$*" | grep -q -e "$(cat {root}/failing)"; then exit 1; fi
@@ -36,7 +37,13 @@ class Bench:
 
     def __init__(self, tool, root: Path):
         self.tool, self.root = tool, root
-        files = {'torch': 'torch==1', 'build': 'wheel==1', 'common': 'numpy==1', 'constraints': '', 'onedl': 'onedl-mmcv==2.3.6'}
+        files = {
+            'torch': 'torch==1',
+            'build': 'wheel==1',
+            'common': 'numpy==1',
+            'constraints': OPENCV,
+            'onedl': 'onedl-mmcv==2.3.6',
+        }
         (root / 'requirements').mkdir()
         for name, text in files.items():
             (root / 'requirements' / f'{name}.txt').write_text(f'# {name}\n{text}\n')
@@ -85,6 +92,7 @@ def of(calls: list[str], word: str) -> list[str]:
 def test_everything_once_and_a_second_call_does_nothing(bench, capsys):
     calls = bench.set_up()
     assert len(of(calls, ' wheel ')) == 1 and len(of(calls, '-e .')) == 1 and of(calls, 'doctor.py')
+    assert of(calls, f'--force-reinstall --no-deps {OPENCV}')
     assert bench.wheels() == ['onedl_mmcv-2.3.6-cp311-cp311-linux_x86_64.whl']
     steps = ['environment', 'torch', 'libraries', 'package', 'doctor']
     printed = capsys.readouterr().out

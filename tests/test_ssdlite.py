@@ -11,8 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from tinynet_mm import cli
 from tinynet_mm.benchmark import random_batch
-from tinynet_mm.models import SSDLiteHead
-from tinynet_mm.models.ssdlite import SCALES
+from tinynet_mm.models.ssdlite import SCALES, SSDLiteHead
 
 CONFIGS = sorted(Path('configs').glob('ssdlite_*_coco.py'))
 

@@ -15,13 +15,8 @@ from wrapt import register_post_import_hook
 
 HOSTS = ('mmengine', 'mmcv', 'mmdet')
 PACKAGE = Path(__file__).parent
-# our modules that register classes, and the hosts each cannot do without
-ROOMS = {
-    'tinynet_mm.models': ('mmengine', 'mmcv'),
-    'tinynet_mm.data.augment': ('mmengine', 'mmcv'),
-    'tinynet_mm.data.memory': ('mmengine', 'mmcv'),
-    'tinynet_mm.training': ('mmengine', 'mmcv'),
-}
+# our modules that register classes; they need mmengine and mmcv, and the detection head registers itself where mmdet is
+ROOMS = ('tinynet_mm.models', 'tinynet_mm.data.augment', 'tinynet_mm.data.memory', 'tinynet_mm.training')
 
 
 def arm() -> None:
@@ -48,8 +43,8 @@ def register() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
     MODULE2PACKAGE.setdefault('tinynet_mm', 'tinynet_mm')
-    for room, hosts in ROOMS.items():
-        if all(find_spec(host) for host in hosts) and find_spec(room):
+    if find_spec('mmcv'):
+        for room in ROOMS:
             importlib.import_module(room)
 
 

@@ -118,12 +118,13 @@ def check_operators() -> list[Finding]:
 
 
 def check_opencv() -> list[Finding]:
-    """imaug (of mmcv's and mmdet's forks) asks for two OpenCVs; one version of both is harmless, since their files are alike."""
+    """mmcv asks for opencv-python, grad-cam for its headless twin, into one folder: harmless if both are of one version."""
     found = {name: version for name in OPENCV if (version := version_of(name))}
     text = ', '.join(f'{name} {version}' for name, version in found.items()) or 'not installed'
     good, last = probe('import cv2; print(cv2.__version__)')
     if not good:
-        return [Finding('FAIL', 'opencv', f'{text}: {last}', 'pip install --force-reinstall opencv-python-headless==4.12.0.88')]
+        mend = f'pip install --force-reinstall --no-deps opencv-python-headless=={next(iter(found.values()), "4.12.0.88")}'
+        return [Finding('FAIL', 'opencv', f'{text}: {last}', mend)]
     if len(set(found.values())) > 1:
         version = found.get('opencv-python') or min(found.values())
         mend = 'pip install --force-reinstall --no-deps ' + ' '.join(f'{name}=={version}' for name in found)

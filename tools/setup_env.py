@@ -191,8 +191,15 @@ def install_libraries(env: Environment) -> None:
             wheel.start()
             wheel.finish()
             env.pip('install', '--force-reinstall', '--no-deps', '--no-index', *find_links, wheel.requirement)
+        headless_opencv(env)
     finally:
         wheel.stop()
+
+
+def headless_opencv(env: Environment) -> None:
+    """mmcv asks for opencv-python, grad-cam for its headless twin, into one folder: leave the one without libGL."""
+    pin = next(line for line in env.text_of('constraints.txt').splitlines() if line.startswith('opencv-python-headless=='))
+    env.pip('install', '--force-reinstall', '--no-deps', pin)
 
 
 def run_doctor(env: Environment) -> None:

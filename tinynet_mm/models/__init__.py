@@ -1,8 +1,12 @@
 """Backbones and the SSDLite head; importing this registers them in MMEngine's root registry."""
 
+from importlib.util import find_spec
+
 from .efficientnet import ScaledEfficientNet, TinyNet
 from .ghostnet import ScaledGhostNet
 from .resnet import ScaledResNet
-from .ssdlite import SSDLiteHead
 
-__all__ = ['SSDLiteHead', 'ScaledEfficientNet', 'ScaledGhostNet', 'ScaledResNet', 'TinyNet']
+__all__ = ['ScaledEfficientNet', 'ScaledGhostNet', 'ScaledResNet', 'TinyNet']
+
+if find_spec('mmdet'):  # classification does without it
+    from .ssdlite import SSDLiteHead  # noqa: F401
