@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     source = args.data_root.name if args.data_root else '640x480 drawn'
     write_csv(args.out, rows, protocol(samples, args.size, args.rounds, source))
     for row in rows:
-        print('{pipeline:<13} {stage:<22} {ms_per_image:>7.2f}  ({ms_least:.2f} to {ms_most:.2f})'.format(**row))
+        print('{pipeline:<13} {stage:<22} {median:>7.2f} {unit:<9} ({least:.2f} to {most:.2f})'.format(**row))
     print(f'written: {args.out}')
     return 0
 

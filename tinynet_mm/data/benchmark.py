@@ -26,7 +26,7 @@ from .coco import dataset_paths, find_layout
 from .shapes import CLASSES, draw_background, place_shape, write_jpeg
 
 BOXES = 14  # boxes a drawn image, as many as the sets that tiny detectors are tried on
-COLUMNS = ('pipeline', 'stage', 'ms_per_image', 'ms_least', 'ms_most', 'share')
+COLUMNS = ('pipeline', 'stage', 'unit', 'median', 'least', 'most', 'share')
 
 
 def stages(augmentation: Sequence[dict]) -> list[BaseTransform]:
@@ -85,7 +85,12 @@ def benchmark(samples: list[dict], size: int, rounds: int) -> dict[str, dict[str
     """Milliseconds an image by pipeline and stage, an array over the rounds; a round before them warms up and does not count.
 
     Both pipelines take each image in turn, and change who begins.
+
+    Raises:
+        ValueError: no samples, or no round.
     """
+    if not samples or rounds < 1 or size < 1:
+        raise ValueError(f'{len(samples)} images, {rounds} rounds, {size} pixels: each must be at least 1.')
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     np.random.seed(0)
@@ -106,8 +111,8 @@ def table(spent: dict[str, dict[str, np.ndarray]]) -> list[dict]:
     for name, by_stage in spent.items():
         for stage, times in (*by_stage.items(), ('total', totals[name])):
             share = round(float(np.median(times) / np.median(totals[name])), 3)
-            rows.append(dict(zip(COLUMNS, (name, stage, *spread(times), share))))
-    return [*rows, dict(zip(COLUMNS, ('stock / ours', 'ratio of totals', *spread(totals['stock'] / totals['ours']), '')))]
+            rows.append(dict(zip(COLUMNS, (name, stage, 'ms/image', *spread(times), share))))
+    return [*rows, dict(zip(COLUMNS, ('stock / ours', 'total', 'ratio', *spread(totals['stock'] / totals['ours']), '')))]
 
 
 def spread(times: np.ndarray) -> tuple[float, float, float]:

@@ -28,10 +28,10 @@ from .coco import SPLITS, read_coco, splits_of
 KINDS = {
     'no images in the file': (True, 'export the annotations again, with their images'),
     'no usable boxes': (True, 'there is nothing to learn or to measure: check the export'),
-    'images with a field missing': (True, 'each needs a number as id, width and height, and a file_name'),
+    'images with a field missing': (True, 'each needs an id, a file_name, and numbers as width and height'),
     'annotations with a field missing': (
         True,
-        'each needs numbers as id, image_id, category_id, area and iscrowd, and a bbox of four',
+        'each needs an image_id, numbers as id, category_id, area and iscrowd, and four as bbox',
     ),
     'image ids given twice': (True, 'number the images anew'),
     'annotation ids given twice': (True, 'number the annotations anew'),
@@ -151,6 +151,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def is_id(value: object) -> bool:
+    """Whether pycocotools takes it as an image's id: a number or a text."""
+    return isinstance(value, int | str)
+
+
 def name_annotation(annotation: dict, image: dict) -> str:
     """An annotation for a reader: its id, box, and image."""
     return f'annotation {annotation["id"]}, {annotation["bbox"]} in {image["file_name"]} ({image["width"]}x{image["height"]})'
@@ -159,11 +164,12 @@ def name_annotation(annotation: dict, image: dict) -> str:
 def entry_spots(content: dict) -> Iterator[Spot]:
     """Fields that mmdet or pycocotools reads and that are absent, and ids given twice."""
     for image in content['images']:
-        if not (isinstance(image.get('file_name'), str) and all(is_number(image.get(key)) for key in ('id', 'width', 'height'))):
+        named = isinstance(image.get('file_name'), str) and is_id(image.get('id'))
+        if not (named and is_number(image.get('width')) and is_number(image.get('height'))):
             yield 'images with a field missing', str(image)[:150]
     for annotation in content['annotations']:
-        fields, box = ('id', 'image_id', 'category_id', 'area', 'iscrowd'), annotation.get('bbox')
-        sound = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
+        fields, box = ('id', 'category_id', 'area', 'iscrowd'), annotation.get('bbox')
+        sound = isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) and is_id(annotation.get('image_id'))
         if not (sound and all(is_number(annotation.get(key)) for key in fields)):
             yield 'annotations with a field missing', str({k: v for k, v in annotation.items() if k != 'segmentation'})[:150]
     for key, kind in (('images', 'image'), ('annotations', 'annotation'), ('categories', 'category')):
@@ -250,7 +256,7 @@ def anchor_spots(content: dict, anchors: np.ndarray) -> Iterator[Spot]:
 
 def image_spots(images: list[dict], folder: Path, progress: Progress) -> Iterator[Spot]:
     """Decode all images on all cores; the decoders release Python's lock."""
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for spot in progress(pool.map(partial(image_spot, folder), images), len(images)):
             if spot is not None:
                 yield spot

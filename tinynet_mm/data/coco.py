@@ -237,10 +237,12 @@ def dicts_with(node: object, key: str, skip: Sequence[str] = ()) -> Iterator[dic
 
 
 def splits_of(cfg: Config) -> dict[str, Split]:
-    """The splits that a detector's config reads, by name; of several data sets in one split the first."""
+    """The splits that a detector's config reads from COCO-format files, by name; of several data sets in a split the first."""
     found = {}
     for name in SPLITS:
         for data in dicts_with(cfg.get(f'{name}_dataloader'), 'ann_file'):
+            if not str(data['ann_file']).endswith('.json'):
+                continue
             root = Path(data.get('data_root') or '')
             images = root / data.get('data_prefix', {}).get('img', '')
             found.setdefault(name, Split(root / data['ann_file'], images, tuple(data.get('metainfo', {}).get('classes', ()))))
