@@ -9,7 +9,12 @@ TRACEBACK = 'TINYNET_MM_TRACEBACK'
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call a tool's main; what the user can mend becomes one line on stderr and exit code 2, ctrl-C exits with 130."""
+    """Call a tool's main; what the user can mend becomes one line on stderr and exit code 2, ctrl-C exits with 130.
+
+    Checkpoints are loaded without running code that a pickle may hold, unless the user sets torch's own switch for that.
+    """
+    if os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD') != '1':
+        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 
 from .cli import walk
+from .weights import read
 
 
 def pretrained_or_scratch(cfg: Config) -> list[str]:
@@ -48,6 +49,9 @@ def read_checkpoint(path: str, model: str = 'this config') -> dict:
 
     if '://' not in path and not Path(path).is_file():
         raise FileNotFoundError(f'there is no checkpoint {path}; train {model} first, or give the path of its .pth file.')
+    if '://' not in path:
+        content = read(path)
+        return content if 'state_dict' in content else dict(state_dict=content)
     try:
         content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except Exception as error:  # torch raises half a dozen types for files that are not checkpoints

@@ -23,6 +23,10 @@ from .cost import cost
 RELEASE = 'https://github.com/huawei-noah/CV-Backbones/releases/download/v1.2.0'
 PUBLISHED = {name: f'{RELEASE}/{name}.pth' for name in ('tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e')}
 
+# torch's own switches for every torch.load of a process; :func:`tinynet_mm.errors.run` sets the second for all tools, because
+# onedl-mmengine otherwise loads again, running what the pickle holds, whenever the safe way fails.
+TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+
 LAYOUTS = {
     'ours': "an mmpretrain classifier's keys (backbone.*, head.fc.*)",
     'detector': "an mmdet detector's keys (backbone.*, bbox_head.*)",
@@ -59,8 +63,7 @@ def read(path: str | Path, trust: bool = False) -> dict:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(_harmless()):
-            content = torch.load(path, map_location='cpu', weights_only=not trust)
+        content = _load_anything(path) if trust or os.environ.get(TRUST_ALL) == '1' else _load_weights(path)
     except pickle.UnpicklingError as error:
         raise ValueError(_why_not(path, error)) from error
     except Exception as error:  # torch and safetensors raise half a dozen types for files that are something else
@@ -68,6 +71,20 @@ def read(path: str | Path, trust: bool = False) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f'{path} holds a {type(content).__name__}, and a dict of weights is needed; save model.state_dict().')
     return content
+
+
+def _load_weights(path: Path):
+    with torch.serialization.safe_globals(_harmless()):
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _load_anything(path: Path):
+    forced = os.environ.pop(TRUST_NONE, None)
+    try:
+        return torch.load(path, map_location='cpu', weights_only=False)
+    finally:
+        if forced is not None:
+            os.environ[TRUST_NONE] = forced
 
 
 def _harmless() -> list:
@@ -89,12 +106,12 @@ def _harmless() -> list:
 
 
 def _why_not(path: Path, error: Exception) -> str:
-    if 'Unsupported global' not in str(error) and 'Unsupported class' not in str(error):
+    if 'GLOBAL ' not in str(error):
         return f'{path} is not a checkpoint that can be read, or it holds more than weights; is it complete?'
     name = str(error).partition('GLOBAL ')[2].split(' ')[0].strip('`\'".,') or 'an object'
     return (
         f'{path} holds {name}, and a pickle with more than tensors and plain values can run any code when it is loaded. '
-        'If you trust where it is from, allow it: --trust (in Python trust=True).'
+        f'If you trust where it is from, allow it: --trust, or {TRUST_ALL}=1 in front of a command that has no such flag.'
     )
 
 
