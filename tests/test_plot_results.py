@@ -73,7 +73,7 @@ def test_paper_and_measurement_share_neither_marker_nor_front():
     figure = plots.tradeoff(points, 'macs')
     axes = figure.axes[0]
     front_of_measured, front_of_paper, paper, measured = axes.lines
-    assert (len(front_of_paper.get_xdata()), len(front_of_measured.get_xdata())) == (12, 1)
+    assert (len(front_of_paper.get_xdata()), len(front_of_measured.get_xdata())) == (13, 1)
     assert measured.get_xdata().tolist() == [50, 100] and len(paper.get_xdata()) == len(PAPER)
     assert measured.get_marker() != paper.get_marker() and paper.get_markerfacecolor() == 'white'
     words = [text.get_text() for text in axes.get_legend().get_texts()]

@@ -52,7 +52,9 @@ def _check_columns(rows: Sequence[dict], wanted: Sequence[str]) -> None:
     there = list(dict.fromkeys(column for row in rows for column in row))
     for column in wanted:
         if column not in there:
-            close = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
+            close = [name for name in there if name.startswith(column)] or difflib.get_close_matches(
+                column, there, n=1, cutoff=0.5
+            )
             hint = f' Did you mean {close[0]!r}?' if close else ''
             raise ValueError(f'no column {column!r} in these tables.{hint} There are: {", ".join(there)}.')
 
