@@ -135,7 +135,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 custom_hooks = [
-    dict(type='ChannelsLastHook'),
+    dict(type='FastCPUHook'),
     dict(type='mmdet.NumClassCheckHook'),
     dict(type='mmdet.CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
 ]

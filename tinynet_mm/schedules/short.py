@@ -25,7 +25,7 @@ train_pipeline = [
 train_dataloader = dict(batch_size=8, num_workers=2, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=8)
 custom_hooks = [
-    dict(type='ChannelsLastHook'),
+    dict(type='FastCPUHook'),
     dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.005, gamma=100),
     dict(type='mmdet.NumClassCheckHook'),
     dict(type='mmdet.CheckInvalidLossHook', interval=50, priority='VERY_LOW'),

@@ -1,6 +1,6 @@
 """What MMEngine and mmpretrain lack for the recipes of section 4.1; importing this registers it in MMEngine's root registry."""
 
-from .channels_last import ChannelsLastHook
+from .cpu import FastCPUHook
 from .datasets import ClassFolders
 from .evaluation import CrossEntropy, RawAndAverageValLoop
 from .hooks import ReportBrokenImages, StopOnNonFiniteLoss
@@ -8,7 +8,7 @@ from .necks import PoolDropout
 from .optim import RMSpropTF, StaircaseLR, TwoGroups
 
 __all__ = [
-    'ChannelsLastHook',
+    'FastCPUHook',
     'ClassFolders',
     'CrossEntropy',
     'PoolDropout',

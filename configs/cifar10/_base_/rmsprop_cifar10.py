@@ -68,7 +68,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.0001, gamma=9, update_buffers=True),
     dict(type='StopOnNonFiniteLoss'),
-    dict(type='ChannelsLastHook'),
+    dict(type='FastCPUHook'),
 ]
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl'))
 visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
