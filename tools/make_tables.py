@@ -1,0 +1,42 @@
+"""Count every network that the paper's tables 1, 2, 3, 5 and 6 define, and write it beside what the paper prints.
+
+python tools/make_tables.py             writes results/tables.csv and docs/tables.md, in seconds
+python tools/make_tables.py --readme    prints the README's table of backbones from results/tables.csv
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from tinynet_mm.errors import run
+from tinynet_mm.tables import make_rows, read_csv, readme_table, to_csv, to_markdown
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + '.part')
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--csv', type=Path, default=ROOT / 'results' / 'tables.csv', help='default: results/tables.csv')
+    parser.add_argument('--docs', type=Path, default=ROOT / 'docs' / 'tables.md', help='default: docs/tables.md')
+    parser.add_argument('--readme', action='store_true', help='only print the table of backbones, from the CSV')
+    args = parser.parse_args(argv)
+    if args.readme:
+        print(readme_table(read_csv(args.csv)))
+        return 0
+    rows = make_rows()
+    write(args.csv, to_csv(rows))
+    write(args.docs, to_markdown(rows))
+    print(f'{len(rows)} rows written to {args.csv} and {args.docs}')
+    return 0
+
+
+if __name__ == '__main__':
+    run(main)
