@@ -21,7 +21,7 @@ from tinynet_mm.formula import Solution, TinyFormula, read_rows, write_rows
 from tinynet_mm.formula.bases import load_base
 from tinynet_mm.formula.budget import parse_budget
 from tinynet_mm.formula.configs import backbone, write_configs
-from tinynet_mm.formula.published import neighbours, preset_of, published_table
+from tinynet_mm.formula.published import BUILT, neighbours, published_table
 from tinynet_mm.formula.report import describe, standing, timings, warnings
 from tinynet_mm.formula.solve import cost_meter
 
@@ -81,8 +81,8 @@ def measured(args: argparse.Namespace, solution: Solution) -> list[str]:
     """The network's time beside those of its published neighbours."""
     from tinynet_mm.deploy.latency import compare
 
-    near = [row for row in neighbours(solution.cost.macs, solution.arch.family) if preset_of(row)]
-    archs = {f'{row.name}, {row.top1} % in the paper': preset(preset_of(row)) for row in near}
+    near = [row for row in neighbours(solution.cost.macs, solution.arch.family) if row.name in BUILT]
+    archs = {f'{row.name}, {row.top1} % in the paper': preset(BUILT[row.name]) for row in near}
     found = compare({'THIS NETWORK, untrained': solution.arch, **archs}, builder(args), args.threads)
     return timings({name: latency.row() for name, latency in found.items()})
 

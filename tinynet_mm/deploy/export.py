@@ -4,6 +4,7 @@ Eager PyTorch hides what a tiny network saves (its time is mostly overhead), so 
 Runtime. Batch norms are folded into their convolutions on the way.
 """
 
+import copy
 import os
 import warnings
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 OPSET = 17
-TOLERANCE = 1e-3  # of the largest output; float32 sums in another order differ by about 1e-6
+TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6 in a trained network
+SLACK = 20  # times the model's own rounding error, which random weights (here to be timed) raise to 1e-3 and more
 
 
 class Classifier(nn.Module):
@@ -60,8 +62,9 @@ def export_onnx(model: nn.Module, path: str | Path, resolution: int, batch: int 
                 raise ValueError(
                     f'{type(model).__name__} returns a {type(expected).__name__}; only a model of one tensor is exported.'
                 )
+            exact = copy.deepcopy(model).double()(images.double())
             _write(model, images, partial)
-        _verify(partial, images.numpy(), expected.numpy())
+        _verify(partial, images.numpy(), expected.numpy(), exact.numpy())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -88,9 +91,10 @@ def session(path: str | Path, threads: int = 1) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
 
 
-def _verify(path: Path, images: np.ndarray, expected: np.ndarray) -> None:
+def _verify(path: Path, images: np.ndarray, expected: np.ndarray, exact: np.ndarray) -> None:
+    """``exact`` is the model in float64: what it differs from ``expected`` is rounding, which the file may have too."""
     runtime = session(path)
     (found,) = runtime.run(None, {runtime.get_inputs()[0].name: images})
-    error = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
-    if not error <= TOLERANCE:
+    error, rounding = (float(np.abs(a - exact).max() / max(np.abs(exact).max(), 1e-12)) for a in (found, expected))
+    if not error <= TOLERANCE + SLACK * rounding:
         raise ValueError(f'the exported network differs from the model by {error:.2g} of its largest output; it was not kept.')

@@ -86,17 +86,15 @@ RESNETS = _rows(
 TABLES = dict(efficientnet=IMAGENET, ghostnet=IMAGENET + GHOSTNETS, resnet=RESNETS)
 
 
-def preset_of(row: Published) -> str | None:
-    """The preset that builds a published network here, None where there is none."""
-    name = (
-        row.name.lower()
-        .replace('-', '_', 1)
-        .replace('resnet_', 'resnet')
-        .replace('-', '_' if 'resnet' in row.name.lower() else '-')
-    )
-    return name if name in PRESETS else None
-
-
+# the paper's name -> the preset which builds that network here
+BUILT = {
+    **{f'TinyNet-{letter.upper()}': f'tinynet_{letter}' for letter in 'abcde'},
+    **{f'EfficientNet-B{n}': f'efficientnet_b{n}' for n in (-4, -3, -2, -1, 0, 1)},
+    **{f'GhostNet-{letter.upper()}': f'ghostnet_{letter}' for letter in 'abcd'},
+    **{f'ResNet-{n}': f'resnet{n}' for n in (18, 34, 50)},
+    **{f'ResNet-50-{letter.upper()}': f'resnet50_{letter}' for letter in 'ab'},
+    'GhostNet-1.0x': 'ghostnet_100',
+}
 OWN = ('TinyNet', 'GhostNet-A', 'GhostNet-B', 'GhostNet-C', 'GhostNet-D', 'ResNet-50-')  # what the paper made by its formula
 
 

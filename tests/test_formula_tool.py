@@ -1,0 +1,268 @@
+"""tools/formula.py and what it writes: the printed network is the one that is built, configs build and give losses."""
+
+import dataclasses
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Arch, Scaling, Stage, preset, scale
+from tinynet_mm.cost import cost
+from tinynet_mm.deploy import latency
+from tinynet_mm.errors import run
+from tinynet_mm.formula import TinyFormula, read_rows, write_rows
+from tinynet_mm.formula.bases import load_base
+from tinynet_mm.formula.configs import detection_levels, write_configs
+from tinynet_mm.formula.published import BUILT, TABLES
+from tinynet_mm.formula.solve import Meter
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='module')
+def main():
+    spec = importlib.util.spec_from_file_location('tools_formula', ROOT / 'tools' / 'formula.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def own_base() -> Arch:
+    """Not one of ours: three stages, and strides to 32."""
+    stages = (Stage('inverted', 16, 2, stride=2), Stage('inverted', 32, 3, stride=4), Stage('inverted', 64, 2, stride=2))
+    return Arch('own', 'efficientnet', 64, stem=16, stages=stages, head=128)
+
+
+def test_what_is_printed_is_what_is_built(main, capsys):
+    assert main(['--budget', '75M']) == 0
+    out = capsys.readouterr().out
+    r, d, w = (float(re.search(rf'\b{name} = ([\d.]+) ± [\d.]+', out)[1]) for name in 'rdw')
+    arch = scale(EFFICIENTNET_B0, Scaling(r=r, w=w, d=d))
+    found = cost(arch)
+    assert f'{arch.resolution} px' in out and f'{found.macs / 1e6:.1f}M MACs' in out
+    assert abs(found.macs / 75e6 - 1) < 0.03
+    assert out.index('TinyNet-D (table 3)') < out.index('THIS NETWORK') < out.index('TinyNet-C (table 3)')
+    assert 'as the paper prints it' in out
+
+
+def test_it_starts_without_torch():
+    """So that an answer takes one second, not five."""
+    code = "import runpy, sys; sys.argv = ['formula', '--budget', '75M']\n"
+    code += "try: runpy.run_path('tools/formula.py', run_name='__main__')\nexcept SystemExit as end: assert not end.code\n"
+    code += "assert not {'torch', 'mmengine', 'mmcv', 'onnxruntime'} & set(sys.modules)"
+    subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    'arguments, quantity, value', [(['--params', '3M'], 'parameters', '3.0'), (['--activations', '3M'], 'activations', '[23].')]
+)
+def test_other_units(main, capsys, arguments, quantity, value):
+    assert main(arguments) == 0
+    assert re.search(rf'cost +{value}\d*M {quantity}', capsys.readouterr().out)
+
+
+def test_a_front_is_fitted_saved_and_loaded(main, tmp_path, capsys):
+    c = np.geomspace(0.05, 0.9, 9)
+    base_macs = cost(EFFICIENTNET_B0).macs
+    rows = [dict(r=round(0.9 + 0.1 * float(np.log(x)), 4), d=0.8, w=0.5, macs=round(x * base_macs), accuracy=0.5) for x in c]
+    front, saved = write_rows(tmp_path / 'front.csv', rows), tmp_path / 'out' / 'formula.json'
+    assert main(['--budget', '80M', '--frontier', str(front), '--save', str(saved)]) == 0
+    first = capsys.readouterr().out
+    assert f'fitted to the 9 networks of {front}' in first and f'written: {saved}' in first
+    assert TinyFormula.load(saved) == TinyFormula.fit(rows, base_macs)
+    assert main(['--budget', '80M', '--formula', str(saved)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:6] == first.splitlines()[1:6]
+
+
+def test_extrapolation_is_refused_or_warned_about(main, capsys):
+    with pytest.raises(ValueError, match='outside the range'):
+        main(['--budget', '600M'])
+    assert main(['--budget', '600M', '--extrapolate']) == 0
+    assert 'warning: c = 1.56 is outside the fitted range' in capsys.readouterr().err
+
+
+def test_published_table_is_written(main, tmp_path, capsys):
+    assert main(['--published', str(tmp_path / 'table.csv')]) == 0
+    rows = read_rows(tmp_path / 'table.csv', ('r_published', 'r_formula', 'macs_formula'))
+    assert len(rows) == 5 and all(abs(row['r_difference']) < 0.02 and abs(row['macs_difference']) < 0.03 for row in rows)
+    assert rows == read_rows(ROOT / 'results' / 'formula_published.csv')
+
+
+def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
+    """On a clock of 1 ms for 10 M MACs; the real one is in test_deploy."""
+    timed = {}
+
+    def fake(arch):
+        return cost(arch).macs / 1e7
+
+    def compare(archs, build, threads):
+        assert build(archs['THIS NETWORK, untrained'])(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+        timed.update(archs)
+        return {
+            name: latency.Latency(fake(a), 1, 2, 9, 1, threads, 1, a.resolution, 'fp32', 'fake', 'here')
+            for name, a in archs.items()
+        }
+
+    monkeypatch.setattr(latency, 'latency_meter', lambda build, threads: Meter('ms', fake, 0.01))
+    monkeypatch.setattr(latency, 'compare', compare)
+    assert main(['--latency-ms', '5.16']) == 0
+    out = capsys.readouterr().out
+    assert {'TinyNet-D, 67.0 % in the paper', 'EfficientNet-B-3, 65.0 % in the paper'} < set(timed)
+    assert 'measured here, in turns: fake, 1 thread(s), batch 1' in out and re.search(r'cost +[45]\.\d\d ms', out)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--budget', 'lots'], "'lots' is no budget"),
+        (['--budget', '75M', '--base', 'efficientnet_b9'], 'unknown base'),
+        (['--budget', '75M', '--base', 'none.json'], 'there is no base table none.json'),
+        (['--budget', '75M', '--frontier', 'none.csv'], 'no such table'),
+        (['--budget', '75M', '--formula', 'none.json'], 'no such formula'),
+        (['--budget', '5M'], 'outside the range of this formula, 22.1M MACs to'),
+        (['--params', '50M'], 'outside the range of this formula'),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(main, capsys, arguments, message):
+    with pytest.raises(SystemExit) as end:
+        run(lambda: main(arguments))
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert end.value.code == 2 and len(lines) == 1 and lines[0].startswith('error: ') and message in lines[0]
+
+
+def test_a_front_that_is_bad(main, tmp_path):
+    """Four networks; NaN; cut in half; one budget."""
+    path = tmp_path / 'front.csv'
+    rows = [dict(r=0.5 + 0.1 * i, d=0.8, c=0.1 + 0.1 * i) for i in range(6)]
+    nan, one_budget = ([row | change for row in rows] for change in (dict(r=float('nan')), dict(c=0.5)))
+    for bad, message in ((rows[:4], 'frontier of 4'), (nan, 'line 2: r'), (one_budget, 'about the same')):
+        write_rows(path, bad)
+        with pytest.raises(ValueError, match=message):
+            main(['--budget', '75M', '--frontier', str(path)])
+    text = write_rows(path, rows).read_text()
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(ValueError, match='cut off'):
+        main(['--budget', '75M', '--frontier', str(path)])
+
+
+def test_a_users_own_base(main, tmp_path, capsys):
+    path = tmp_path / 'own.json'
+    path.write_text(json.dumps(dataclasses.asdict(own_base())))
+    assert load_base(str(path)) == own_base()
+    budget = str(round(0.7 * cost(own_base(), classes=10).macs))
+    assert main(['--budget', budget, '--base', str(path), '--classes', '10', '--write-configs', str(tmp_path)]) == 0
+    assert 'from own, c = 0.7' in capsys.readouterr().out
+    model = Config.fromfile(next(tmp_path.glob('own_*_in1k.py'))).model
+    stages = [Stage(**stage) for stage in model.backbone.arch.stages]
+    assert len(stages) == 3 and model.head.in_channels == 128
+    smallest = r'own cannot shrink to .* the smallest it reaches is'
+    path.write_text(json.dumps(dataclasses.asdict(own_base()) | dict(stem=512, head=4096)))
+    with pytest.raises(ValueError, match=smallest):
+        main(['--budget', str(round(0.06 * cost(load_base(str(path))).macs)), '--base', str(path)])
+
+
+@pytest.mark.parametrize('text, message', [('{"name": ', 'is not JSON'), ('[]', 'but a list'), ('{}', 'not a base table')])
+def test_base_tables_refuse(tmp_path, text, message):
+    path = tmp_path / 'base.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_base(str(path))
+
+
+# Configs ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    """base -> (solution, ImageNet config, SSDLite config)."""
+    found, formula = {}, TinyFormula.published()
+    for base, budget in (('efficientnet_b0', 25e6), ('resnet50', 0.3e9), ('ghostnet_a', 40e6)):
+        solution = formula.solve(budget, base)
+        found[base] = solution, *write_configs(solution, tmp_path_factory.mktemp('configs') / 'new')
+    return found
+
+
+@pytest.mark.parametrize('base', ['efficientnet_b0', 'resnet50', 'ghostnet_a'])
+def test_the_imagenet_config_builds_the_solved_network(written, base):
+    solution, path, _ = written[base]
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    assert sum(p.numel() for p in model.parameters()) == solution.cost.params
+    assert model.backbone.arch.stages == solution.arch.stages
+    for pipeline in (
+        cfg.train_dataloader.dataset.pipeline,
+        cfg.val_dataloader.dataset.pipeline,
+        cfg.test_dataloader.dataset.pipeline,
+    ):
+        assert solution.arch.resolution in [step.get('scale', step.get('crop_size')) for step in pipeline]
+    from mmpretrain.structures import DataSample
+
+    samples = [DataSample().set_gt_label(label) for label in (3, 5)]
+    side = solution.arch.resolution
+    loss = model(torch.randn(2, 3, side, side), samples, mode='loss')['loss']
+    assert 5 < loss.item() < 10
+
+
+@pytest.mark.parametrize('base', ['efficientnet_b0', 'resnet50', 'ghostnet_a'])
+def test_the_ssdlite_config_detects(written, base):
+    _, _, path = written[base]
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        maps = model.extract_feat(torch.zeros(1, 3, 512, 512))
+        scores, boxes = model.bbox_head(maps)
+    assert [m.shape[-1] for m in maps] == [32, 16, 8, 4, 2, 1] and len(scores) == len(boxes) == 6
+
+
+def test_configs_inherit_what_is_there_and_hold_literals(written):
+    for solution, *paths in written.values():
+        for path in paths:
+            text = path.read_text()
+            assert 'import' not in text and solution.base in path.name
+            base = Path(re.search(r"_base_ = '(.*)'", text)[1])
+            assert base.is_absolute() and base.is_file()
+        assert sorted(p.name for p in paths[0].parent.iterdir()) == sorted(p.name for p in paths)
+
+
+def test_a_hundred_classes_take_the_recipe_of_imagenet_100(tmp_path):
+    solution = TinyFormula.published().solve(50e6, classes=100)
+    first, _ = write_configs(solution, tmp_path, classes=100)
+    assert first.name == 'efficientnet_b0_50M_in100.py' and Config.fromfile(first).model.head.num_classes == 100
+
+
+def test_files_are_not_overwritten(tmp_path):
+    solution = TinyFormula.published().solve(50e6)
+    paths = write_configs(solution, tmp_path)
+    with pytest.raises(ValueError, match='is there already'):
+        write_configs(solution, tmp_path)
+    paths[0].unlink()
+    with pytest.raises(ValueError, match='is there already'):
+        write_configs(solution, tmp_path)
+    assert not paths[0].exists()
+
+
+def test_detection_levels_are_those_of_table_5():
+    assert detection_levels(preset('tinynet_d')) == ((4, 7), (64, 1280))
+    assert detection_levels(BASES['resnet50']) == ((2, 3), (1024, 2048))
+    shallow = Arch('shallow', 'efficientnet', 64, stem=16, stages=(Stage('inverted', 16, stride=2),), head=64)
+    with pytest.raises(ValueError, match='SSDLite needs one of stride 16'):
+        detection_levels(shallow)
+
+
+def test_published_rows_find_their_presets():
+    """Those of the paper's networks that are built here cost what the paper prints, within the digits it prints."""
+    rows = {row.name: row for table in TABLES.values() for row in table}
+    for name, built in BUILT.items():
+        found = cost(preset(built), classes=1000)
+        assert found.macs == pytest.approx(rows[name].macs, rel=0.035), name
+        assert not rows[name].params or found.params == pytest.approx(rows[name].params, rel=0.03), name
