@@ -1,9 +1,9 @@
 """A built-in data set of drawn shapes: something a TinyNet learns in minutes on a CPU, with nothing to download.
 
-Not from the paper. Every picture is drawn from its own random stream, seeded by (seed, split, index): a set is byte-identical for
-a seed, and a larger set begins with the smaller one's pictures. The sizes (1 to 4 shapes a picture, circles around them of 20 to
-55 % of the side, boxes that overlap by at most a quarter of the smaller one) were chosen so that a TinyNet-E SSDLite at 320 px
-learns it from scratch.
+Not from the paper. Every picture is drawn from its own random stream, seeded by (seed, split, index): a set is byte-identical
+for a seed (under the same NumPy and OpenCV), and a larger set begins with the smaller one's pictures. The sizes (1 to 4 shapes
+a picture, circles around them of 20 to 55 % of the side, boxes that overlap by at most a quarter of the smaller one) were
+chosen so that a TinyNet-E SSDLite at 320 px learns it from scratch.
 """
 
 import json
