@@ -15,7 +15,7 @@ sweep = dict(base='efficientnet_b0', resolution=48, resolution_keys=['model.data
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(type='MemoryPreprocessor', mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7], resolution=48),
-    backbone=dict(type='ScaledEfficientNet', arch='efficientnet_b0'),
+    backbone=dict(type='ScaledEfficientNet', arch='efficientnet_b0', out_indices=(-1,)),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='LinearClsHead',

@@ -93,7 +93,7 @@ def _reason(code: int) -> str:
 def _child(folder: Path, train: Train | None) -> None:
     """The whole life of a local trial's process; what it prints goes to log.txt."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    log = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
     try:

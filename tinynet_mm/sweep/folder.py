@@ -42,7 +42,9 @@ class Settings:
                 "resolution=48, resolution_keys=['model.data_preprocessor.resolution'])."
             )
         named = isinstance(table['base'], str)
-        base = BASES[table['base']] if table['base'] in BASES else resolve(table['base'] if named else dict(table['base']))
+        if named and table['base'] not in BASES:
+            raise ValueError(f"{source}: unknown base {table['base']!r}; known: {', '.join(BASES)}, or a table of your own as a dict.")
+        base = BASES[table['base']] if named else resolve(table['base'].to_dict())
         base = replace(base, resolution=int(table['resolution']))
         return cls(base, named, int(cfg.model.head.num_classes), tuple(table['resolution_keys']))
 

@@ -1,0 +1,270 @@
+"""The sweep's stages on made-up results: what is sampled, collected, fitted, compared and drawn, and what is refused."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from sweeps import accuracy, image_folder, made_up, recipe, rows_at, sampled, with_results
+
+from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, resolve, scale
+from tinynet_mm.cost import cost
+from tinynet_mm.formula.budget import readable
+from tinynet_mm.formula.rows import read_rows
+from tinynet_mm.formula.tiny import TinyFormula
+from tinynet_mm.sweep import engines, figures, plan, report, results
+from tinynet_mm.sweep.folder import Settings, Sweep, scaling_of
+from tinynet_mm.sweep.trial import checkpoints, configure, newest_whole, pending
+
+
+@pytest.fixture(scope='module')
+def fitted(tmp_path_factory) -> Sweep:
+    """60 made-up networks, 8 of them at one budget, collected and fitted, and all rules compared with two seeds."""
+    sweep = made_up(tmp_path_factory.mktemp('fitted'), 52)
+    plan.sample(sweep, None, 8, seed=5, c=0.25, add=True)
+    results.collect(with_results(sweep))
+    results.fit(sweep)
+    plan.compare(sweep, [0.5, 0.25], range(2))
+    results.collect(with_results(sweep))
+    return sweep
+
+
+def test_samples_are_networks_of_the_recipes_base(fitted):
+    settings, rows = fitted.settings(), fitted.samples()
+    assert settings.base.resolution == 48
+    assert settings.classes == 10
+    base = cost(settings.base, classes=10)
+    for row in rows:
+        arch = scale(settings.base, scaling_of(row))
+        assert arch.resolution == row['resolution'] == int(48 * row['r'])
+        assert cost(arch, classes=10)[:2] == (row['macs'], row['params'])
+        assert row['c'] == pytest.approx(row['macs'] / base.macs)
+    random = [row for row in rows if row['method'] == 'random']
+    assert all(0.03 <= row['c'] <= 1.05 for row in random)
+    assert sum(row['target'] == 0.25 and abs(row['c'] / 0.25 - 1) <= 0.03 for row in random) == 8
+    assert len({row['name'] for row in rows}) == len(rows)
+
+
+def test_sampling_is_repeatable_and_never_overwrites(tmp_path):
+    first, second = made_up(tmp_path / 'a', 5), made_up(tmp_path / 'b', 5)
+    assert first.samples() == second.samples()
+    with pytest.raises(ValueError, match='is there already; --add'):
+        plan.sample(first, first.recipe(), 3)
+    with pytest.raises(ValueError, match='another --seed'):
+        plan.sample(first, None, 5, add=True)
+    assert [row['name'] for row in plan.sample(first, None, 2, seed=1, add=True)] == ['net005', 'net006']
+    assert len(first.samples()) == 7
+
+
+def test_compared_networks_meet_their_budgets(fitted):
+    rows = [row for row in fitted.samples() if row['method'] != 'random']
+    at = {(row['method'], row['target']) for row in rows}
+    assert at == {(m, c) for m in plan.METHODS for c in (0.5, 0.25)} - {('d', 0.25)}
+    assert {row['seed'] for row in rows} == {0, 1}
+    for row in rows:
+        assert row['c'] <= 1.031 * row['target']
+        changed = {key for key in 'rwd' if row[key] != 1}
+        assert row['method'] not in 'rwd' or changed == {row['method']}
+        assert row['fixed_ends'] == (row['method'] != 'giant')
+    (underflow,) = read_rows(fitted.path / 'left_out.csv')
+    shallowest = cost(scale(fitted.settings().base, Scaling(d=0.01)), classes=10).macs
+    assert underflow['method'] == 'd'
+    assert f'{readable(shallowest)} MACs' in underflow['reason']
+
+
+def test_comparing_twice_is_refused(fitted):
+    with pytest.raises(ValueError, match='d-0.5-s0 already'):
+        plan.compare(fitted, [0.5], range(1))
+
+
+def test_collected_rows_hold_what_the_trials_say(fitted):
+    rows = fitted.rows()
+    assert len(rows) == len(fitted.samples()) == 60 + 18
+    for row in rows[:52]:
+        assert row['accuracy'] == pytest.approx(accuracy(row) - 0.3)
+        assert row['seconds'] == 1.5
+
+
+def test_fit_finds_the_best_networks_and_their_curve(fitted):
+    random = [row for row in fitted.rows() if row['method'] == 'random']
+    front = read_rows(fitted.path / 'front.csv')
+    assert len(front) == 12
+    assert all(row['method'] == 'random' for row in front)
+    undominated = [a for a in random if not any(b['macs'] < a['macs'] and b['accuracy'] > a['accuracy'] for b in random)]
+    assert {row['name'] for row in undominated} <= {row['name'] for row in front} or len(undominated) > 12
+    formula = TinyFormula.load(fitted.path / 'formula.json')
+    at = formula.predict([0.3, 0.6])
+    assert np.abs(at['r'] / (0.9 * np.array([0.3, 0.6]) ** 0.25) - 1).max() < 0.25
+
+
+def test_collect_names_what_is_cut_off_nan_or_failed(tmp_path):
+    sweep = made_up(tmp_path, 8)
+    names = [row['name'] for row in sweep.samples()]
+    whole = (sweep.trial(names[0]) / 'result.json').read_text()
+    (sweep.trial(names[0]) / 'result.json').write_text(whole[: len(whole) // 2])
+    (sweep.trial(names[1]) / 'result.json').write_text('{"accuracy": NaN}')
+    (sweep.trial(names[2]) / 'result.json').unlink()
+    (sweep.trial(names[2]) / 'error.txt').write_text('ValueError: the loss is nan\n\ntrace')
+    (sweep.trial(names[3]) / 'result.json').write_bytes(b'\xff\xfe')
+    collected = results.collect(sweep)
+    assert [row['name'] for row in collected.rows] == names[4:]
+    assert collected.missing == 4
+    cut, nan, failed, noise = collected.remarks
+    assert names[0] in cut and 'cut off' in cut
+    assert names[1] in nan and 'accuracy nan' in nan
+    assert failed == f'{names[2]} failed: ValueError: the loss is nan'
+    assert names[3] in noise
+
+
+def test_pending_are_exactly_those_without_a_whole_result(tmp_path):
+    sweep = sampled(tmp_path, 4)
+    names = [row['name'] for row in with_results(sweep).samples()]
+    (sweep.trial(names[1]) / 'result.json').write_text('{"accur')
+    (sweep.trial(names[3]) / 'result.json').unlink()
+    folders, remarks = pending(sweep)
+    assert [folder.name for folder in folders] == [names[1], names[3]]
+    assert len(remarks) == 1 and names[1] in remarks[0]
+
+
+@pytest.mark.parametrize(
+    'stage, missing, command',
+    [
+        (lambda s: pending(s), 'recipe.py', 'sample'),
+        (lambda s: results.collect(s), 'samples.csv', 'sample'),
+        (lambda s: results.fit(s), 'rows.csv', 'collect'),
+        (lambda s: report.write(s), 'rows.csv', 'collect'),
+        (lambda s: plan.compare(s, [0.5], [0]), 'formula.json', 'fit'),
+    ],
+)
+def test_a_missing_file_names_the_command_that_makes_it(tmp_path, stage, missing, command):
+    with pytest.raises(FileNotFoundError, match=rf'{re.escape(missing)} is not there; make it by: tools/sweep.py {command} '):
+        stage(Sweep(tmp_path))
+
+
+def test_nothing_trained_is_said_with_the_command(tmp_path):
+    with pytest.raises(ValueError, match='none of the 3 networks .* tools/sweep.py run'):
+        results.collect(sampled(tmp_path, 3))
+
+
+def test_fronts_that_cannot_be_fitted(tmp_path):
+    sweep = made_up(tmp_path, 5)
+    rows_at(sweep, [0.5, 0.6, 0.7, 0.8])
+    with pytest.raises(ValueError, match='frontier of 4 networks is too small'):
+        results.fit(sweep, share=1)
+    rows_at(sweep, [0.98, 0.99, 1.0, 1.01, 1.02])
+    with pytest.raises(ValueError, match='one budget says nothing'):
+        results.fit(sweep, share=1)
+    path = rows_at(sweep, [0.5, 0.6, 0.7, 0.8, 1.0])
+    path.write_text(path.read_text().replace('60.0', 'nan'))
+    with pytest.raises(ValueError, match=r'rows.csv, line 6: accuracy is .nan'):
+        results.fit(sweep, share=1)
+    assert not (sweep.path / 'formula.json').exists()
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(ValueError, match='cut off'):
+        results.fit(sweep, share=1)
+
+
+def test_a_base_that_cannot_reach_the_budget_says_the_least(tmp_path):
+    cfg = recipe(tmp_path / 'data')
+    settings = Settings.of(cfg)
+    least = cost(scale(settings.base, Scaling(0.35, 0.35, 0.35)), classes=2).macs / cost(settings.base, classes=2).macs
+    with pytest.raises(ValueError, match=f'small cannot shrink to 0.01 .* it still costs {least:.3f}'):
+        plan.sample(Sweep(tmp_path / 'sweep'), cfg, 4, c=0.01)
+    assert not (tmp_path / 'sweep').exists()
+
+
+def test_a_recipe_that_does_not_say_what_to_scale(tmp_path):
+    cfg = recipe(tmp_path)
+    cfg.pop('sweep')
+    with pytest.raises(ValueError, match='sweep.base is missing; write sweep = dict'):
+        plan.sample(Sweep(tmp_path / 'sweep'), cfg, 4)
+
+
+def test_trial_configs_say_network_resolution_and_seed(tmp_path):
+    cfg = Config.fromfile('configs/sweep/cifar10.py')
+    row = dict(name='a', seed=7, r=0.8, w=0.6, d=1.5, fixed_ends=0)
+    trial = configure(cfg, row)
+    arch = resolve(dict(trial.model.backbone.arch))
+    expected = scale(EFFICIENTNET_B0, Scaling(0.8, 0.6, 1.5, fixed_ends=False))
+    assert arch.stages == expected.stages
+    assert trial.model.head.in_channels == arch.head == expected.head
+    assert trial.model.data_preprocessor.resolution == 38
+    assert trial.randomness.seed == 7
+    assert cfg.model.data_preprocessor.resolution == 48
+    own = configure(recipe(tmp_path), row | dict(fixed_ends=1))
+    assert resolve(own.model.backbone.arch).stages == scale(Settings.of(recipe(tmp_path)).base, scaling_of(row)).stages
+
+
+def test_other_classes_than_the_head_are_refused_before_training(tmp_path):
+    cfg = recipe(image_folder(tmp_path / 'data', 1))
+    cfg.model.head.num_classes = 5
+    sweep = Sweep(tmp_path / 'sweep')
+    plan.sample(sweep, cfg, 2)
+    with pytest.raises(ValueError, match='2 class folders'):
+        pending(sweep)
+
+
+def test_the_newest_whole_checkpoint_is_taken(tmp_path):
+    import torch
+
+    for epoch in (8, 9, 10):
+        torch.save(dict(epoch=epoch), tmp_path / f'epoch_{epoch}.pth')
+    assert [path.stem for path in checkpoints(tmp_path)] == ['epoch_10', 'epoch_9', 'epoch_8']
+    data = (tmp_path / 'epoch_10.pth').read_bytes()
+    (tmp_path / 'epoch_10.pth').write_bytes(data[: len(data) // 2])
+    assert newest_whole(tmp_path).stem == 'epoch_9'
+    assert newest_whole(tmp_path / 'none') is None
+
+
+def test_table_has_means_and_deviations(fitted):
+    table = figures.summary(fitted.rows())
+    assert [row['method'] for row in table] == ['tiny', 'giant', 'r', 'd', 'w', 'tiny', 'giant', 'r', 'w']
+    for row in table:
+        single = [r['accuracy'] for r in fitted.rows() if (r['method'], r['target']) == (row['method'], row['target'])]
+        assert row['accuracy'] == pytest.approx(np.mean(single))
+        assert row['std'] == pytest.approx(0.3 / math.sqrt(2))  # two seeds, 0.3 apart
+        assert row['seeds'] == 2
+
+
+def test_report_draws_everything_there_is(fitted):
+    page, notes = report.write(fitted)
+    assert notes == []
+    assert sorted(path.name for path in page.parent.iterdir()) == [
+        'figure1_front.png',
+        'figure2_one_budget.png',
+        'figure3_fit.png',
+        'figure6_methods.png',
+        'index.html',
+        'table1.csv',
+    ]
+    text = page.read_text()
+    content = json.loads(re.search(r'const D = (.*);\n', text)[1])
+    assert len(content['rows']) == 78
+    assert set(content['spearman']) == {'r', 'w', 'd'}
+    assert len(content['budget']) == 8
+    assert content['left_out'][0]['method'] == 'd'
+    assert not re.search(r'(src|href)\s*=|@import|fetch\(|https?://(?!www\.w3\.org/2000/svg)', text)
+
+
+def test_report_says_what_is_left_out_and_how_to_make_it(tmp_path):
+    sweep = made_up(tmp_path, 6)
+    results.collect(sweep)
+    page, notes = report.write(sweep)
+    assert page.is_file()
+    assert [note[:11] for note in notes] == ['no figure 2', 'no figure 3', 'no figure 6']
+    assert all('tools/sweep.py' in note for note in notes)
+
+
+def test_page_escapes_its_data():
+    assert '</script><b>' not in report.page(dict(title='</script><b>'))
+
+
+def test_progress_tells_the_time_left():
+    now = iter([0.0, 60.0, 120.0])
+    progress = engines.Progress(4, clock=lambda: next(now))
+    assert progress.line(engines.Outcome('a', 'done', '50 %')) == '[1/4] a 50 % (3 min left)'
+    assert progress.line(engines.Outcome('b', 'failed', 'ValueError: x')) == '[2/4] b failed: ValueError: x (2 min left, 1 failed)'
+    assert progress.unfinished == 1
+    assert engines.duration(7300) == '2 h 02 min'

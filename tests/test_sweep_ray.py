@@ -1,0 +1,76 @@
+"""Trials on Ray: two nodes, one of them killed while it trains. Every trial completes, none twice."""
+
+import csv
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tinynet_mm.sweep import engines
+from tinynet_mm.sweep.folder import is_done
+
+pytest.importorskip('ray', reason="the Ray engine's test needs ray: pip install 'ray==2.58.0'")
+
+EPOCHS, EPOCH_S = 4, 0.4
+
+
+def train(folder: Path) -> dict:
+    """Stands for a training: epochs that pass, and a checkpoint after each."""
+    state = folder / 'epoch'
+    for epoch in range(int(state.read_text()) if state.exists() else 0, EPOCHS):
+        time.sleep(EPOCH_S)
+        state.write_text(str(epoch + 1))
+    return dict(accuracy=50.0, node=os.environ.get('RAY_NODE_ID', ''))
+
+
+def log(folder: Path) -> list[tuple[str, int]]:
+    if not (folder / 'events.csv').exists():
+        return []
+    with (folder / 'events.csv').open() as file:
+        return [(row['event'], int(row['pid'])) for row in csv.DictReader(file)]
+
+
+def raylet_of(pid: int) -> int:
+    """Parent of a Ray worker: the raylet, which is the node."""
+    return int(Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[1])
+
+
+def test_a_dead_nodes_trials_are_finished_by_the_other(tmp_path):
+    from ray.cluster_utils import Cluster
+
+    settings = dict(health_check_initial_delay_ms=0, health_check_period_ms=500, health_check_failure_threshold=2)
+    cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, include_dashboard=False, _system_config=settings))
+    other = cluster.add_node(num_cpus=1)
+    folders = [tmp_path / f'net{i}' for i in range(5)]
+    for folder in folders:
+        folder.mkdir()
+    outcomes = []
+    driver = threading.Thread(target=lambda: outcomes.extend(engines.on_ray(folders, address=cluster.address, train=train)))
+    try:
+        driver.start()
+        raylet = other.all_processes['raylet'][0].process.pid
+        killed = wait_for_trial_on(raylet, folders)
+        cluster.remove_node(other, allow_graceful=False)
+        driver.join(timeout=90)
+        assert not driver.is_alive()
+    finally:
+        cluster.shutdown()
+    assert sorted(o.status for o in outcomes) == ['done'] * 5, outcomes
+    assert all(is_done(folder) for folder in folders)
+    for folder in folders:
+        story = [event for event, _ in log(folder)]
+        assert story == (['start', 'start', 'finish'] if folder == killed else ['start', 'finish']), (folder.name, log(folder))
+
+
+def wait_for_trial_on(raylet: int, folders: list[Path]) -> Path:
+    """A trial that has trained an epoch, and is not near its end, on the node of this raylet."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for folder in folders:
+            story = log(folder)
+            if [event for event, _ in story] == ['start'] and (folder / 'epoch').exists() and raylet_of(story[0][1]) == raylet:
+                return folder
+        time.sleep(0.02)
+    raise AssertionError(f'no trial started on the second node: {[log(folder) for folder in folders]}')
