@@ -91,6 +91,7 @@ def test_scaled_cost_broadcasts_and_passes_the_classes_on():
     found = scaled_cost(BASES['efficientnet_b0'], Scaling(r=0.5, w=np.array([0.5, 1.0])), classes=10)
     for index, w in enumerate((0.5, 1.0)):
         assert tuple(a[index] for a in found) == cost(scale(BASES['efficientnet_b0'], Scaling(r=0.5, w=w)), classes=10)
+    assert scaled_cost(BASES['resnet50'], Scaling()).macs.tolist() == [cost(BASES['resnet50']).macs]
 
 
 def test_costs_never_fall_when_a_dimension_grows():

@@ -173,7 +173,7 @@ def scaled_cost(base: Arch, scaling: Scaling, classes: int = 1000, chunk: int = 
 
     ``r``, ``w`` and ``d`` are arrays of one length, or numbers that hold for all; the result has int64 arrays of that length.
     """
-    r, w, d = np.broadcast_arrays(scaling.r, scaling.w, scaling.d)
+    r, w, d = np.broadcast_arrays(*map(np.atleast_1d, (scaling.r, scaling.w, scaling.d)))
     out = np.empty((3, r.size), dtype=np.int64)
     for start in range(0, r.size, chunk):
         some = slice(start, start + chunk)
