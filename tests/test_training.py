@@ -5,6 +5,8 @@ One tiny training (a ScaledEfficientNet of 0.1 M parameters on 16 images) is run
 
 import copy
 import math
+import runpy
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ import tinynet_mm  # noqa: F401
 from tinynet_mm.training import ClassFolders, TwoGroups
 from tinynet_mm.training.datasets import BrokenImage, collate_readable
 from tinynet_mm.training.hooks import NonFiniteLoss, batch_paths
+from tinynet_mm.training.summary import pool, read_runs
 
 # Optimizer --------------------------------------------------------------------------------------------------------------------
 
@@ -235,6 +238,27 @@ def test_batches_of_every_kind_are_named():
     assert batch_paths(dict(data_samples=[])) == batch_paths(None) == []
 
 
+def test_scores_of_a_training_are_read_and_pooled_over_seeds(trained, tmp_path, capsys):
+    runner, metrics, *_ = trained
+    (row,) = read_runs([runner.work_dir])
+    assert (row['seed'], row['epochs'], row['batch'], row['resolution']) == (0, 2, 4, 32)
+    assert row['params'] == sum(p.numel() for p in runner.model.parameters())
+    logged = (row['top1'], row['raw_top1'], row['val_loss'], row['raw_val_loss'])
+    assert logged == pytest.approx([metrics[k] for k in ('accuracy/top1', 'raw/accuracy/top1', 'loss', 'raw/loss')], abs=1e-3)
+    other = {**row, 'seed': 1, 'top1': row['top1'] + 3}
+    (pooled,) = pool([row, other])
+    assert pooled['seeds'] == 2 and pooled['top1'] == row['top1'] + 1.5
+    assert pooled['top1_std'] == pytest.approx(3 / 2**0.5, abs=1e-4)
+    with pytest.raises(ValueError, match='seed 0 is there twice'):
+        pool([row, row])
+    with pytest.raises(ValueError, match='of different resolution'):
+        pool([row, {**other, 'epochs': 3}])
+    main = runpy.run_path(str(Path(__file__).parents[1] / 'tools' / 'compare_runs.py'))['main']
+    assert main([str(runner.work_dir), '--out', str(tmp_path / 'c.csv'), '--protocol', 'a test']) == 0
+    assert f'top-1 {row["top1"]:.2f} (raw {row["raw_top1"]:.2f}), seeds: 1' in capsys.readouterr().out
+    assert (tmp_path / 'c.csv').read_text().endswith('a test\n')
+
+
 # Broken images ----------------------------------------------------------------------------------------------------------------
 
 PIPELINE = [dict(type='mmpretrain.LoadImageFromFile'), dict(type='mmpretrain.PackInputs')]
@@ -255,7 +279,7 @@ def test_broken_images_are_skipped_counted_and_named(tmp_path):
     for split, name in (('train', 'cat'), ('val', 'dog')):
         (tmp_path / 'data' / split / name / '1.png').write_bytes(b'')
     dataset = dict(type='ClassFolders', data_root=str(tmp_path / 'data'), broken='skip', pipeline=PIPELINE)
-    loader = dict(num_workers=1, persistent_workers=True, collate_fn=dict(type='collate_readable'), dataset=dataset)
+    loader = dict(num_workers=1, collate_fn=dict(type='collate_readable'), dataset=dataset)
     cfg = configure(tmp_path / 'data', tmp_path / 'work', **{'train_cfg.max_epochs': 1})
     cfg.model.data_preprocessor = dict(mean=[127.0] * 3, std=[64.0] * 3, to_rgb=True)
     cfg.custom_hooks = [dict(type='ReportBrokenImages')]

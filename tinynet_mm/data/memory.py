@@ -170,7 +170,7 @@ def whole_batch(batch: dict) -> dict:
 class MemoryPreprocessor(BaseDataPreprocessor):
     """From a batch of ``MemoryImages`` to what mmpretrain's classifiers take: normalised, resized, labels as data samples.
 
-    On a CPU the batch stays channels-last, as :class:`~tinynet_mm.training.ChannelsLastHook` wants it. ``batch_augments`` is
+    On a CPU the batch stays channels-last, as :class:`~tinynet_mm.training.FastCPUHook` wants it. ``batch_augments`` is
     there because mmpretrain passes it; mixup and the like belong to its own ClsDataPreprocessor.
     """
 
