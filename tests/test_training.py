@@ -274,12 +274,20 @@ def test_a_broken_image_is_fatal_and_named_through_worker_processes(tmp_path):
     assert str(caught.value) == f"{broken}: does not decode as an image; replace it, or train with broken='skip'."
 
 
+def test_worker_processes_report_what_they_skipped(tmp_path):
+    broken = images(tmp_path, per_class=3) / 'val' / 'dog' / '2.png'
+    broken.write_bytes(b'\xff\xd8 cut off')
+    dataset = ClassFolders(str(tmp_path), 'val', PIPELINE, broken='skip', test_mode=True)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=1, collate_fn=collate_readable)
+    assert [len(batch['inputs']) for batch in loader] == [4, 1] and dataset.broken_images() == [str(broken)]
+
+
 def test_broken_images_are_skipped_counted_and_named(tmp_path):
     images(tmp_path / 'data', per_class=4)
     for split, name in (('train', 'cat'), ('val', 'dog')):
         (tmp_path / 'data' / split / name / '1.png').write_bytes(b'')
     dataset = dict(type='ClassFolders', data_root=str(tmp_path / 'data'), broken='skip', pipeline=PIPELINE)
-    loader = dict(num_workers=1, collate_fn=dict(type='collate_readable'), dataset=dataset)
+    loader = dict(num_workers=0, collate_fn=dict(type='collate_readable'), dataset=dataset)
     cfg = configure(tmp_path / 'data', tmp_path / 'work', **{'train_cfg.max_epochs': 1})
     cfg.model.data_preprocessor = dict(mean=[127.0] * 3, std=[64.0] * 3, to_rgb=True)
     cfg.custom_hooks = [dict(type='ReportBrokenImages')]
