@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
+from tinynet_mm.weights import read
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 SIZE = ('--input-size', '64')
@@ -44,7 +45,7 @@ def trained(shapes, tmp_path_factory) -> Path:
 
 
 def test_training_leaves_what_it_says(trained):
-    checkpoint = torch.load(trained / 'epoch_1.pth', weights_only=False)
+    checkpoint = read(trained / 'epoch_1.pth')
     assert tuple(checkpoint['meta']['dataset_meta']['classes']) == ('circle', 'square', 'triangle', 'star', 'ring')
     assert (trained / 'ssdlite_tinynet_e_coco.py').is_file() and 'ema_state_dict' in checkpoint
 
@@ -52,7 +53,7 @@ def test_training_leaves_what_it_says(trained):
 def test_a_training_goes_on_where_it_stopped(trained, shapes, tmp_path):
     out = Path(shutil.copytree(trained, tmp_path / 'resumed'))
     assert train(shapes, out, '--epochs', '2', '--resume') == 0
-    before, after = (torch.load(out / f'epoch_{n}.pth', weights_only=False)['meta'] for n in (1, 2))
+    before, after = (read(out / f'epoch_{n}.pth')['meta'] for n in (1, 2))
     assert (before['iter'], after['iter']) == (1, 2) and (before['epoch'], after['epoch']) == (1, 2)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
+from rich.progress import track
 
 from .data.check import check_config
 from .data.coco import SPLITS, adopt, splits_of
@@ -101,12 +102,12 @@ def set_input_size(cfg: Config, size: int) -> None:
     cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
 
 
-def prepare(cfg: Config, data_root: Path | None = None, input_size: int | None = None) -> Config:
-    """Apply ``--data-root`` and ``--input-size``."""
+def prepare(cfg: Config, data_root: Path | None = None, input_size: int | None = None, splits: Sequence[str] = SPLITS) -> Config:
+    """Apply ``--data-root``, to the splits that will be read, and ``--input-size``."""
     if data_root is not None and is_classifier(cfg):
         adopt_folder(cfg, data_root)
     elif data_root is not None:
-        for note in adopt(cfg, data_root).notes:
+        for note in adopt(cfg, data_root, splits).notes:
             print(f'note: {note}', flush=True)
     if input_size is not None:
         set_input_size(cfg, input_size)
@@ -155,18 +156,17 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> Config:
 
 def check_data(cfg: Config, splits: Sequence[str]) -> None:
     """Look at every file of a detector's splits before training; prints a report each, raises ValueError for what is fatal."""
-    for report in check_config(cfg, splits):
+    for report in check_config(cfg, splits, lambda steps, total: track(steps, 'looking at images', total, transient=True)):
         print(report, flush=True)
         report.stop_if_fatal()
 
 
-def check_paths(cfg: Config) -> None:
-    """FileNotFoundError if the annotations a detector's config names are not there."""
-    for split in splits_of(cfg).values() if not is_classifier(cfg) else ():
-        if not split.ann_file.is_file():
-            raise FileNotFoundError(
-                f'{split.ann_file} is not there: link COCO to data/coco, or give your data by --data-root DIR.'
-            )
+def check_paths(cfg: Config, splits: Sequence[str]) -> None:
+    """FileNotFoundError if the annotations of these splits of a detector's config are not there."""
+    found = {} if is_classifier(cfg) else splits_of(cfg)
+    for ann_file in (found[name].ann_file for name in splits if name in found):
+        if not ann_file.is_file():
+            raise FileNotFoundError(f'{ann_file} is not there: link COCO to data/coco, or give your data by --data-root DIR.')
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

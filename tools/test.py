@@ -36,13 +36,15 @@ def write_json(path: Path, content: dict) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    cfg = cli.prepare(cli.load_config(args.config), args.data_root, args.input_size)
+    cfg = cli.prepare(cli.load_config(args.config), args.data_root, args.input_size, splits=(args.split,))
     cli.merge_options(cfg, args.cfg_options)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    out = args.out or (
-        Path(args.checkpoint).parent if '://' not in args.checkpoint else Path('work_dirs') / Path(args.config).stem
-    )
+    cli.check_paths(cfg, ('test',))
+    if args.data_root and not cli.is_classifier(cfg):
+        cli.check_data(cfg, ('test',))
+    beside = Path('work_dirs') / Path(args.config).stem if '://' in args.checkpoint else Path(args.checkpoint).parent
+    out = args.out or beside
     cfg.work_dir = str(out / 'test')
     content = loading.read_checkpoint(args.checkpoint)
     runner = Runner.from_cfg(cfg)

@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = configure(args)
-    cli.check_paths(cfg)
+    cli.check_paths(cfg, ('train', 'val'))
     if args.data_root and not cli.is_classifier(cfg):
         cli.check_data(cfg, ('train', 'val'))
     for warning in loading.pretrained_or_scratch(cfg):
