@@ -18,7 +18,7 @@ demo: env
 	$(RUN) tools/demo.py $(ARGS)
 
 test: lint
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: env
 	$(RUN) -m ruff check .

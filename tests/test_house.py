@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,24 @@ def rooms_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Absolute dotted names a module imports anywhere, ours as 'tinynet_mm.archs'; ``from . import x`` counts as x."""
     names = set()
     package = ('tinynet_mm', *path.relative_to(PACKAGE).parts[:-1]) if path.is_relative_to(PACKAGE) else ()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = '.'.join(package[: len(package) - node.level + 1]) if node.level else ''
             module = '.'.join(filter(None, (base, node.module)))
             names |= {module} if node.module else {f'{module}.{alias.name}' for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def outside(path: Path) -> set[str]:
@@ -92,7 +99,7 @@ def test_nothing_imports_tools(path):
 
 @pytest.mark.parametrize('path', [*LIBRARY, *TOOLS], ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_a_module_says_what_it_is_and_is_not_long(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     assert ast.get_docstring(tree), 'needs a docstring'
     assert len(path.read_text().splitlines()) <= 400
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
@@ -102,7 +109,7 @@ def test_a_module_says_what_it_is_and_is_not_long(path):
 
 @pytest.mark.parametrize('path', [*LIBRARY, *TOOLS], ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_exception_is_swallowed(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f'line {node.lineno}: a bare except'
             assert not all(isinstance(n, ast.Pass) for n in node.body), f'line {node.lineno}: except ...: pass'
@@ -110,7 +117,7 @@ def test_no_exception_is_swallowed(path):
 
 @pytest.mark.parametrize('path', [p for p in TOOLS if p.name not in STAND_ALONE], ids=lambda p: p.name)
 def test_a_tool_is_thin(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     main = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == 'main'), None)
     assert main is not None and [a.arg for a in main.args.args] == ['argv'] and len(main.args.defaults) == 1
     assert len(path.read_text().splitlines()) <= 140
@@ -120,7 +127,7 @@ def test_a_tool_is_thin(path):
 def test_libraries_do_not_print():
     allowed = {'cli.py', 'errors.py'}  # what the tools share
     for path in LIBRARY:
-        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        calls = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
         assert rooms_of(path) in allowed or not [c.lineno for c in calls if c.func.id == 'print'], rooms_of(path)
 
 
@@ -131,7 +138,7 @@ PROGRAM = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Lambda
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.relative_to(ROOT / 'configs').as_posix())
 def test_a_config_loads_and_is_literal(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     assert not [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, PROGRAM)]
     calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
     assert calls <= {'dict'}
@@ -147,7 +154,7 @@ def test_a_config_has_two_levels_at_most(path):
 
 
 def bases_of(path: Path) -> list[str]:
-    for node in ast.parse(path.read_text()).body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.Assign) and node.targets[0].id == '_base_':
             value = ast.literal_eval(node.value)
             return [value] if isinstance(value, str) else list(value)
@@ -156,6 +163,6 @@ def bases_of(path: Path) -> list[str]:
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if '_base_' not in p.parts], ids=lambda p: p.name)
 def test_the_command_in_a_config_names_this_config(path):
-    text = ast.get_docstring(ast.parse(path.read_text()))
+    text = ast.get_docstring(tree_of(path))
     assert path.relative_to(ROOT).as_posix() in text
     assert '@' not in text, 'a placeholder was left'

@@ -4,7 +4,7 @@ Two stacks are tested: the maintained forks (onedl-mmengine 0.10.12, onedl-mmcv 
 onedl-mmpretrain 1.3.6) and the originals (mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmpretrain 1.2.0). Import names are equal.
 """
 
-import re
+import runpy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,8 +26,7 @@ def version_of(package: str) -> str | None:
     if spec is None or not spec.origin:
         return None
     path = Path(spec.origin).parent / 'version.py'
-    match = re.search(r"^__version__ = '([^']+)'", path.read_text(), re.MULTILINE) if path.exists() else None
-    return match and match[1]
+    return runpy.run_path(str(path)).get('__version__') if path.exists() else None
 
 
 def check_versions() -> None:

@@ -49,8 +49,11 @@ def version_of(distribution: str) -> str | None:
 
 
 def probe(code: str) -> tuple[bool, str]:
-    """Run ``code`` in a fresh Python: whether it succeeded, and its last line of output or of the error."""
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    """Run ``code`` in a fresh Python: whether it succeeded, and its last line of output or of the error.
+
+    ``-P`` keeps what merely lies in the current folder from being found.
+    """
+    done = subprocess.run([sys.executable, '-P', '-W', 'ignore', '-c', code], capture_output=True, text=True)
     lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
     return done.returncode == 0, lines[-1] if lines else f'exit code {done.returncode}'
 
