@@ -8,7 +8,7 @@ decay 0.9999, the raw and the averaged model both validated; random crop, flip a
 Not in the paper but in the authors' MindSpore recipe (mindspore-ai/mindspore, model_zoo/research/cv/tinynet): epsilon 0.001,
 warm-up from 1e-6, label smoothing 0.1, no weight decay on norms and biases, colour jitter 0.4, crop 0.875, bicubic. Ours: the
 average has TensorFlow's ramp, decay = min(0.9999, n / (n + 9)) after n steps, without which it would lag behind for
-ten thousand steps. Colour jitter runs on OpenCV: mmcv's Pillow path reads BGR images as RGB.
+ten thousand steps. Colour jitter runs on OpenCV; on Pillow, mmcv warns in every worker.
 The folder is made by tools/make_subset.py.
 """
 
