@@ -1,6 +1,8 @@
 """Write model-index.yml and the metafiles from the configs, with recounted parameters and multiply-adds.
 
-    python tools/make_index.py        # after adding or changing a config; a test tells when it was forgotten
+    python tools/make_index.py
+
+Call it after adding or changing a config; a test tells when that was forgotten.
 """
 
 import argparse
