@@ -101,9 +101,11 @@ def test_latency_is_the_percentiles_of_its_runs(small_file, monkeypatch):
     """On a clock whose runs take 1, 2, 3, ... ms, after two of warm-up."""
     ticks = iter(np.cumsum([0] + [step for i in range(1, 13) for step in (i / 1e3, 0)]))
     monkeypatch.setattr(latency.time, 'perf_counter', lambda: next(ticks))
+    monkeypatch.setattr(latency.time, 'process_time', lambda: 0.0)
     found = measure(small_file, warmup=2, runs=10)
     times = np.arange(3, 13)
     assert (found.median_ms, found.p10_ms, found.p90_ms) == pytest.approx(tuple(np.percentile(times, (50, 10, 90))))
+    assert found.processor_ms == 0
     protocol = dict(runs=10, warmup=2, threads=1, batch=1, resolution=32, precision='fp32')
     assert {k: found.row()[k] for k in protocol} == protocol
     assert 'onnxruntime' in found.runtime and 'cores' in found.machine
@@ -119,7 +121,7 @@ def test_latency_is_the_percentiles_of_its_runs(small_file, monkeypatch):
 )
 def test_the_least_time_is_one_that_came_twice(small_file, monkeypatch, times, expected, bursts):
     left = list(times)
-    monkeypatch.setattr(latency, '_timed', lambda runtime, feed: left.pop(0))
+    monkeypatch.setattr(latency, '_timed', lambda runtime, feed: (99, left.pop(0)))
     assert latency.least_ms(small_file, runs=2, bursts=5) == expected
     assert len(times) - len(left) == 2 * bursts
 

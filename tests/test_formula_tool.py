@@ -107,7 +107,7 @@ def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
         assert build(archs['THIS NETWORK, untrained'])(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
         timed.update(archs)
         return {
-            name: latency.Latency(fake(a), 1, 2, 9, 1, threads, 1, a.resolution, 'fp32', 'fake', 'here')
+            name: latency.Latency(fake(a), 1, 2, 3, 9, 1, threads, 1, a.resolution, 'fp32', 'fake', 'here')
             for name, a in archs.items()
         }
 
@@ -117,6 +117,7 @@ def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert {'TinyNet-D, 67.0 % in the paper', 'EfficientNet-B-3, 65.0 % in the paper'} < set(timed)
     assert 'measured here, in turns: fake, 1 thread(s), batch 1' in out and re.search(r'cost +[45]\.\d\d ms', out)
+    assert 'other programs are running' in out
 
 
 @pytest.mark.parametrize(

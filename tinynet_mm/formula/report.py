@@ -8,6 +8,7 @@ from .tiny import Solution, TinyFormula
 def describe(solution: Solution, source: str) -> list[str]:
     """Lines: the dimensions with deviations, the network, its cost against the budget, and the next step of the staircase."""
     s, arch, found = solution.scaling, solution.arch, solution.cost
+    how = ' (the least time of a run)' if solution.unit == 'ms' else ''
     lines = [
         f'formula    {source}',
         f'budget     {amount(solution.budget, solution.unit)} from {solution.base}, c = {solution.c:.3g}',
@@ -15,7 +16,7 @@ def describe(solution: Solution, source: str) -> list[str]:
         '(one standard deviation)',
         f'network    {arch.resolution} px; widths {_row(stage.channels for stage in arch.stages)}; '
         f'repeats {_row(stage.repeats for stage in arch.stages)}',
-        f'cost       {amount(solution.achieved, solution.unit)} ({solution.achieved / solution.budget - 1:+.1%} of the budget); '
+        f'cost       {amount(solution.achieved, solution.unit)}{how} ({solution.achieved / solution.budget - 1:+.1%} of the budget); '
         f'{readable(found.macs)} MACs, {readable(found.params)} parameters, {readable(found.activations)} activations',
     ]
     if step := solution.next_step:
@@ -54,8 +55,11 @@ def timings(times: dict[str, dict]) -> list[str]:
             **first
         )
     ]
-    for name, row in sorted(times.items(), key=lambda item: item[1]['median_ms']):
-        lines.append('  {median_ms:8.2f} ms ({p10_ms:.2f} to {p90_ms:.2f})  '.format(**row) + f'{row["resolution"]} px  {name}')
+    for name, row in sorted(times.items(), key=lambda item: item[1]['processor_ms']):
+        columns = 'wall {median_ms:6.2f} ms ({p10_ms:.2f} to {p90_ms:.2f})  processor {processor_ms:6.2f} ms'.format(**row)
+        lines.append(f'  {columns}  {row["resolution"]} px  {name}')
+    if any(row['median_ms'] > 1.3 * row['processor_ms'] for row in times.values() if row['threads'] == 1):
+        lines.append('  other programs are running: the wall clock holds their turns too, the processor time does not.')
     return lines
 
 
