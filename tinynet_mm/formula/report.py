@@ -8,7 +8,8 @@ from .tiny import Solution, TinyFormula
 def describe(solution: Solution, source: str) -> list[str]:
     """Lines: the dimensions with deviations, the network, its cost against the budget, and the next step of the staircase."""
     s, arch, found = solution.scaling, solution.arch, solution.cost
-    how = ' (the least time of a run)' if solution.unit == 'ms' else ''
+    how = ', the least time of a run' if solution.unit == 'ms' else ''
+    deviation = f'{solution.achieved / solution.budget - 1:+.1%} of the budget'
     lines = [
         f'formula    {source}',
         f'budget     {amount(solution.budget, solution.unit)} from {solution.base}, c = {solution.c:.3g}',
@@ -16,7 +17,7 @@ def describe(solution: Solution, source: str) -> list[str]:
         '(one standard deviation)',
         f'network    {arch.resolution} px; widths {_row(stage.channels for stage in arch.stages)}; '
         f'repeats {_row(stage.repeats for stage in arch.stages)}',
-        f'cost       {amount(solution.achieved, solution.unit)}{how} ({solution.achieved / solution.budget - 1:+.1%} of the budget); '
+        f'cost       {amount(solution.achieved, solution.unit)}{how} ({deviation}); '
         f'{readable(found.macs)} MACs, {readable(found.params)} parameters, {readable(found.activations)} activations',
     ]
     if step := solution.next_step:
