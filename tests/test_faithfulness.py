@@ -103,6 +103,6 @@ def test_summary_against_numpy_and_its_csv():
     assert summary[0]['insertion_se'] == pytest.approx(np.std(values, ddof=1) / math.sqrt(3))
     assert math.isnan(summary[1]['energy_se'])
     read = list(csv.DictReader(io.StringIO(measures.to_csv(summary, dict(steps=10)))))
-    assert read[0]['pointing'] == '0.5000' and read[1]['steps'] == '10'
+    assert read[0]['pointing'] == '0.5' and read[1]['steps'] == '10'
     lines = measures.table(summary).split('\n')
     assert lines[1].startswith('gradcam') and '0.500 ± 0.153' in lines[1]

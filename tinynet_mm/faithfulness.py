@@ -88,12 +88,12 @@ def _means(group: Sequence[dict]) -> dict:
 
 
 def to_csv(rows: Sequence[dict], protocol: dict) -> str:
-    """Rows as CSV with the protocol's fields behind them; shares to four places."""
+    """Rows as CSV with the protocol's fields behind them; numbers to four digits."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*rows[0], *protocol], lineterminator='\n')
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: f'{v:.4f}' if isinstance(v, float) else v for k, v in (row | protocol).items()})
+        writer.writerow({k: f'{v:.4g}' if isinstance(v, float) else v for k, v in (row | protocol).items()})
     return text.getvalue()
 
 

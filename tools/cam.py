@@ -2,7 +2,7 @@
 
     python tools/cam.py CONFIG CHECKPOINT photo.jpg folder/ --out cams                    the best box, or the best class
     python tools/cam.py CONFIG CHECKPOINT folder/ --target class=cat --per-box            a map for each cat
-    python tools/cam.py --compare A.py=a.pth B.py=b.pth --images folder/ --out figure5    models side by side, PNG and PDF
+    python tools/cam.py folder/ --compare A.py=a.pth B.py=b.pth --out figure5             models side by side, PNG and PDF
     python tools/cam.py CONFIG CHECKPOINT --evaluate --data-root DIR --limit 50           are the maps faithful?
 
 Classifiers of mmpretrain and detectors of mmdet 3 (dense heads, Faster R-CNN), ours or not. OUT gets a picture and the raw map
@@ -36,7 +36,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--input-size', type=int, help="side of the input our SSDLite was trained with, if not the config's")
     p.add_argument('--random-weights', action='store_true', help='go without a checkpoint, to try a config out')
     p.add_argument('--compare', nargs='+', metavar='CONFIG=CHECKPOINT', help='models of a figure, instead of CONFIG CHECKPOINT')
-    p.add_argument('--images', nargs='+', default=[], metavar='IMAGE_OR_FOLDER', help='images, where the order is unclear')
     p.add_argument('--evaluate', action='store_true', help='pointing game, energy in the box, deletion and insertion, as CSV')
     p.add_argument('--split', default='val', choices=('train', 'val', 'test'), help='of --evaluate (default %(default)s)')
     p.add_argument('--limit', type=int, default=0, help='images of --evaluate, spread over the split; 0 for all')
@@ -44,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
     mode = compare_models if args.compare else measure_faithfulness if args.evaluate else draw_maps
     for line in mode(args):
         print(line, flush=True)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -168,19 +168,16 @@ def _blur(inputs: Tensor, share: float) -> Tensor:
     return torch.from_numpy(blurred).permute(2, 0, 1)[None].to(inputs)
 
 
-def evaluate(evaluator: Evaluator, truths: Sequence[Truth], journal: Path) -> Iterator[list[dict]]:
+def evaluate(evaluator: Evaluator, truths: Sequence[Truth], journal: Path, fields: dict) -> Iterator[list[dict]]:
     """All rows, image by image. ``journal`` keeps what is done, a line of JSON for each image, and is gone on with if it exists.
 
-    Raises:
-        ValueError: the journal is of another protocol.
+    ``fields`` say what is measured how; they are the journal's first line. ValueError if it was begun with others.
     """
-    head, done = json.dumps(asdict(evaluator.protocol)), {}
+    head, done = json.dumps(fields), {}
     if journal.exists():
-        lines = [line for line in journal.read_text().split('\n')[:-1]]
+        lines = journal.read_text().split('\n')[:-1]
         if not lines or lines[0] != head:
-            raise ValueError(
-                f'{journal} is of another run ({lines[0] if lines else "empty"}); delete it or choose another --out.'
-            )
+            raise ValueError(f'{journal} is of a run with other settings; delete it or choose another --out.')
         done = {entry['image']: entry['rows'] for entry in map(json.loads, lines[1:])}
     journal.parent.mkdir(parents=True, exist_ok=True)
     part = journal.with_name(f'.{journal.name}.part')

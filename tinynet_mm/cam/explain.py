@@ -6,9 +6,7 @@ does not need; grad-cam called directly differentiates the whole network for eve
 
 import difflib
 import itertools
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,8 +16,10 @@ from torch import Tensor, nn
 from .detectors import make_probe
 from .methods import TARGETS, Target, combine, make_method, own_map
 from .probes import ClassifierProbe
+from .record import as_map, frozen, is_map, least_side, recorded
 from .targets import Question
 
+LEAST_SIDE = 4  # cells; a coarser map says nothing about where, so `auto` takes the nearest layer before it
 AUGMENTATIONS = tuple(itertools.product((False, True), (1.0, 0.9, 1.1)))  # (mirrored, brightness) of grad-cam's aug_smooth
 
 
@@ -28,7 +28,7 @@ class Explanation:
     """A map (H, W) in 0 to 1, in pixels of the network's input, or None and the ``reason`` why there is none.
 
     ``low`` and ``high`` are the least and greatest value of the signed map before it was clipped and scaled. ``refused`` means
-    that the layer cannot serve for this question, and another could.
+    that the layer cannot serve for this question, and another could; ``note`` names a layer taken instead of the level.
     """
 
     question: Question
@@ -38,47 +38,11 @@ class Explanation:
     high: float = 0.0
     reason: str = ''
     refused: bool = False
+    note: str = ''
 
 
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Parameters that ask for no gradient, inside the context."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
-def recorded(layers: dict[str, nn.Module], cut: bool = True) -> Iterator[dict[str, list]]:
-    """The outputs of ``layers`` while the context lasts, a list for each: a head may call a layer once for each level.
-
-    With ``cut``, an output below which nothing needs a gradient becomes a leaf that does. What goes on into the network is a
-    copy, so that an activation in place behind the layer does not overwrite what was recorded.
-    """
-    calls: dict[str, list] = {name: [] for name in layers}
-
-    def hook(name: str) -> Callable:
-        def keep(module, inputs, output):
-            if not isinstance(output, Tensor):
-                calls[name].append(None)
-                return None
-            kept = output if output.requires_grad or not cut else output.detach().requires_grad_()
-            calls[name].append(kept)
-            return kept.clone()
-
-        return keep
-
-    handles = [module.register_forward_hook(hook(name)) for name, module in layers.items()]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
+class NoGradient(Exception):
+    """A layer that cannot explain a question; turned into an explanation's reason."""
 
 
 class Explainer:
@@ -88,7 +52,7 @@ class Explainer:
         model: a built classifier of mmpretrain or detector of mmdet; it is put into evaluation mode.
         method: a key of :data:`.methods.METHODS`.
         layers: names of layers as in ``model.named_modules()``, or ``level0``, ``level1``...: the maps that enter the head.
-            Empty: the level that each candidate was read from.
+            Empty: the level of each candidate, or the last layer before it with LEAST_SIDE cells a side.
         eigen_smooth, aug_smooth: grad-cam's smoothing: the first principal component; the mean over mirrored and rescaled input.
 
     Raises:
@@ -110,7 +74,12 @@ class Explainer:
         self.levels = {f'level{i}': module for i, module in enumerate(self.probe.levels)}
         self.modules = self.levels | {name: module for name, module in self.probe.model.named_modules() if name}
         self._check()
-        self.watched = {name: self.modules[name] for name in self.layers} or self.levels
+        self._start(())
+
+    def _start(self, shape: tuple[int, ...]) -> None:
+        """Forget what was found for inputs of another size."""
+        self._shape, self.watched = shape, {name: self.modules[name] for name in self.layers} or dict(self.levels)
+        self.stand_ins: dict[str, str] = {}  # of levels with too few cells
 
     def _check(self) -> None:
         for name in self.layers:
@@ -120,9 +89,7 @@ class Explainer:
         if not self.layers and not self.levels:
             raise ValueError(f'{self._model} has no backbone of its own; name a layer with --layer.')
         if self.method.layers > max(1, len(self.layers)):
-            raise ValueError(
-                f'{self.name} multiplies the maps of several layers: name at least {self.method.layers} with --layer.'
-            )
+            raise ValueError(f'{self.name} multiplies the maps of several layers: name two or more with --layer.')
         if self.method.needs == 'own' and (self.aug_smooth or not isinstance(self.probe, ClassifierProbe)):
             raise ValueError(f'{self.name} has a loop of its own: it serves classifiers only, and not with --aug-smooth.')
 
@@ -135,14 +102,19 @@ class Explainer:
 
         ``choose(probe, image)`` gives the questions on one image of the batch, as :func:`.targets.choose` does.
         """
+        if inputs.shape[-2:] != self._shape:
+            self._start(inputs.shape[-2:])
+        singles = [(inputs[i : i + 1], metas[i : i + 1]) for i in range(len(inputs))]
         with frozen(self.probe):
             calls = self._read(inputs, metas)
             questions = [choose(self.probe, image) for image in range(len(inputs))]
+            if self._find_stand_ins(singles, questions, calls):
+                calls = self._read(inputs, metas)
             if self.method.needs not in ('own', 'second'):
                 return self._finish(inputs, metas, questions, calls)
-            alone = self._own if self.method.needs == 'own' else self._second
-            singles = [(inputs[i : i + 1], metas[i : i + 1]) for i in range(len(inputs))]
-            return [[alone(*single, question) for question in asked] for single, asked in zip(singles, questions)]
+            if self.method.needs == 'second':
+                return [[self._second(*single, question) for question in asked] for single, asked in zip(singles, questions)]
+        return [[self._own(image, question) for question in asked] for (image, _), asked in zip(singles, questions)]
 
     def _finish(self, inputs: Tensor, metas: Sequence[dict], questions: Sequence, calls: dict) -> list[list[Explanation]]:
         explained = self._explain(inputs, questions, calls)
@@ -154,15 +126,36 @@ class Explainer:
         """A forward pass for each question: grad-cam differentiates the gradients again and frees the graph."""
         return self._finish(image, meta, [[question]], self._read(image, meta))[0][0]
 
-    def _own(self, image: Tensor, meta: Sequence[dict], question: Question) -> Explanation:
+    def _own(self, image: Tensor, question: Question) -> Explanation:
         name = (self.layers or tuple(self.levels))[0]
         own = own_map(self.name, self.probe, self.modules[name], image, question.candidates[0].label, self.eigen_smooth)
         return self._judge(question, (name,), [own], image)
 
-    def _read(self, inputs: Tensor, metas: Sequence[dict]) -> dict[str, list]:
+    def _read(self, inputs: Tensor, metas: Sequence[dict]) -> dict[str, list[Tensor]]:
         with torch.set_grad_enabled(self.gradients), recorded(self.watched) as calls:
             self.probe.read(inputs, metas)
-        return calls
+        outputs: dict[str, list[Tensor]] = {name: [] for name in self.watched}
+        for name, output in calls:
+            outputs[name].append(output)
+        return outputs
+
+    def _find_stand_ins(self, singles: Sequence, questions: Sequence[Sequence[Question]], calls: dict) -> bool:
+        """Watch a layer for each level that is asked about and has too few cells, once; whether there is a new one."""
+        before = len(self.stand_ins)
+        for single, asked in zip(singles, questions):
+            for question in asked if not self.layers else ():
+                for c in question.candidates:
+                    name = f'level{c.level}'
+                    outputs = [output for output in calls[name] if output.ndim == 4]
+                    if name not in self.stand_ins and outputs and least_side(outputs[-1]) < LEAST_SIDE:
+                        larger = [n for n, o in self._serving(*single, Question((c,))) if least_side(o) >= LEAST_SIDE]
+                        self.stand_ins[name] = larger[-1] if larger else name
+                        self.watched[self.stand_ins[name]] = self.modules[self.stand_ins[name]]
+        return len(self.stand_ins) > before
+
+    def _names(self, question: Question) -> tuple[str, ...]:
+        levels = (f'level{c.level}' for c in question.candidates)
+        return self.layers or tuple(sorted({self.stand_ins.get(level, level) for level in levels}))
 
     def _explain(self, inputs: Tensor, questions: Sequence[Sequence[Question]], calls: dict) -> list[list[Explanation]]:
         """One backward pass for the first question on every image, one for the second..."""
@@ -178,7 +171,7 @@ class Explainer:
     def _answer(self, inputs: Tensor, image: int, question: Question, calls: dict, gradients: dict) -> Explanation:
         if not question.candidates:
             return Explanation(question, (), reason=question.note)
-        names = self.layers or tuple(sorted({f'level{c.level}' for c in question.candidates}))
+        names = self._names(question)
         try:
             raws = [self._raw(inputs, image, question, name, calls, gradients) for name in names]
         except NoGradient as refusal:
@@ -193,7 +186,8 @@ class Explainer:
         logits = self.probe.logits([(image, c) for image, question in active for c in question.candidates])
         parts = logits.split([len(question.candidates) for _, question in active])
         total = sum(self._target(question)(part) for (_, question), part in zip(active, parts))
-        kept = [output for outputs in calls.values() for output in outputs if output is not None]
+        names = {name for _, question in active for name in self._names(question)}
+        kept = [output for name, outputs in calls.items() if name in names for output in outputs]
         if not total.requires_grad:
             return {}
         second = self.method.needs == 'second'
@@ -205,7 +199,7 @@ class Explainer:
 
     def _raw(self, inputs: Tensor, image: int, question: Question, name: str, calls: dict, gradients: dict) -> np.ndarray:
         """Signed map (h, w) of one question at one layer, at the layer's resolution."""
-        outputs = [output for output in calls[name] if output is not None and is_map(output, len(inputs))]
+        outputs = [output for output in calls[name] if is_map(output, len(inputs))]
         if not outputs:
             raise NoGradient(f'{name} gives no map of the image')
         if self.gradients:
@@ -266,40 +260,24 @@ class Explainer:
         return explanation if explanation.map is None else replace(explanation, map=np.mean(np.float32(maps), axis=0))
 
     def _advise(self, explanation: Explanation, image: Tensor, meta: Sequence[dict]) -> Explanation:
-        """Add the layers that have a gradient to a refusal: found by one pass that records them all, asked once."""
-        if not explanation.refused or not self.gradients:
-            return explanation
-        if not self._served:
-            with torch.enable_grad(), recorded(self.modules) as calls:
-                self.probe.read(image, meta)
-            gradients = self._backward([(0, explanation.question)], calls, keep=False)
-            names = [n for n, outs in calls.items() if any(o is not None and is_map(o, 1) and _flows(gradients, o) for o in outs)]
-            names.sort(key=lambda name: name.count('.'))
-            more = f' and {len(names) - 12} more' if len(names) > 12 else ''
-            self._served = f'layers that serve: {", ".join(names[:12])}{more}'
-        return replace(explanation, reason=f'{explanation.reason}; {self._served}')
+        """Add to an explanation the layers that would serve, if its own does not, or the layer that stood in for its level."""
+        if explanation.refused and self.gradients:
+            if not self._served:
+                serving = {name: output for name, output in self._serving(image, meta, explanation.question)}
+                names = sorted(serving, key=lambda name: name.count('.'))
+                more = f' and {len(names) - 12} more' if len(names) > 12 else ''
+                self._served = f'layers that serve: {", ".join(names[:12])}{more}'
+            return replace(explanation, reason=f'{explanation.reason}; {self._served}')
+        small = {f'level{c.level}' for c in explanation.question.candidates if not self.layers} & self.stand_ins.keys()
+        told = [f'{self.stand_ins[name]} stands in for {name}, which is too coarse' for name in sorted(small)]
+        return replace(explanation, note='; '.join(told))
 
-
-class NoGradient(Exception):
-    """A layer that cannot explain a question; turned into an explanation's reason."""
-
-
-def is_map(output: Tensor, batch: int) -> bool:
-    """Whether a layer's output is one map (C, H, W) or one grid of tokens (N, C) for each image of the batch."""
-    return output.ndim in (3, 4) and len(output) == batch and (output.ndim == 4 or _extra_tokens(output) <= 2)
-
-
-def _extra_tokens(output: Tensor) -> int:
-    return output.shape[1] - math.isqrt(output.shape[1]) ** 2
-
-
-def as_map(output: Tensor | None) -> Tensor | None:
-    """Tokens (B, N, C) of a square grid, class token first, as (B, C, H, W); maps as they are."""
-    if output is None or output.ndim == 4:
-        return output
-    grid = output[:, _extra_tokens(output) :].transpose(1, 2)
-    return grid.unflatten(2, (math.isqrt(output.shape[1]), -1))
-
-
-def _flows(gradients: dict[int, Tensor], output: Tensor) -> bool:
-    return id(output) in gradients and bool(gradients[id(output)].any())
+    def _serving(self, image: Tensor, meta: Sequence[dict], question: Question) -> list[tuple[str, Tensor]]:
+        """Layers that give a map and have a gradient, in the order in which they finish, by one pass that records them all."""
+        with torch.enable_grad(), recorded(self.modules) as calls:
+            self.probe.read(image, meta)
+        logits = self.probe.logits([(0, candidate) for candidate in question.candidates])
+        outputs = [output for _, output in calls]
+        gradients = torch.autograd.grad(self._target(question)(logits), outputs, allow_unused=True)
+        pairs = zip(calls, gradients)
+        return [call for call, gradient in pairs if is_map(call[1], 1) and gradient is not None and bool(gradient.any())]

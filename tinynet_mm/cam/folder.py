@@ -39,7 +39,8 @@ class Seen:
     @property
     def note(self) -> str:
         """What the user should know: why there is no map, or how the target was chosen."""
-        return self.explanation.reason or self.explanation.question.note
+        told = [self.explanation.question.note, self.explanation.note]
+        return self.explanation.reason or '; '.join(note for note in told if note)
 
 
 def explain_images(
@@ -123,7 +124,8 @@ def class_names(cfg: Config, model: nn.Module) -> list[str]:
 
     dataset = cfg.get('test_dataloader', {}).get('dataset', {})
     meta = getattr(model, 'dataset_meta', None) or {}
-    named = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else None
+    kind = str(dataset.get('type'))
+    named = DATASETS.get(kind if '.' in kind else f'{cfg.get("default_scope", "mmengine")}.{kind}')
     for source in (meta, dataset.get('metainfo') or {}, getattr(named, 'METAINFO', {})):
         names = source.get('classes') or source.get('CLASSES')
         if names:

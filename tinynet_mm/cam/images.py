@@ -74,8 +74,10 @@ class Pipeline:
         while 'pipeline' not in dataset and 'dataset' in dataset:
             dataset = dataset['dataset']
         steps = [s for s in dataset.get('pipeline', []) if 'Annotations' not in str(s['type'])]
-        if len(steps) < 2:
+        if not steps:
             raise ValueError('the config has no test_dataloader with a pipeline, which says how images are prepared.')
+        if 'Load' not in str(steps[0]['type']):  # a data set that comes as arrays, like CIFAR-10
+            steps = [dict(type='LoadImageFromFile'), *steps]
         self.load, self.prepare = Compose(steps[:1]), Compose(steps[1:])
         self.ways: dict[tuple[int, int], tuple] = {}  # of each size of original, measured once
 

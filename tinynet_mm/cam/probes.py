@@ -33,6 +33,13 @@ class Candidate:
     roi: Tensor | None = None
 
 
+class Level(nn.Module):
+    """The identity as a tensor of its own, so that gradients tell what went through it from what went past."""
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return feature.view_as(feature)
+
+
 class Probe(nn.Module):
     """Base: ``read`` runs the network once, then ``found``, ``best`` and ``logits`` answer from what was read.
 
@@ -42,7 +49,7 @@ class Probe(nn.Module):
     def __init__(self, model: nn.Module, num_levels: int):
         super().__init__()
         self.model = model.eval()
-        self.levels = nn.ModuleList(nn.Identity() for _ in range(num_levels))
+        self.levels = nn.ModuleList(Level() for _ in range(num_levels))
         self.fixed: Sequence[Candidate] = ()
 
     def forward(self, inputs: Tensor) -> Tensor:

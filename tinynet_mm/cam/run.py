@@ -1,5 +1,6 @@
 """What ``tools/cam.py`` does, from its parsed arguments to lines worth printing: maps, Figure 5, faithfulness."""
 
+import hashlib
 import os
 import platform
 from argparse import Namespace
@@ -67,10 +68,10 @@ def explainer_of(model: nn.Module, args: Namespace) -> Explainer:
     return Explainer(model, args.method, layers, args.eigen_smooth, args.aug_smooth)
 
 
-def image_files(args: Namespace, paths: Sequence[Path]) -> list[Path]:
-    files = cli.image_files([*paths, *map(Path, args.images)])
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    files = cli.image_files(paths)
     if not files:
-        raise ValueError('no images: name files or folders behind the checkpoint, or by --images.')
+        raise ValueError('no images: name files or folders behind the checkpoint.')
     check_images(files)
     return files
 
@@ -78,7 +79,7 @@ def image_files(args: Namespace, paths: Sequence[Path]) -> list[Path]:
 def draw_maps(args: Namespace) -> Iterator[str]:
     """Pictures and raw maps of images; yields notes and where the results lie. ValueError if no map could be drawn."""
     config, checkpoint, paths = split_paths(args.paths)
-    files = image_files(args, paths)
+    files = image_files(paths)
     cfg, model, classes = load(config, checkpoint, args)
     explainer = explainer_of(model, args)
     wanted = parse_target(args.target, classes, threshold=args.score_thr, topk=args.topk, per_box=args.per_box)
@@ -102,9 +103,10 @@ def _about(seen) -> str:
 
 def compare_models(args: Namespace) -> Iterator[str]:
     """Figure 5 as OUT.png and OUT.pdf."""
-    files = image_files(args, [Path(p) for p in args.paths])
+    pairs = [pair for pair in args.compare if '=' in pair or pair.endswith('.py')]
+    files = image_files([Path(p) for p in [*args.paths, *args.compare] if p not in pairs])
     models = []
-    for pair in args.compare:
+    for pair in pairs:
         config, mark, checkpoint = pair.rpartition('=')
         if not mark:
             raise ValueError(f'--compare {pair}: give CONFIG=CHECKPOINT for each model.')
@@ -115,6 +117,13 @@ def compare_models(args: Namespace) -> Iterator[str]:
         yield f'note: {note}.'
     written = [save(figure, args.out.with_suffix(suffix)) for suffix in ('.png', '.pdf')]
     yield ' and '.join(map(str, written))
+
+
+def fingerprint(checkpoint: str | None) -> str:
+    """A checkpoint's name and the first eight digits of its SHA-256, as torch's own files are named."""
+    if checkpoint is None or '://' in checkpoint:
+        return checkpoint or 'random'
+    return f'{Path(checkpoint).name}-{hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()[:8]}'
 
 
 def measure_faithfulness(args: Namespace) -> Iterator[str]:
@@ -128,13 +137,13 @@ def measure_faithfulness(args: Namespace) -> Iterator[str]:
     check_images([truth.path for truth in truths])
     protocol = Protocol(args.method, ' '.join(args.layer), args.split, args.limit, args.score_thr, boxes_per_image=args.topk)
     evaluator = Evaluator(explainer_of(model, args), cfg, protocol)
-    journal = args.out / 'faithfulness.jsonl'
-    rows = [row for several in tqdm(evaluate(evaluator, truths, journal), total=len(truths), disable=None) for row in several]
+    fields = asdict(protocol) | dict(config=Path(config).stem, weights=fingerprint(checkpoint), data=str(args.data_root or ''))
+    fields |= dict(device=args.device, threads=torch.get_num_threads(), machine=platform.machine(), torch=torch.__version__)
+    several = evaluate(evaluator, truths, args.out / 'faithfulness.jsonl', fields)
+    rows = [row for rows in tqdm(several, total=len(truths), unit='image', disable=None) for row in rows]
     if not rows:
         raise ValueError(f'the model found none of the annotated objects with a score of {args.score_thr:g}; lower --score-thr.')
     summary = faithfulness.summarise(rows)
-    fields = asdict(protocol) | dict(config=Path(config).stem, checkpoint=checkpoint or 'random', data=str(args.data_root or ''))
-    fields |= dict(device=args.device, threads=torch.get_num_threads(), machine=platform.machine(), torch=torch.__version__)
     target = args.out / 'faithfulness.csv'
     part = target.with_suffix('.part')
     part.write_text(faithfulness.to_csv(summary, fields))

@@ -46,6 +46,10 @@ def parse_target(text: str, classes: Sequence[str], **options) -> Wanted:
 
 def find_class(name: str, classes: Sequence[str]) -> int:
     """Index of a class by its name, whatever its case; ValueError with the nearest names where there is none."""
+    if not classes:
+        raise ValueError(
+            f'--target class={name}: this model does not tell the names of its classes; give its data set by --data-root.'
+        )
     lower = [known.lower() for known in classes]
     if name.lower() in lower:
         return lower.index(name.lower())

@@ -1,0 +1,370 @@
+"""From files to files: pipelines measured back, maps written, models compared, faithfulness counted; errors in a sentence."""
+
+import csv
+import importlib.util
+import json
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from tinynet_mm import cli
+from tinynet_mm.cam import Evaluator, Explainer, Protocol, Truth, Wanted, choose, read_truth
+from tinynet_mm.cam.draw import blend, overlay
+from tinynet_mm.cam.images import Pipeline, batches, to_batch
+from tinynet_mm.cam.run import build_random, split_paths
+from tinynet_mm.data.coco import Split
+from tinynet_mm.loading import load_model
+
+ROOT = Path(__file__).parent.parent
+SSDLITE = str(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py')
+CIFAR = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
+NAMES = ('circle', 'square', 'star')
+
+spec = importlib.util.spec_from_file_location('tools_cam', ROOT / 'tools' / 'cam.py')
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@pytest.fixture(scope='module')
+def coco(tmp_path_factory) -> Path:
+    """Six pictures of two sizes with three boxes each, in COCO's format."""
+    root, rng = tmp_path_factory.mktemp('coco'), np.random.default_rng(0)
+    content = dict(images=[], annotations=[], categories=[dict(id=i + 1, name=name) for i, name in enumerate(NAMES)])
+    (root / 'images').mkdir()
+    for i in range(6):
+        height, width = (96, 128) if i % 2 else (120, 90)
+        picture = rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
+        content['images'].append(dict(id=i, file_name=f'{i}.png', height=height, width=width))
+        for k, cell in enumerate(rng.choice(16, 3, replace=False)):  # where anchors of the second level lie, for a 128 px input
+            x, y = (int((cell % 4 * 32 + 2) * width / 128), int((cell // 4 * 32 + 2) * height / 128))
+            w, h = width * 28 // 128, height * 28 // 128
+            cv2.ellipse(picture, (x + w // 2, y + h // 2), (w // 2, h // 2), 0, 0, 360, rng.integers(100, 255, 3).tolist(), -1)
+            box = dict(id=3 * i + k, image_id=i, category_id=k + 1, bbox=[x, y, w, h], area=w * h, iscrowd=0)
+            content['annotations'].append(box)
+        cv2.imwrite(str(root / 'images' / f'{i}.png'), picture)
+    (root / 'annotations').mkdir()
+    for split in ('train', 'val'):
+        (root / 'annotations' / f'{split}.json').write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope='module')
+def weights(coco, tmp_path_factory) -> Path:
+    """A checkpoint of a detector whose scores differ from box to box, as training would make them."""
+    _, model = random_detector(coco)
+    torch.manual_seed(1)
+    for module in model.modules():  # statistics of a first batch: without them hardly anything reaches the head
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    model.train()(torch.randn(8, 3, 128, 128), mode='tensor')
+    for level, (scores, boxes) in enumerate(zip(model.bbox_head.cls_convs, model.bbox_head.reg_convs)):
+        last = [[m for m in convs.modules() if isinstance(m, torch.nn.Conv2d)][-1] for convs in (scores, boxes)]
+        torch.nn.init.normal_(last[0].weight, std=0.3 if level == 1 else 0.02)  # most boxes come from the second level
+        torch.nn.init.normal_(last[1].weight, std=1e-3)  # and are nearly its anchors
+        torch.nn.init.zeros_(last[1].bias)
+        torch.nn.init.normal_(last[0].bias, std=1.0 if level == 1 else 0.01)
+    path = tmp_path_factory.mktemp('weights') / 'a.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=NAMES))), path)
+    return path
+
+
+@pytest.fixture
+def detector(coco, weights):
+    cfg = cli.prepare(cli.load_config(SSDLITE), coco, 128)
+    return cfg, load_model(cfg, str(weights))
+
+
+@pytest.fixture
+def call(coco, weights, tmp_path):
+    """The tool on a config, a checkpoint and what else is said; results go to tmp_path / 'out'."""
+    common = [SSDLITE, str(weights), '--input-size', '128', '--data-root', str(coco), '--out', str(tmp_path / 'out')]
+    return lambda *more: tool.main([*common, *map(str, more)])
+
+
+def rows_of(path: Path) -> list[dict]:
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def random_detector(coco: Path):
+    cfg = cli.prepare(cli.load_config(SSDLITE), coco, 128)
+    return cfg, build_random(cfg)
+
+
+# The way through a pipeline and back ------------------------------------------------------------------------------------------
+
+PIPELINES = {  # name -> (scope, steps, scale and shift (x, y) of a picture 200 wide and 100 high)
+    'resize': ('mmdet', [dict(type='Resize', scale=(64, 128), keep_ratio=False)], (0.32, 1.28), (0, 0)),
+    'keep the ratio and pad': (
+        'mmdet',
+        [
+            dict(type='Resize', scale=(80, 80), keep_ratio=True),
+            dict(type='Pad', size=(80, 80), pad_val=dict(img=(114, 114, 114))),
+        ],
+        (0.4, 0.4),
+        (0, 0),
+    ),
+    'crop the centre': (
+        'mmpretrain',
+        [dict(type='ResizeEdge', scale=64, edge='short', backend='pillow'), dict(type='CenterCrop', crop_size=56)],
+        (0.64, 0.64),
+        (-36, -4),
+    ),
+    'crop as EfficientNet': (
+        'mmpretrain',
+        [dict(type='EfficientNetCenterCrop', crop_size=224, interpolation='bicubic')],
+        (224 / 87, 224 / 87),  # 224 / (224 + 32) of the shorter side, 87.5, cut to whole pixels
+        (-56 * 224 / 87, -6 * 224 / 87),
+    ),
+}
+
+
+def pipeline_of(scope: str, steps: list[dict]) -> Pipeline:
+    init_default_scope(scope)
+    pack = dict(type='PackDetInputs', meta_keys=('ori_shape', 'img_shape')) if scope == 'mmdet' else dict(type='PackInputs')
+    load = (
+        [dict(type='LoadImageFromFile'), dict(type=f'{scope}.LoadAnnotations')]
+        if scope == 'mmdet'
+        else [dict(type='LoadImageFromFile')]
+    )
+    return Pipeline(Config(dict(test_dataloader=dict(dataset=dict(type='X', dataset=dict(pipeline=[*load, *steps, pack]))))))
+
+
+@pytest.mark.parametrize(('scope', 'steps', 'scale', 'shift'), PIPELINES.values(), ids=PIPELINES)
+def test_pipeline_is_measured(tmp_path, scope, steps, scale, shift):
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[40:48, 90:98] = 255  # a dot away from the middle
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    sample = pipeline_of(scope, steps)(tmp_path / 'a.png')
+    np.testing.assert_allclose(sample.scale, scale, rtol=0.015)
+    np.testing.assert_allclose(sample.shift, shift, atol=0.6)
+    seen = np.asarray(sample.packed['inputs'], dtype=np.float32)[0]
+    back = sample.put_back(np.where(seen == 114, 0, seen))
+    assert back.shape == (100, 200)
+    ys, xs = np.nonzero(back > 0.6 * back.max())
+    assert abs(xs.mean() - 93.5) < 1 and abs(ys.mean() - 43.5) < 1
+    np.testing.assert_allclose(sample.to_original(sample.to_input([3, 4, 50, 60])), [3, 4, 50, 60])
+
+
+def test_what_a_crop_leaves_out_has_no_evidence(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((100, 200, 3), 9, np.uint8))
+    scope, steps, *_ = PIPELINES['crop the centre']
+    sample = pipeline_of(scope, steps)(tmp_path / 'a.png')
+    back = sample.put_back(np.ones((56, 56)))
+    assert set(np.unique(back)) == {0, 1}
+    assert back[50].sum() == pytest.approx(56 / 0.64, abs=2) and back[:, 100].sum() == pytest.approx(56 / 0.64, abs=2)
+
+
+def test_pipelines_that_do_not_serve(tmp_path):
+    with pytest.raises(ValueError, match='no test_dataloader with a pipeline'):
+        Pipeline(Config(dict(model=dict(type='X'))))
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((100, 200, 3), 9, np.uint8))
+    normalise = dict(type='mmcv.Normalize', mean=[9, 9, 9], std=[2, 2, 2], to_rgb=False)
+    with pytest.raises(ValueError, match='changes colours'):
+        pipeline_of('mmdet', [normalise])(tmp_path / 'a.png')
+
+
+def test_batches_hold_images_of_one_shape_only():
+    class Shaped:
+        def __init__(self, shape):
+            self.shape = shape
+
+    samples = [Shaped(shape) for shape in 'aabababbba']
+    grouped = list(batches(samples, 3))
+    assert all(len({s.shape for s in group}) == 1 and len(group) <= 3 for group in grouped)
+    assert sorted(id(s) for group in grouped for s in group) == sorted(map(id, samples))
+
+
+# Pictures ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_overlay_leaves_the_picture_where_the_map_is_zero():
+    picture = np.random.default_rng(0).integers(0, 255, (500, 600, 3), dtype=np.uint8)
+    values = np.zeros((500, 600), np.float32)
+    values[:, 300:] = 1
+    blended = blend(picture, values)
+    assert (blended[:, :300] == picture[:, :300]).all() and (blended[:, 300:] != picture[:, 300:]).any()
+    drawn = overlay(picture, values, [(20, 100, 120, 200)], ['star 0.93'])
+    assert drawn.shape == (500, 600, 3) and (drawn[100, 30] == 255).all()
+    small = overlay(picture[:50, :60], values[:50, :60], labels=['star 0.93', 'ring 0.05'])
+    assert small.shape[:2] == (400, 480)
+
+
+# The tool ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_maps_of_a_folder(coco, detector, call, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert call(coco / 'images', '--target', 'all', '--per-box', '--topk', 2, '--score-thr', 0) == 0
+    rows = rows_of(out / 'maps.csv')
+    assert len(rows) == 12 and {Path(row['image']).name for row in rows} == {f'{i}.png' for i in range(6)}
+    written = [row for row in rows if row['file']]
+    assert written and f'{len(written)} maps of 6 images in {out}' in capsys.readouterr().out
+    for row in written:
+        height, width = cv2.imread(row['image']).shape[:2]
+        values = np.load(out / row['file'].replace('.jpg', '.npy'))
+        assert values.shape == (height, width) and 0 <= values.min() <= values.max() <= 1.001
+        assert cv2.imread(str(out / row['file'])) is not None
+        assert row['classes'] in NAMES and float(row['highest']) > 0
+        x1, y1, x2, y2 = map(float, row['boxes'].split())
+        assert -1 <= x1 < x2 <= width + 1 and -1 <= y1 < y2 <= height + 1
+    assert all(row['note'] for row in rows if not row['file'])
+    assert not list(out.glob('.*'))
+
+    cfg, model = detector  # the same again, one image and no files
+    sample = Pipeline(cfg)(coco / 'images' / '3.png')
+    answers = Explainer(model)(
+        *to_batch(model, [sample]), partial(choose, wanted=Wanted('all', threshold=0, topk=2, per_box=True))
+    )[0]
+    own = [row for row in written if row['image'] == str(sample.path)]
+    expected = [sample.put_back(answer.map) for answer in answers if answer.map is not None]
+    for row, values in zip(own, expected, strict=True):
+        np.testing.assert_allclose(np.load(out / row['file'].replace('.jpg', '.npy')), values, atol=2e-3)
+
+
+def test_boxes_are_those_of_mmdets_own_inference(coco, detector, call, tmp_path):
+    from mmdet.apis import inference_detector
+
+    image = str(coco / 'images' / '1.png')
+    call(image, '--target', 'all', '--score-thr', 0, '--topk', 3)
+    row = rows_of(tmp_path / 'out' / 'maps.csv')[0]
+    found = inference_detector(detector[1], image).pred_instances
+    boxes = np.array([box.split() for box in row['boxes'].split(';')], dtype=float)
+    np.testing.assert_allclose(boxes, found.bboxes[:3].numpy(), atol=0.6)
+    assert [float(s) for s in row['scores'].split(';')] == pytest.approx(found.scores[:3].tolist(), abs=1e-4)
+    assert row['classes'].split(';') == [NAMES[i] for i in found.labels[:3]]
+
+
+def test_classifier_from_its_own_config(coco, tmp_path):
+    args = [CIFAR, '--random-weights', str(coco / 'images'), '--out', str(tmp_path), '--target', 'all', '--topk', '3']
+    assert tool.main(args) == 0
+    rows = rows_of(tmp_path / 'maps.csv')
+    assert len(rows) == 18 and {row['layers'] for row in rows} == {'level0'} and {row['boxes'] for row in rows} == {''}
+    first = [row for row in rows if row['image'].endswith('/0.png')]
+    assert [float(row['scores']) for row in first] == sorted((float(row['scores']) for row in first), reverse=True)
+    assert all(row['file'].startswith(f'0_{place + 1}_') for place, row in enumerate(first) if row['file'])
+    with pytest.raises(ValueError, match="no class 'aeroplane' among the 10 of this model; the nearest: airplane"):
+        tool.main([*args[:5], '--target', 'class=aeroplane'])
+
+
+def test_comparison_is_a_figure_in_png_and_pdf(coco, weights, call, tmp_path, capsys):
+    out, images = tmp_path / 'figure5', [str(coco / 'images' / f'{i}.png') for i in range(2)]
+    more = ['--input-size', '128', '--data-root', str(coco), '--score-thr', '0', '--out', str(out)]
+    assert tool.main([images[0], '--compare', f'{SSDLITE}={weights}', f'{SSDLITE}={weights}', images[1], *more]) == 0
+    assert f'{out}.png and {out}.pdf' in capsys.readouterr().out
+    picture = cv2.imread(f'{out}.png')
+    assert picture.shape[1] > 600 and Path(f'{out}.pdf').read_bytes().startswith(b'%PDF')
+    with pytest.raises(ValueError, match='give CONFIG=CHECKPOINT for each model'):
+        tool.main([*images, '--compare', SSDLITE, *more])
+
+
+def sentence(capsys, argv: list[str]) -> str:
+    """What a user sees: one line on stderr, exit code 2."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(partial(tool.main, argv))
+    error = capsys.readouterr().err.strip().split('\n')[-1]
+    assert stopped.value.code == 2 and error.startswith('error: ')
+    return error.removeprefix('error: ')
+
+
+def test_bad_input_is_one_sentence(coco, weights, tmp_path, capsys):
+    image, note = str(coco / 'images' / '0.png'), tmp_path / 'note.jpg'
+    note.write_text('no image')
+    (tmp_path / 'empty').mkdir()
+    say = partial(sentence, capsys)
+    assert say([SSDLITE, image]) == f'no checkpoint: give the .pth of {SSDLITE} behind it, or --random-weights to go without.'
+    assert 'give a config, its checkpoint and images' in say([])
+    assert 'no images: name files or folders' in say([SSDLITE, '--random-weights'])
+    assert f'{note} is not an image that can be read' in say([SSDLITE, str(weights), str(note)])
+    assert 'folder without images' in say([SSDLITE, str(weights), str(tmp_path / 'empty')])
+    assert 'there is no checkpoint' in say([SSDLITE, str(tmp_path / 'x.pth'), image])
+    common = [SSDLITE, str(weights), '--input-size', '128', '--out', str(tmp_path / 'out'), image]
+    assert "there is no layer 'backbone.blok'" in say([*common, '--layer', 'backbone.blok'])
+    assert "there is no class 'circel' among the 3 of this model; the nearest: circle" in say(
+        [*common, '--target', 'class=circel']
+    )
+    text = say([*common, '--layer', 'bbox_head.reg_convs.0', '--score-thr', '0'])
+    assert text.startswith('no map could be drawn') and 'bbox_head.reg_convs.0 has no gradient' in text
+    assert 'layers that serve: level' in text and 'reg_convs' not in text.split('serve:')[1]
+    assert 'box 3 was asked for, but no box reaches' in say([*common, '--target', 'box=3', '--score-thr', '1'])
+
+
+def test_an_image_cut_short_is_one_sentence(coco, call, tmp_path, capsys):
+    whole = (coco / 'images' / '0.png').read_bytes()
+    (tmp_path / 'cut.png').write_bytes(whole[: len(whole) // 8])
+    with pytest.raises(ValueError, match=r'cut.png is not an image that can be read'):
+        call(tmp_path / 'cut.png')
+
+
+def test_paths_are_told_apart():
+    assert split_paths(['c.py', 'w.pth', 'a.jpg', 'b']) == ('c.py', 'w.pth', [Path('a.jpg'), Path('b')])
+    assert split_paths(['c.py', 'a.jpg']) == ('c.py', None, [Path('a.jpg')])
+    assert split_paths(['c.py', 'https://x/y']) == ('c.py', 'https://x/y', [])
+
+
+# Faithfulness -----------------------------------------------------------------------------------------------------------------
+
+
+def test_faithfulness_of_a_set_and_going_on_after_a_stop(coco, call, tmp_path, capsys):
+    evaluate = partial(call, '--evaluate', '--limit', 4, '--score-thr', 0, '--topk', 1)
+    assert evaluate() == 0
+    out = tmp_path / 'out'
+    rows = rows_of(out / 'faithfulness.csv')
+    assert {row['source'] for row in rows} == {'gradcam', 'centre blob', 'random'}
+    assert all(row['steps'] == '10' and row['iou'] == '0.5' and row['device'] == 'cpu' for row in rows)
+    assert 'pointing' in capsys.readouterr().out
+    journal = (out / 'faithfulness.jsonl').read_text().split('\n')
+    assert len(journal) == 6  # protocol, four images, and the end of the last line
+    (out / 'faithfulness.jsonl').write_text('\n'.join(journal[:3]) + '\n{"image": "cut sh')
+    before = (out / 'faithfulness.csv').read_text()
+    assert evaluate() == 0
+    assert (out / 'faithfulness.csv').read_text() == before
+    with pytest.raises(ValueError, match='run with other settings; delete it or choose another --out'):
+        evaluate('--method', 'layercam')
+
+
+def test_measures_of_one_box_by_hand(coco, detector):
+    cfg, model = detector
+    explainer = Explainer(model, 'eigencam', ['level0'])
+    protocol = Protocol('eigencam', 'level0', 'val', 0, score_threshold=0.0, iou=1e-6, boxes_per_image=1, steps=4)
+    evaluator = Evaluator(explainer, cfg, protocol)
+    truth = Truth(coco / 'images' / '1.png', np.array([[5.0, 5, 120, 90]]), np.array([0]))
+    row = next(r for r in evaluator(truth) if r['source'] == 'eigencam')
+
+    sample = Pipeline(cfg)(truth.path)
+    inputs, metas = to_batch(model, [sample])
+    answer = explainer(inputs, metas, partial(choose, wanted=Wanted('class', 0, threshold=0)))[0][0]
+    candidate = answer.question.candidates[0]
+    back = sample.put_back(answer.map)
+    y, x = np.unravel_index(back.argmax(), back.shape)
+    assert row['pointing'] == float(5 <= x + 0.5 <= 120 and 5 <= y + 0.5 <= 90)
+    assert row['energy'] == pytest.approx(back[5:90, 5:120].sum() / back.sum(), rel=1e-4)
+
+    order = np.argsort(-answer.map.ravel(), kind='stable')  # no two values of this map are equal where it is not zero
+    curve = []
+    for k in range(5):
+        image = inputs.clone().reshape(3, -1)
+        image[:, order[: k * len(order) // 4]] = 0
+        with torch.no_grad():
+            maps = model.bbox_head(model.extract_feat(image.reshape(inputs.shape)))[0]
+        logits = torch.cat([m.permute(0, 2, 3, 1).reshape(-1, 4) for m in maps])
+        curve.append(float(logits[candidate.row].softmax(0)[candidate.label]))
+    assert row['deletion'] == pytest.approx(sum((a + b) / 8 for a, b in zip(curve, curve[1:])), abs=2e-3)
+
+
+def test_truth_is_read_with_the_models_labels(coco):
+    split = Split(coco / 'annotations' / 'val.json', coco / 'images')
+    truths = read_truth(split, ['star', 'moon', 'circle'], limit=3)
+    assert [t.path.name for t in truths] == ['0.png', '2.png', '5.png']
+    content = json.loads(split.ann_file.read_text())
+    star = next(a['bbox'] for a in content['annotations'] if a['category_id'] == 3)
+    assert truths[0].labels.tolist() == [2, 0]
+    assert truths[0].boxes[1].tolist() == [star[0], star[1], star[0] + star[2], star[1] + star[3]]
+    with pytest.raises(ValueError, match='has the categories circle, square, star, the model the classes cat: they share none'):
+        read_truth(split, ['cat'])
