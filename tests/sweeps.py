@@ -92,6 +92,8 @@ def rows_at(sweep: Sweep, costs: list[float]) -> Path:
         total = cost(arch, classes=10)
         rows.append(
             dict(name=f'net{i}', method='random', seed=0, target='', fixed_ends=1, r=1.0, w=w, d=1.0, resolution=arch.resolution)
-            | dict(c=total.macs / cost(settings.base, classes=10).macs, macs=total.macs, params=total.params, accuracy=50.0 + 10 * w)
+            | dict(
+                c=total.macs / cost(settings.base, classes=10).macs, macs=total.macs, params=total.params, accuracy=50.0 + 10 * w
+            )
         )
     return write_rows(sweep.path / 'rows.csv', rows)

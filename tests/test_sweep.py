@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config
 from sweeps import accuracy, image_folder, made_up, recipe, rows_at, sampled, with_results
 
-from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, resolve, scale
+from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, inverted_compound, resolve, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.formula.budget import readable
 from tinynet_mm.formula.rows import read_rows
@@ -63,8 +63,12 @@ def test_compared_networks_meet_their_budgets(fitted):
     at = {(row['method'], row['target']) for row in rows}
     assert at == {(m, c) for m in plan.METHODS for c in (0.5, 0.25)} - {('d', 0.25)}
     assert {row['seed'] for row in rows} == {0, 1}
+    nearest = nearest_by_force(fitted.settings())
     for row in rows:
-        assert row['c'] <= 1.031 * row['target']
+        off = abs(math.log(row['c'] / row['target']))
+        assert (
+            row['c'] <= 1.031 * row['target'] if row['method'] == 'tiny' else off <= nearest[row['method'], row['target']] + 1e-9
+        )
         changed = {key for key in 'rwd' if row[key] != 1}
         assert row['method'] not in 'rwd' or changed == {row['method']}
         assert row['fixed_ends'] == (row['method'] != 'giant')
@@ -72,6 +76,16 @@ def test_compared_networks_meet_their_budgets(fitted):
     shallowest = cost(scale(fitted.settings().base, Scaling(d=0.01)), classes=10).macs
     assert underflow['method'] == 'd'
     assert f'{readable(shallowest)} MACs' in underflow['reason']
+
+
+def nearest_by_force(settings: Settings) -> dict[tuple[str, float], float]:
+    """Distance in log MACs of each rule's nearest network to each budget, by trying every value in steps of 0.0005."""
+    values, base = np.arange(0.05, 1, 0.0005), settings.base
+    ones = np.ones_like(values)
+    scalings = {key: Scaling(**(dict(r=ones, w=ones, d=ones) | {key: values})) for key in 'rdw'}
+    scalings['giant'] = inverted_compound(np.arange(0, 8, 0.0005))
+    costs = {key: cost(scale(base, scaling), classes=10).macs / cost(base, classes=10).macs for key, scaling in scalings.items()}
+    return {(key, c): np.abs(np.log(shares / c)).min() for key, shares in costs.items() for c in (0.5, 0.25)}
 
 
 def test_comparing_twice_is_refused(fitted):
@@ -265,6 +279,6 @@ def test_progress_tells_the_time_left():
     now = iter([0.0, 60.0, 120.0])
     progress = engines.Progress(4, clock=lambda: next(now))
     assert progress.line(engines.Outcome('a', 'done', '50 %')) == '[1/4] a 50 % (3 min left)'
-    assert progress.line(engines.Outcome('b', 'failed', 'ValueError: x')) == '[2/4] b failed: ValueError: x (2 min left, 1 failed)'
+    assert progress.line(engines.Outcome('b', 'failed', 'Error: x')) == '[2/4] b failed: Error: x (2 min left, 1 failed)'
     assert progress.unfinished == 1
     assert engines.duration(7300) == '2 h 02 min'

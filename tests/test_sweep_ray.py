@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -38,12 +39,14 @@ def raylet_of(pid: int) -> int:
 
 
 def test_a_dead_nodes_trials_are_finished_by_the_other(tmp_path):
+    from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import a test
     settings = dict(health_check_initial_delay_ms=0, health_check_period_ms=500, health_check_failure_threshold=2)
     cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, include_dashboard=False, _system_config=settings))
     other = cluster.add_node(num_cpus=1)
-    folders = [tmp_path / f'net{i}' for i in range(5)]
+    folders = [tmp_path / f'net{i}' for i in range(3)]
     for folder in folders:
         folder.mkdir()
     outcomes = []
@@ -53,11 +56,11 @@ def test_a_dead_nodes_trials_are_finished_by_the_other(tmp_path):
         raylet = other.all_processes['raylet'][0].process.pid
         killed = wait_for_trial_on(raylet, folders)
         cluster.remove_node(other, allow_graceful=False)
-        driver.join(timeout=90)
+        driver.join(timeout=240)
         assert not driver.is_alive()
     finally:
         cluster.shutdown()
-    assert sorted(o.status for o in outcomes) == ['done'] * 5, outcomes
+    assert sorted(o.status for o in outcomes) == ['done'] * 3, outcomes
     assert all(is_done(folder) for folder in folders)
     for folder in folders:
         story = [event for event, _ in log(folder)]
@@ -66,7 +69,7 @@ def test_a_dead_nodes_trials_are_finished_by_the_other(tmp_path):
 
 def wait_for_trial_on(raylet: int, folders: list[Path]) -> Path:
     """A trial that has trained an epoch, and is not near its end, on the node of this raylet."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for folder in folders:
             story = log(folder)

@@ -50,13 +50,14 @@ class Images:
 
 
 @lru_cache(maxsize=4)
-def load_folder(folder: str, size: int | None = None, broken: str = 'fatal') -> Images:
+def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per_class: int = 0) -> Images:
     """Decode a folder of class folders; the result is kept, so that many trainings in a process share it.
 
     Args:
         folder: for instance ``cifar10/train``.
         size: side in pixels to which images are resized; None where all have one size already.
         broken: what to do with a file that does not decode: 'fatal' or 'skip'.
+        per_class: read only the first files of each class; 0 reads all.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`class_folders`; a file that does not decode; images of different sizes.
@@ -64,7 +65,7 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal') -> 
     found = class_folders(folder)
     arrays, labels, paths = [], [], []
     for label, files in enumerate(found.values()):
-        for path in files:
+        for path in files[: per_class or None]:
             image = cv2.imread(path, cv2.IMREAD_COLOR)
             if image is None and broken != 'skip':
                 raise ValueError(f"{path}: does not decode as an image; replace or remove it, or load with broken='skip'.")
@@ -143,8 +144,7 @@ class MemoryImages(torch.utils.data.Dataset):
     def __init__(
         self, folder: str, size: int | None = None, broken: str = 'fatal', pad: int = 0, flip: bool = False, per_class: int = 0
     ):
-        images = load_folder(str(Path(folder)), size, broken)
-        self.images = images.per_class(per_class) if per_class else images
+        self.images = load_folder(str(Path(folder)), size, broken, per_class)
         self.pad, self.flip = pad, flip
         self.metainfo = dict(classes=self.images.classes)
 

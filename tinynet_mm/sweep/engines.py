@@ -8,6 +8,7 @@ checkpoint. On several machines the sweep's directory and the data must lie on a
 
 import multiprocessing
 import os
+import re
 import sys
 import threading
 import time
@@ -141,7 +142,8 @@ def on_ray(
                     ray.get(reference)
                     yield outcome(folder)
                 except ray.exceptions.RayError as error:
-                    yield died(folder, f'{type(error).__name__}: {" ".join(str(error).split())[:300]}')
+                    text = re.sub(r'\x1b\[[0-9;]*m', '', str(error))  # Ray colours its messages
+                    yield died(folder, f'{type(error).__name__}: {" ".join(text.split())[:300]}')
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)

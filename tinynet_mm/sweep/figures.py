@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..formula.frontier import spearman
+from ..formula.frontier import non_dominated_ranks, spearman
 from ..formula.tiny import TinyFormula, equation5
 from ..plots.style import COLOURS, MARKERS, new_figure
 from .folder import RANDOM
@@ -46,11 +46,18 @@ def front_figure(rows: Sequence[dict], front: Sequence[dict]) -> Figure:
     random = [row for row in rows if row['method'] == RANDOM]
     axes.plot(*_points(random), 'o', color=COLOUR[RANDOM], ms=4, label=f'{len(random)} sampled networks')
     if front:
-        axes.plot(*_points(front), 'o-', color=COLOUR['front'], ms=5, lw=1, label=f'front, {len(front)} networks')
+        axes.plot(*_points(undominated(front)), '-', color=COLOUR['front'], lw=1)
+        axes.plot(*_points(front), 'o', color=COLOUR['front'], ms=5, label=f'best {len(front)}')
     for method, group in _methods(rows):
         if method in ('tiny', 'giant'):
             axes.plot(*_points(group), MARKER[method] + '--', color=COLOUR[method], ms=6, lw=1, label=LABELS[method])
     return _finish(figure, axes, 'multiply-adds (M)', 'top-1 accuracy (%)')
+
+
+def undominated(front: Sequence[dict]) -> list[dict]:
+    """The Pareto front proper, by rising MACs: the best share of a sweep also holds networks of the next fronts."""
+    ranks = non_dominated_ranks([row['accuracy'] for row in front], [row['macs'] for row in front])
+    return sorted((row for row, rank in zip(front, ranks) if rank == 0), key=lambda row: row['macs'])
 
 
 def budget_figure(rows: Sequence[dict]) -> Figure:
@@ -71,7 +78,13 @@ def fit_figure(front: Sequence[dict], formula: TinyFormula) -> Figure:
     ranks, curves = spearman(list(front)), fit_curves(formula)
     base = front[0]['macs'] / front[0]['c'] / 1e6
     for axes, (key, name) in zip(figure.subplots(1, 3), DIMENSIONS.items()):
-        axes.plot([row['macs'] / 1e6 for row in front], [row[key] for row in front], 'o', color=COLOUR['front'], label='front')
+        axes.plot(
+            [row['macs'] / 1e6 for row in front],
+            [row[key] for row in front],
+            'o',
+            color=COLOUR['front'],
+            label=f'best {len(front)}',
+        )
         c, curve = curves['c'] * base, curves[key]
         axes.plot(c, curve, color=COLOURS[0], label='formula' if key != 'w' else 'equation 5')
         if key != 'w':
@@ -120,5 +133,5 @@ def _methods(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
 def _finish(figure: Figure, axes: Axes, x: str, y: str) -> Figure:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(loc='lower right')
+    axes.legend(loc='best')
     return figure

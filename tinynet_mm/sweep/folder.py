@@ -43,7 +43,9 @@ class Settings:
             )
         named = isinstance(table['base'], str)
         if named and table['base'] not in BASES:
-            raise ValueError(f"{source}: unknown base {table['base']!r}; known: {', '.join(BASES)}, or a table of your own as a dict.")
+            raise ValueError(
+                f'{source}: unknown base {table["base"]!r}; known: {", ".join(BASES)}, or a table of your own as a dict.'
+            )
         base = BASES[table['base']] if named else resolve(table['base'].to_dict())
         base = replace(base, resolution=int(table['resolution']))
         return cls(base, named, int(cfg.model.head.num_classes), tuple(table['resolution_keys']))

@@ -109,13 +109,18 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
 
 
 def solved(method: str, target: float, settings: Settings, formula: TinyFormula) -> Scaling:
-    """The scaling by which ``method`` meets ``target`` times the base's MACs; ValueError where it cannot."""
+    """The scaling by which ``method`` meets ``target`` times the base's MACs; ValueError where it cannot.
+
+    A small input makes r's steps coarse (from 33 to 32 pixels the last maps of the base fall from 2 x 2 to 1 x 1), so the other
+    rules get the network nearest to the budget on either side, in ratio; the tiny formula's is never more than 3 % above it.
+    """
     base, classes = settings.base, settings.classes
     budget = target * cost(base, classes=classes).macs
     if method == 'tiny':
         return formula.solve(budget, base, classes=classes).scaling
     stairs = giant(base) if method == 'giant' else single(base, method)
-    return solve(stairs, budget, cost_meter('macs', classes))[0].scaling
+    step, larger = solve(stairs, budget, cost_meter('macs', classes))
+    return larger.scaling if larger and larger.achieved / budget < budget / step.achieved else step.scaling
 
 
 def _compared(method: str, target: float, seed: int, scaling: Scaling, settings: Settings) -> dict:

@@ -10,6 +10,8 @@ from ..formula.rows import write_rows
 from ..formula.tiny import TinyFormula
 from .folder import COMMAND, RANDOM, Sweep, read_result
 
+KEPT = ('accuracy', 'epochs', 'images', 'seconds', 'cpu_seconds', 'device', 'torch')
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -21,7 +23,7 @@ class Collected:
 
 
 def collect(sweep: Sweep) -> Collected:
-    """Write rows.csv: the samples that are done, with accuracy (top-1, per cent), loss and seconds.
+    """Write rows.csv: the samples that are done, with accuracy (top-1, per cent), seconds of the clock and of the CPU.
 
     Results that are cut off or not a number are left out and named. Raises ValueError where no trial is done.
     """
@@ -37,7 +39,7 @@ def collect(sweep: Sweep) -> Collected:
             if (folder / 'error.txt').is_file():
                 remarks.append(f'{sample["name"]} failed: {(folder / "error.txt").read_text().splitlines()[0]}')
             continue
-        kept = {key: result.get(key, '') for key in ('accuracy', 'epochs', 'images', 'seconds', 'device')}
+        kept = {key: result.get(key, '') for key in KEPT}
         rows.append(sample | kept)
     if not rows:
         raise ValueError(

@@ -130,7 +130,7 @@ def train_with_runner(folder: Path) -> dict:
     if checkpoint := newest_whole(folder / 'work'):
         cfg.load_from, cfg.resume = str(checkpoint), True
         log_event(folder, 'resume', checkpoint.stem)
-    start = time.monotonic()
+    start = time.monotonic(), time.process_time()
     runner = Runner.from_cfg(cfg)
     recorder = Recorder()
     runner.register_hook(recorder)
@@ -143,7 +143,8 @@ def train_with_runner(folder: Path) -> dict:
         metrics={key: float(value) for key, value in metrics.items()},
         epochs=runner.max_epochs,
         images=len(runner.train_dataloader.dataset),
-        seconds=round(time.monotonic() - start, 1),
+        seconds=round(time.monotonic() - start[0], 1),
+        cpu_seconds=round(time.process_time() - start[1], 1),
         resumed=checkpoint is not None,
         device=torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{platform.machine()} CPU, one thread',
         host=socket.gethostname(),
