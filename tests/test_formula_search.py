@@ -1,14 +1,11 @@
 """The search's pure parts against brute force: samplers, non-dominated fronts, tables of networks."""
 
-import ast
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-import tinynet_mm.formula
 from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Scaling, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.formula import frontier, non_dominated_ranks, read_rows, sample_band, sample_budget, spearman, write_rows
@@ -241,29 +238,3 @@ def test_costs_are_readable():
         '336.9M',
         '10.00k',
     ]
-
-
-# the room ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_the_formula_needs_no_torch():
-    allowed = {
-        'numpy',
-        'scipy',
-        'sklearn',
-        'pymoo',
-        'archs',
-        'cost',
-        *(p.stem for p in Path(tinynet_mm.formula.__file__).parent.glob('*')),
-    }
-    standard = set(__import__('sys').stdlib_module_names)
-    for path in Path(tinynet_mm.formula.__file__).parent.glob('*.py'):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = (
-                [a.name for a in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or '']
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            assert {name.split('.')[0] for name in names} <= allowed | standard | {''}, path

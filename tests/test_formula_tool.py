@@ -130,12 +130,15 @@ def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
         (['--budget', '75M', '--formula', 'none.json'], 'no such formula'),
         (['--budget', '5M'], 'outside the range of this formula, 22.1M MACs to'),
         (['--params', '50M'], 'outside the range of this formula'),
+        (['--budget', '75M', '--classes', '0'], 'one class or more'),
+        (['--latency-ms', 'nan'], 'a positive number'),
+        (['--latency-ms', '5', '--threads', '999'], 'threads=999'),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(main, capsys, arguments, message):
     with pytest.raises(SystemExit) as end:
         run(lambda: main(arguments))
-    lines = capsys.readouterr().err.strip().splitlines()
+    lines = [line for line in capsys.readouterr().err.strip().splitlines() if not line.startswith('measuring')]
     assert end.value.code == 2 and len(lines) == 1 and lines[0].startswith('error: ') and message in lines[0]
 
 

@@ -80,12 +80,16 @@ def _write(model: nn.Module, images: Tensor, path: Path) -> None:
         torch.onnx.export(model, (images,), str(path), dynamo=False, opset_version=OPSET, **names)
 
 
+def check_threads(threads: int) -> None:
+    if not 1 <= threads <= (os.cpu_count() or 1):
+        raise ValueError(f'threads={threads}: this machine has 1 to {os.cpu_count()}.')
+
+
 def session(path: str | Path, threads: int = 1) -> onnxruntime.InferenceSession:
     """A CPU session with ``threads`` threads inside an operator and none across."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'no such ONNX file: {path}')
-    if not 1 <= threads <= (os.cpu_count() or 1):
-        raise ValueError(f'threads={threads}: this machine has 1 to {os.cpu_count()}.')
+    check_threads(threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..archs import Arch
 from ..formula.solve import Meter
-from .export import export_onnx, session
+from .export import check_threads, export_onnx, session
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def latency_meter(build: Callable[[Arch], nn.Module], threads: int = 1) -> Meter
 
     The width's grid is 0.01: finer steps drown in noise.
     """
+    check_threads(threads)
     known: dict[Arch, float] = {}
 
     def time_of(arch: Arch) -> float:

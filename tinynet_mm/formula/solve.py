@@ -37,6 +37,8 @@ def cost_meter(quantity: str = 'macs', classes: int = 1000) -> Meter:
     names = dict(macs='MACs', params='parameters', activations='activations')
     if quantity not in names:
         raise ValueError(f'a budget counts {", ".join(names)}, not {quantity!r}.')
+    if classes < 1:
+        raise ValueError(f'classes={classes}: a classifier has one class or more.')
     return Meter(names[quantity], lambda arch: getattr(cost(arch, classes=classes), quantity))
 
 

@@ -118,6 +118,8 @@ class TinyFormula:
         do not always rise with MACs along the formula: of several networks with the budget's parameters, one is returned.
         Raises ValueError for a budget outside the fitted range (unless ``extrapolate``) and for one the base cannot reach.
         """
+        if not 0 < budget < np.inf:
+            raise ValueError(f'a budget is a positive number, not {budget}.')
         base, macs = load_base(base), cost_meter('macs', classes)
         meter = meter or macs
         limits = EXTRAPOLATED if extrapolate else self.range
