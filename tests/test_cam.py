@@ -161,7 +161,7 @@ def place_of(model, images, row: int, label: int):
 @pytest.mark.parametrize('name', ONE_STAGE)
 def test_map_of_a_box_is_that_of_gradcam_by_hand(models, images, name):
     model, layer = models(name), DETECTORS[name][1]
-    answers = ask(Explainer(model), images, Wanted('all', threshold=0.0, topk=20, per_box=True))[0]
+    answers = ask(Explainer(model, 'gradcam'), images, Wanted('all', threshold=0.0, topk=20, per_box=True))[0]
     levels = set()
     for answer in answers:
         candidate = answer.question.candidates[0]
@@ -189,7 +189,7 @@ class OneProposal(nn.Module):
 
 def test_map_of_a_two_stage_box_is_that_of_gradcam_by_hand(models, images):
     model = models('faster_rcnn')
-    answer = ask(Explainer(model), images, Wanted(threshold=0.0))[0][0]
+    answer = ask(Explainer(model, 'gradcam'), images, Wanted(threshold=0.0))[0][0]
     candidate = answer.question.candidates[0]
     with pytorch_grad_cam.GradCAM(OneProposal(model, candidate.roi), [model.neck.fpn_convs[candidate.level]]) as cam:
         by_hand = cam(images[:1], [ClassifierOutputTarget(candidate.label)])[0]
@@ -238,7 +238,7 @@ def test_the_anchor_found_is_the_one_the_head_decodes_to_that_box(models, images
 
 def test_best_candidate_is_explained_and_said_where_nothing_is_detected(models, images):
     for name in ('retinanet', 'faster_rcnn'):
-        explainer = Explainer(models(name))
+        explainer = Explainer(models(name), 'gradcam')
         answer = ask(explainer, images, Wanted(threshold=1.1))[0][0]
         assert 'no box reaches a score of 1.1; the best candidate' in answer.question.note and answer.map is not None
         best = max((c for c in [answer.question.candidates[0]]), key=lambda c: c.score)
@@ -252,7 +252,7 @@ def test_best_candidate_is_explained_and_said_where_nothing_is_detected(models, 
 
 def test_several_boxes_in_one_map_are_the_sum_of_their_logits(models, images):
     model = models('retinanet')
-    explainer = Explainer(model)
+    explainer = Explainer(model, 'gradcam')
     answer = ask(explainer, images, Wanted('all', threshold=0.0, topk=4))[0]
     assert len(answer) == 1 and len(answer[0].question.candidates) == 4
     places = [place_of(model, images, c.row, c.label) for c in answer[0].question.candidates]
@@ -276,7 +276,7 @@ def wrap(module: nn.Module, model: nn.Module) -> nn.Module:
 def test_one_image_gives_the_same_map_in_any_batch(models, images):
     wanted = Wanted('all', threshold=0.0, topk=3, per_box=True)
     for name in ('ssdlite', 'faster_rcnn'):
-        explainer = Explainer(models(name))
+        explainer = Explainer(models(name), 'gradcam')
         together = ask(explainer, images, wanted)
         for image in range(2):
             for alone, shared in zip(ask(explainer, images[image : image + 1], wanted)[0], together[image]):
@@ -313,6 +313,10 @@ def test_every_method_on_a_classifier_is_that_of_gradcam_by_hand(method):
     np.testing.assert_allclose(answer.map, by_hand(label), atol=2e-4)
 
 
+def test_auto_is_a_local_method_where_the_decision_is_local(models):
+    assert Explainer(models('fcos')).name == 'hirescam' and Explainer(classifier()).name == 'gradcam'
+
+
 def test_random_cam_is_a_map_too():
     answer = ask(Explainer(classifier(), 'randomcam'), torch.randn(1, 3, 128, 128), Wanted())[0][0]
     assert answer.reason or 0 <= answer.map.min() <= answer.map.max() <= 1.001
@@ -324,7 +328,7 @@ def test_smoothing_on_a_classifier_is_that_of_gradcam(smooth):
     images = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(3))
     with pytorch_grad_cam.GradCAM(plain, [plain.backbone.layer4]) as cam:
         by_hand = cam(images, [ClassifierOutputTarget(2)] * 2, **{smooth: True})
-    answers = ask(Explainer(ours, **{smooth: True}), images, Wanted('class', 2))
+    answers = ask(Explainer(ours, 'gradcam', **{smooth: True}), images, Wanted('class', 2))
     np.testing.assert_allclose([a[0].map for a in answers], by_hand, atol=2e-4)
     assert answers[0][0].layers == ('level0',)  # the backbone's last map, which is layer4's
 
@@ -351,7 +355,7 @@ def test_mirrored_box_is_asked_about_when_smoothing(models, images, name):
     np.testing.assert_allclose([mirrored.box], expected.numpy(), atol=1e-3)
     if candidate.roi is None:
         assert overlaps(probe.boxes(0)[mirrored.row][None], expected) > 0.2
-    answer = ask(Explainer(models(name), aug_smooth=True), images, Wanted(threshold=0.0))[1][0]
+    answer = ask(Explainer(models(name), 'gradcam', aug_smooth=True), images, Wanted(threshold=0.0))[1][0]
     assert answer.map is not None and answer.map.shape == (SIDE, SIDE)
 
 
@@ -372,8 +376,9 @@ def test_tokens_of_a_transformer_are_a_grid():
 
     with pytorch_grad_cam.GradCAM(model, [model.get_submodule(name)], reshape_transform=grid) as cam:
         by_hand = cam(image, [ClassifierOutputTarget(1)])[0]
-    np.testing.assert_allclose(ask(Explainer(model, layers=[name]), image, Wanted('class', 1))[0][0].map, by_hand, atol=2e-4)
-    refused = ask(Explainer(model), image, Wanted())[0][0]
+    answer = ask(Explainer(model, 'gradcam', [name]), image, Wanted('class', 1))[0][0]
+    np.testing.assert_allclose(answer.map, by_hand, atol=2e-4)
+    refused = ask(Explainer(model, 'gradcam'), image, Wanted())[0][0]
     assert 'level0 gives no map of the image; layers that serve: ' in refused.reason and name.rpartition('.')[0] in refused.reason
 
 
@@ -401,7 +406,7 @@ def test_activation_in_place_behind_a_layer_does_not_overwrite_it():
 def test_shared_head_layer_is_explained_at_the_level_of_the_box(models, images):
     model = models('retinanet')
     name = 'bbox_head.cls_convs.0'
-    answer = ask(Explainer(model, layers=[name]), images, Wanted(threshold=0.0))[0][0]
+    answer = ask(Explainer(model, 'gradcam', layers=[name]), images, Wanted(threshold=0.0))[0][0]
     candidate = answer.question.candidates[0]
     level, channel, y, x = place_of(model, images, candidate.row, candidate.label)
     calls = []
@@ -415,7 +420,7 @@ def test_shared_head_layer_is_explained_at_the_level_of_the_box(models, images):
 
 def test_layer_without_gradient_is_refused_with_those_that_serve(models, images):
     for name in ('bbox_head.reg_convs.0', 'bbox_head.retina_reg'):
-        answer = ask(Explainer(models('retinanet'), layers=[name]), images, Wanted(threshold=0.0))[1][0]
+        answer = ask(Explainer(models('retinanet'), 'gradcam', layers=[name]), images, Wanted(threshold=0.0))[1][0]
         assert answer.map is None and answer.refused
         assert f'{name} has no gradient' in answer.reason and 'layers that serve: level' in answer.reason
         assert 'reg_convs' not in answer.reason.split('serve')[1] and re.search(r'and \d+ more$', answer.reason)
@@ -424,7 +429,7 @@ def test_layer_without_gradient_is_refused_with_those_that_serve(models, images)
 def test_layers_and_methods_that_are_none():
     model = classifier()
     with pytest.raises(ValueError, match=r"no layer 'backbone.layer5'.*nearest: backbone.layer\d"):
-        Explainer(model, layers=['backbone.layer5'])
+        Explainer(model, 'gradcam', layers=['backbone.layer5'])
     with pytest.raises(ValueError, match="unknown method 'cam'; known: gradcam,"):
         Explainer(model, 'cam')
     with pytest.raises(ValueError, match='name two or more'):
@@ -432,7 +437,7 @@ def test_layers_and_methods_that_are_none():
     with pytest.raises(ValueError, match='classifiers only'):
         Explainer(model, 'fullgrad', aug_smooth=True)
     with pytest.raises(ValueError, match='a classifier has no boxes'):
-        ask(Explainer(model), torch.randn(1, 3, 64, 64), Wanted('box', 1))
+        ask(Explainer(model, 'gradcam'), torch.randn(1, 3, 64, 64), Wanted('box', 1))
 
 
 def test_models_that_have_no_such_logits_are_refused(models):
@@ -451,7 +456,7 @@ def test_model_is_left_as_it_was(models, images):
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     image = torch.randn(1, 3, 64, 64)
     ask(Explainer(model, 'ablationcam', [FEW]), image, Wanted())
-    ask(Explainer(model), image, Wanted())
+    ask(Explainer(model, 'gradcam'), image, Wanted())
     assert {name for name, p in model.named_parameters() if p.requires_grad} == trained
     assert all(p.grad is None for p in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
@@ -463,23 +468,23 @@ def test_model_is_left_as_it_was(models, images):
 def test_only_negative_evidence_is_reported():
     model = classifier()
     nn.init.constant_(model.head.fc.weight, -1.0)  # its input, behind a ReLU, is never negative
-    answer = ask(Explainer(model), torch.randn(1, 3, 128, 128), Wanted())[0][0]
+    answer = ask(Explainer(model, 'gradcam'), torch.randn(1, 3, 128, 128), Wanted())[0][0]
     assert answer.map is None and answer.low < 0 and 'level0 holds only negative evidence' in answer.reason
 
 
 def test_values_that_are_not_finite_are_reported():
     model = classifier()
     nn.init.constant_(model.head.fc.weight, torch.inf)
-    answer = ask(Explainer(model), torch.randn(1, 3, 128, 128), Wanted('class', 1))[0][0]
+    answer = ask(Explainer(model, 'gradcam'), torch.randn(1, 3, 128, 128), Wanted('class', 1))[0][0]
     assert answer.map is None and 'is not finite' in answer.reason
 
 
 def test_empty_and_flat_maps_are_reported():
     model = classifier()
-    answer = ask(Explainer(model, layers=['backbone.layer4']), torch.randn(1, 3, 32, 32), Wanted())[0][0]
+    answer = ask(Explainer(model, 'gradcam', layers=['backbone.layer4']), torch.randn(1, 3, 32, 32), Wanted())[0][0]
     assert answer.map is None and answer.reason.startswith('the map of backbone.layer4 (1x1) is the same everywhere')
     nn.init.zeros_(model.head.fc.weight)
-    assert 'has no gradient' in ask(Explainer(model), torch.randn(1, 3, 128, 128), Wanted())[0][0].reason
+    assert 'has no gradient' in ask(Explainer(model, 'gradcam'), torch.randn(1, 3, 128, 128), Wanted())[0][0].reason
     nn.init.zeros_(model.backbone.layer4[1].bn2.weight)
     nn.init.constant_(model.backbone.layer4[1].bn2.bias, -1e6)
     assert 'is empty' in ask(Explainer(model, 'eigencam'), torch.randn(1, 3, 128, 128), Wanted())[0][0].reason
@@ -488,7 +493,7 @@ def test_empty_and_flat_maps_are_reported():
 def test_a_coarse_level_is_stood_in_for_by_the_last_layer_with_cells(models, images):
     model = classifier()
     for side, layer in ((128, 'level0'), (64, 'backbone.layer3'), (32, 'backbone.layer2'), (128, 'level0')):
-        explainer = Explainer(model)
+        explainer = Explainer(model, 'gradcam')
         answer = ask(explainer, torch.randn(1, 3, side, side), Wanted())[0][0]
         assert answer.layers == (layer,) and answer.map is not None
         assert answer.note == ('' if layer == 'level0' else f'{layer} stands in for level0, which is too coarse')
@@ -499,7 +504,7 @@ def test_a_coarse_level_is_stood_in_for_by_the_last_layer_with_cells(models, ima
         rows.extend(probe.level_of.index(level) for level in (2, 3))
         return [Question((Candidate(1, 0.5, level, row, (0, 0, 9, 9)),)) for level, row in zip((2, 3), rows)]
 
-    for row, answer in zip(rows, Explainer(detector)(images[:1], [META], coarse)[0], strict=True):
+    for row, answer in zip(rows, Explainer(detector, 'gradcam')(images[:1], [META], coarse)[0], strict=True):
         layer, sizes = detector.get_submodule(answer.layers[0]), []
         handle = layer.register_forward_hook(lambda module, inputs, output, sizes=sizes: sizes.append(output.shape[-2:]))
         assert answer.map is not None

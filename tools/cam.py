@@ -3,7 +3,7 @@
     python tools/cam.py CONFIG CHECKPOINT photo.jpg folder/ --out cams                    the best box, or the best class
     python tools/cam.py CONFIG CHECKPOINT folder/ --target class=cat --per-box            a map for each cat
     python tools/cam.py folder/ --compare A.py=a.pth B.py=b.pth --out figure5             models side by side, PNG and PDF
-    python tools/cam.py CONFIG CHECKPOINT --evaluate --data-root DIR --limit 50           are the maps faithful?
+    python tools/cam.py CONFIG CHECKPOINT --evaluate --data-root DIR --method hirescam,gradcam --limit 50   are they faithful?
 
 Classifiers of mmpretrain and detectors of mmdet 3 (dense heads, Faster R-CNN), ours or not. OUT gets a picture and the raw map
 (.npy, on the original image, 0 to 1) for each target, and maps.csv. Targets of detectors are logits before non-maximum
@@ -21,7 +21,7 @@ from tinynet_mm.cam.run import compare_models, draw_maps, measure_faithfulness
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('paths', nargs='*', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER', help='a config, its .pth, what to look at')
-    p.add_argument('--method', default='gradcam', choices=METHODS, metavar='METHOD', help=f'one of {", ".join(METHODS)}')
+    p.add_argument('--method', default='auto', help=f'{", ".join(METHODS)}; auto: hirescam for boxes, gradcam for classes')
     p.add_argument('--target', default='top1', help='top1, class=NAME, box=K (from 1, the best) or all (default %(default)s)')
     p.add_argument('--layer', nargs='+', default=['auto'], help='auto, or names as in model.named_modules(), level0...')
     p.add_argument('--per-box', action='store_true', help='a map for each box instead of one for all of the target')

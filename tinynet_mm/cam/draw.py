@@ -23,7 +23,7 @@ def overlay(picture: np.ndarray, values: np.ndarray, boxes: Sequence = (), label
     canvas = blend(picture, np.clip(values, 0, 1))
     for box in boxes:
         _box(canvas, np.asarray(box) * factor)
-    for i, label in enumerate(labels):
+    for i, label in reversed(list(enumerate(labels))):  # the best one on top
         _label(canvas, label, np.asarray(boxes[i][:2]) * factor if len(boxes) else (0, i * 2 * _unit(canvas)))
     return canvas
 
@@ -37,12 +37,12 @@ def blend(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _unit(canvas: np.ndarray) -> int:
     """Height of a line of text in pixels."""
-    return max(12, round(max(canvas.shape[:2]) / 36))
+    return max(11, round(max(canvas.shape[:2]) / 50))
 
 
 def _box(canvas: np.ndarray, box: np.ndarray) -> None:
     low, high = (tuple(map(int, np.round(corner))) for corner in (box[:2], box[2:]))
-    width = max(1, _unit(canvas) // 8)
+    width = max(1, _unit(canvas) // 7)
     cv2.rectangle(canvas, low, high, (0, 0, 0), width + 2, cv2.LINE_AA)
     cv2.rectangle(canvas, low, high, (255, 255, 255), width, cv2.LINE_AA)
 

@@ -32,10 +32,11 @@ from .targets import Question
 class Protocol:
     """What was measured how; one field each in the result's CSV. ``blur`` is a share of the input's longer side."""
 
-    method: str
+    methods: str
     layers: str
     split: str
     limit: int
+    smoothing: str = ''
     score_threshold: float = 0.3
     iou: float = 0.5
     boxes_per_image: int = 5
@@ -82,63 +83,64 @@ def _truth(path: Path, annotations: Sequence[dict], labels: dict[int, int]) -> T
 
 
 class Evaluator:
-    """Rows of measures for images of a set; call it with a :class:`Truth`."""
+    """Rows of measures for images of a set; call it with a :class:`Truth`.
 
-    def __init__(self, explainer: Explainer, cfg: Config, protocol: Protocol):
-        self.explainer, self.protocol = explainer, protocol
-        self.probe, self.pipeline = explainer.probe, Pipeline(cfg)
+    ``explainers`` are of the same model, by the names that their rows get as ``source``; all are asked the same questions.
+    """
+
+    def __init__(self, explainers: dict[str, Explainer], cfg: Config, protocol: Protocol):
+        self.explainers, self.protocol, self.pipeline = explainers, protocol, Pipeline(cfg)
+        self.probe = next(iter(explainers.values())).probe
 
     def __call__(self, truth: Truth) -> list[dict]:
         """A row for each question on the image and each source of maps; none where the model found nothing that is there."""
         sample = self.pipeline(truth.path)
         inputs, metas = to_batch(self.probe.model, [sample])
-        own: dict[int, np.ndarray] = {}  # boxes of the object in question, by the id of the candidate
-        answers = self.explainer(inputs, metas, lambda probe, image: self._questions(probe, sample, truth, own))[0]
+        with torch.no_grad():
+            self.probe.read(inputs, metas)
+            pairs = self._questions(self.probe, sample, truth)
+        questions = [question for question, _ in pairs]
+        answers = {name: explainer(inputs, metas, lambda *_: questions)[0] for name, explainer in self.explainers.items()}
         rows = []
-        for place, answer in enumerate(answers):
-            candidate = answer.question.candidates[0]
+        for place, (question, own) in enumerate(pairs):
+            candidate, rng = question.candidates[0], np.random.default_rng([self.protocol.seed, place])
             asked = dict(image=truth.path.name, place=place, label=candidate.label, score=candidate.score)
-            if answer.map is None:
-                rows.append(asked | dict(source=self.protocol.method) | dict.fromkeys(measures.MEASURES, math.nan))
-                continue
-            rng = np.random.default_rng([self.protocol.seed, place])
-            same = truth.boxes[truth.labels == candidate.label]
-            sources = {
-                self.protocol.method: answer.map,
-                'centre blob': measures.centre_blob(answer.map.shape),
-                'random': measures.random_map(answer.map.shape, rng),
-            }
-            scores = self._perturb(inputs, candidate, sources, rng)
-            for source, values in sources.items():
-                back = sample.put_back(values)
-                row = asked | dict(source=source)
-                pairs = [('', own[id(candidate)]), ('_class', same)]
-                row |= {f'pointing{name}': measures.pointing(back, boxes) for name, boxes in pairs}
-                row |= {f'energy{name}': measures.energy(back, boxes) for name, boxes in pairs}
-                rows.append(row | scores[source])
+            maps = {name: answered[place].map for name, answered in answers.items()}
+            shape = tuple(inputs.shape[-2:])
+            maps |= {'centre blob': measures.centre_blob(shape), 'random': measures.random_map(shape, rng)}
+            present = {source: values for source, values in maps.items() if values is not None}
+            measured = self._perturb(inputs, candidate, present, rng)
+            for source, values in present.items():
+                measured[source] |= self._locate(sample.put_back(values), own, truth.boxes[truth.labels == candidate.label])
+            nothing = dict.fromkeys(measures.MEASURES, math.nan)
+            rows += [asked | dict(source=source) | measured.get(source, nothing) for source in maps]
         return rows
 
-    def _questions(self, probe: Probe, sample: Sample, truth: Truth, own: dict[int, np.ndarray]) -> list[Question]:
-        """What to ask about an image; fills ``own``. Boxes and objects are paired greedily, the best box first."""
+    @staticmethod
+    def _locate(values: np.ndarray, own: np.ndarray, same: np.ndarray) -> dict:
+        """Pointing game and energy for the object's own box, and for all boxes of its class."""
+        named = {'': own, '_class': same}
+        found = {f'pointing{name}': measures.pointing(values, boxes) for name, boxes in named.items()}
+        return found | {f'energy{name}': measures.energy(values, boxes) for name, boxes in named.items()}
+
+    def _questions(self, probe: Probe, sample: Sample, truth: Truth) -> list[tuple[Question, np.ndarray]]:
+        """What to ask about an image, with the boxes of what is asked about; boxes and objects are paired best first."""
         if isinstance(probe, ClassifierProbe):
-            candidates = [probe.best(0, int(label)) for label in np.unique(truth.labels)]
-            own.update({id(c): truth.boxes[truth.labels == c.label] for c in candidates})
-            return [Question((c,)) for c in candidates]
-        free = np.ones(len(truth.labels), dtype=bool)
-        questions = []
+            labels = np.unique(truth.labels)
+            return [(Question((probe.best(0, int(label)),)), truth.boxes[truth.labels == label]) for label in labels]
+        free, pairs = np.ones(len(truth.labels), dtype=bool), []
         for candidate in probe.found(0, self.protocol.score_threshold):
             match = self._object(candidate, sample, truth, free)
-            if match is not None and len(questions) < self.protocol.boxes_per_image:
+            if match is not None and len(pairs) < self.protocol.boxes_per_image:
                 free[match] = False
-                own[id(candidate)] = truth.boxes[[match]]
-                questions.append(Question((candidate,)))
-        return questions
+                pairs.append((Question((candidate,)), truth.boxes[[match]]))
+        return pairs
 
     def _object(self, candidate: Candidate, sample: Sample, truth: Truth, free: np.ndarray) -> int | None:
         box = torch.from_numpy(sample.to_original(candidate.box))[None]
         shares = overlaps(box, torch.from_numpy(truth.boxes))[0].numpy() * (truth.labels == candidate.label) * free
         best = int(shares.argmax())
-        return best if shares[best] >= self.protocol.iou else None
+        return best if shares[best] > 0 and shares[best] >= self.protocol.iou else None
 
     def _perturb(self, inputs: Tensor, candidate: Candidate, sources: dict[str, np.ndarray], rng) -> dict[str, dict]:
         """Areas under the deletion and insertion curves of each source; the curves' common ends are computed once."""

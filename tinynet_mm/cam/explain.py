@@ -50,7 +50,8 @@ class Explainer:
 
     Args:
         model: a built classifier of mmpretrain or detector of mmdet; it is put into evaluation mode.
-        method: a key of :data:`.methods.METHODS`.
+        method: a key of :data:`.methods.METHODS`; ``auto`` is HiResCAM for detectors and Grad-CAM for classifiers. A box is read
+            from a few cells, and Grad-CAM spreads the mean of their gradients over the whole map.
         layers: names of layers as in ``model.named_modules()``, or ``level0``, ``level1``...: the maps that enter the head.
             Empty: the level of each candidate, or the last layer before it with LEAST_SIDE cells a side.
         eigen_smooth, aug_smooth: grad-cam's smoothing: the first principal component; the mean over mirrored and rescaled input.
@@ -62,13 +63,14 @@ class Explainer:
     def __init__(
         self,
         model: nn.Module,
-        method: str = 'gradcam',
+        method: str = 'auto',
         layers: Sequence[str] = (),
         eigen_smooth: bool = False,
         aug_smooth: bool = False,
     ):
         self.probe = make_probe(model)
-        self.name, (self.method, self.cam) = method, make_method(method, self.probe)
+        self.name = method if method != 'auto' else 'gradcam' if isinstance(self.probe, ClassifierProbe) else 'hirescam'
+        self.method, self.cam = make_method(self.name, self.probe)
         self.layers, self.eigen_smooth, self.aug_smooth = tuple(layers), eigen_smooth, aug_smooth
         self.gradients, self._served = self.method.needs in ('gradients', 'second'), ''
         self.levels = {f'level{i}': module for i, module in enumerate(self.probe.levels)}

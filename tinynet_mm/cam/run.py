@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .. import cli, faithfulness
-from ..data.coco import splits_of
+from ..data.coco import find_layout, splits_of
 from ..loading import load_model
 from ..plots import save
 from .compare import Compared, compare
@@ -43,7 +43,8 @@ def load(config: str, checkpoint: str | None, args: Namespace) -> tuple[Config, 
     Raises:
         ValueError: neither a checkpoint nor ``--random-weights``.
     """
-    cfg = cli.prepare(cli.load_config(config), args.data_root, args.input_size)
+    cfg = cli.load_config(config)
+    cfg = cli.prepare(cfg, None if cli.is_classifier(cfg) else args.data_root, args.input_size)
     if checkpoint is not None:
         model = load_model(cfg, checkpoint, args.device)
     elif args.random_weights:
@@ -63,9 +64,9 @@ def build_random(cfg: Config, seed: int = 0) -> nn.Module:
         return MODELS.build(cfg.model).eval()
 
 
-def explainer_of(model: nn.Module, args: Namespace) -> Explainer:
+def explainer_of(model: nn.Module, args: Namespace, method: str | None = None) -> Explainer:
     layers = () if args.layer == ['auto'] else args.layer
-    return Explainer(model, args.method, layers, args.eigen_smooth, args.aug_smooth)
+    return Explainer(model, method or args.method, layers, args.eigen_smooth, args.aug_smooth)
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -130,13 +131,16 @@ def measure_faithfulness(args: Namespace) -> Iterator[str]:
     """Measures over a COCO-format set: OUT/faithfulness.csv, and OUT/faithfulness.jsonl from which a stopped run goes on."""
     config, checkpoint, _ = split_paths(args.paths)
     cfg, model, classes = load(config, checkpoint, args)
-    splits = splits_of(cfg)
+    splits = {args.split: find_layout(args.data_root).split(args.split)} if args.data_root else splits_of(cfg)
     if args.split not in splits:
         raise ValueError(f'{config} reads no {args.split} split in COCO format; give one by --data-root DIR.')
     truths = read_truth(splits[args.split], classes, args.limit or None)
     check_images([truth.path for truth in truths])
-    protocol = Protocol(args.method, ' '.join(args.layer), args.split, args.limit, args.score_thr, boxes_per_image=args.topk)
-    evaluator = Evaluator(explainer_of(model, args), cfg, protocol)
+    smoothing = ' '.join(name for name in ('eigen', 'aug') if vars(args)[f'{name}_smooth'])
+    chosen = dict(score_threshold=args.score_thr, boxes_per_image=args.topk, smoothing=smoothing)
+    explainers = {e.name: e for e in (explainer_of(model, args, method) for method in args.method.split(','))}
+    protocol = Protocol(' '.join(explainers), ' '.join(args.layer), args.split, args.limit, **chosen)
+    evaluator = Evaluator(explainers, cfg, protocol)
     fields = asdict(protocol) | dict(config=Path(config).stem, weights=fingerprint(checkpoint), data=str(args.data_root or ''))
     fields |= dict(device=args.device, threads=torch.get_num_threads(), machine=platform.machine(), torch=torch.__version__)
     several = evaluate(evaluator, truths, args.out / 'faithfulness.jsonl', fields)
