@@ -1,6 +1,8 @@
 """TinyNet-E on CIFAR-10, one of the pair of figure 4; int(102 * 0.475) = 48 pixels.
 
-python tools/train.py configs/cifar10/tinynet_e_cifar10.py
+python tools/train.py configs/cifar10/tinynet_e_cifar10.py --data-root DIR    # DIR/train/<class>/ and DIR/val/<class>/
+
+5.0 M multiply-adds, 0.77 M parameters.
 """
 
 _base_ = './_base_/rmsprop_cifar10.py'
