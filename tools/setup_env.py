@@ -147,8 +147,9 @@ class OperatorWheel:
         settings = dict(MMCV_WITH_OPS='1', FORCE_CUDA=str(int(self.with_cuda)), CFLAGS=self.precompile_header())
         settings |= dict(MAX_JOBS=str(os.cpu_count()), PATH=f'{self.env.python.parent}{os.pathsep}{os.environ["PATH"]}')
         self.empty_partial()
-        options = ('--no-deps', '--no-build-isolation', '--no-binary', self.requirement.split('==')[0], '-w', self.partial)
-        command = [self.env.python, '-m', 'pip', '-v', 'wheel', *options, self.requirement]
+        # without pip's cache, which may hold a wheel built for another torch or without operators
+        options = ('--no-cache-dir', '--no-deps', '--no-build-isolation', '--no-binary', self.requirement.split('==')[0])
+        command = [self.env.python, '-m', 'pip', '-v', 'wheel', *options, '-w', self.partial, self.requirement]
         print(f'setup:   building {self.requirement} (about 2.5 minutes on two cores, log in {self.log})', flush=True)
         with self.log.open('w') as log:  # a session of its own, so that stop() reaches the compilers too
             self.build = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
@@ -160,7 +161,7 @@ class OperatorWheel:
                 code = self.build.wait(timeout=20)
                 break
             except subprocess.TimeoutExpired:
-                done = re.findall(r'^\[(\d+/\d+)\]', self.log.read_text(errors='replace'), re.MULTILINE)
+                done = re.findall(r'^ *\[(\d+/\d+)\]', self.log.read_text(errors='replace'), re.MULTILINE)
                 print(f'setup:   mmcv operators: {done[-1] if done else "0"} files compiled', flush=True)
         if code or not self.keep():
             fail(f'the mmcv build failed, see {self.log}; a fitting wheel can be offered by PIP_FIND_LINKS.')
