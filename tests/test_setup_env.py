@@ -1,6 +1,7 @@
 """The set-up with a pip that only writes down what it is asked: each step once, recovery, and which mmcv wheel is taken."""
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ case "$*" in
     *) exit 0 ;;
 esac
 while [ "$1" != -w ] && [ "$1" != -d ]; do shift; done
+if [ -e {root}/slow ]; then exec sleep 60; fi
 echo wheel > "$2/onedl_mmcv-2.3.6-cp311-cp311-linux_x86_64.whl"
 if [ -e {root}/cut ]; then exit 1; fi
 """
@@ -134,6 +136,15 @@ def test_a_cut_build_is_never_taken_for_a_wheel(bench):
     (bench.root / 'cut').unlink()
     assert len(of(bench.set_up(), ' wheel ')) == 1
     assert len(bench.wheels()) == 1
+
+
+def test_a_failure_meanwhile_stops_the_build(bench, monkeypatch):
+    started, stop = [], bench.tool.OperatorWheel.stop
+    monkeypatch.setattr(bench.tool.OperatorWheel, 'stop', lambda wheel: started.append(wheel) or stop(wheel))
+    (bench.root / 'slow').touch()
+    (bench.root / 'failing').write_text('common.txt')
+    bench.fails('common.txt.* failed')
+    assert started[0].build.wait(timeout=10) == -signal.SIGTERM
 
 
 def test_a_wheel_that_pip_sees_is_taken(bench):
