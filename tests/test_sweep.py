@@ -1,8 +1,10 @@
 """The sweep's stages on made-up results: what is sampled, collected, fitted, compared and drawn, and what is refused."""
 
+import importlib.util
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,3 +284,28 @@ def test_progress_tells_the_time_left():
     assert progress.line(engines.Outcome('b', 'failed', 'Error: x')) == '[2/4] b failed: Error: x (2 min left, 1 failed)'
     assert progress.unfinished == 1
     assert engines.duration(7300) == '2 h 02 min'
+
+
+def test_the_tool_leads_through_all_stages(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location('tools_sweep', Path(__file__).parents[1] / 'tools' / 'sweep.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    sweep, data = Sweep(tmp_path / 'sweep'), image_folder(tmp_path / 'data', 1)
+
+    def stage(*arguments) -> str:
+        assert tool.main([arguments[0], str(sweep.path), *map(str, arguments[1:])]) == 0
+        return capsys.readouterr().out
+
+    assert stage('sample', '-n', 40, '--data-root', data, '--band', 0.1, 1).startswith('40 networks of 0.2')
+    assert sweep.recipe().train_dataloader.dataset.folder == str(data / 'train')
+    assert sweep.settings().classes == 2
+    with_results(sweep)
+    assert 'all done' in stage('run')
+    assert stage('collect') == f'40 trained networks: {sweep.path}/rows.csv\n'
+    assert 'Spearman): r ' in stage('fit')
+    added = stage('compare', '--budgets', 0.3, '--seeds', 2)
+    assert 'left out: d at 0.3: efficientnet_b0 cannot shrink' in added and '8 trainings added' in added
+    with_results(sweep)
+    stage('collect')
+    assert 'note: no figure 2' in stage('report')
+    assert len(sweep.rows()) == 48

@@ -15,7 +15,7 @@ from sweeps import image_folder, recipe, sampled
 
 from tinynet_mm.sweep import engines, plan
 from tinynet_mm.sweep.folder import Sweep, read_result
-from tinynet_mm.sweep.trial import Busy, locked, pending, run_trial
+from tinynet_mm.sweep.trial import Busy, locked, pending, run_trial, train_with_runner
 
 TOOL = Path(__file__).parents[1] / 'tools' / 'sweep.py'
 
@@ -63,15 +63,19 @@ def test_a_killed_run_finishes_exactly_the_rest(tmp_path):
     assert not list(second.glob('work/epoch_*.pth'))
 
 
+def train_or_die(folder: Path) -> dict:
+    if folder.name == 'net001':
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_with_runner(folder)
+
+
 def test_a_failing_trial_is_reported_and_the_rest_is_trained(tmp_path):
     sweep = Sweep(tmp_path / 'sweep')
     plan.sample(sweep, recipe(image_folder(tmp_path / 'data', 8), epochs=1), 3)
     folders, _ = pending(sweep)
     config = folders[0] / 'config.py'
     config.write_text(config.read_text().replace("type='AdamW'", "type='Nonesuch'"))
-    killer = folders[1] / 'config.py'
-    killer.write_text('import os\nos.kill(os.getpid(), 9)\n')
-    outcomes = {o.name: o for o in engines.local(folders, jobs=2)}
+    outcomes = {o.name: o for o in engines.local(folders, jobs=2, train=train_or_die)}
     assert [outcomes[folder.name].status for folder in folders] == ['failed', 'failed', 'done']
     assert 'Nonesuch' in outcomes[folders[0].name].text
     assert 'signal 9 (out of memory?)' in outcomes[folders[1].name].text
