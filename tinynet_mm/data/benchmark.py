@@ -31,7 +31,7 @@ COLUMNS = ('pipeline', 'stage', 'unit', 'median', 'least', 'most', 'share')
 
 def stages(augmentation: Sequence[dict]) -> list[BaseTransform]:
     """Loading, the augmentation and packing, built."""
-    ends = [dict(type='mmdet.LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)]
+    ends = [dict(type='LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)]
     return [TRANSFORMS.build(stage) for stage in (*ends, *augmentation, dict(type='mmdet.PackDetInputs'))]
 
 
