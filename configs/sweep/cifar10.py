@@ -13,6 +13,7 @@ default_scope = 'mmpretrain'
 sweep = dict(base='efficientnet_b0', resolution=48, resolution_keys=['model.data_preprocessor.resolution'])
 
 model = dict(
+    _scope_='mmpretrain',
     type='ImageClassifier',
     data_preprocessor=dict(type='MemoryPreprocessor', mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7], resolution=48),
     backbone=dict(type='ScaledEfficientNet', arch='efficientnet_b0', out_indices=(-1,)),

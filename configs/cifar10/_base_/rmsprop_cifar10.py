@@ -12,6 +12,7 @@ custom_imports = dict(imports=['tinynet_mm'])
 default_scope = 'mmpretrain'
 
 model = dict(
+    _scope_='mmpretrain',
     type='ImageClassifier',
     data_preprocessor=dict(type='MemoryPreprocessor', mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7], resolution=48),
     backbone=dict(norm_cfg=dict(type='BN', momentum=0.01)),

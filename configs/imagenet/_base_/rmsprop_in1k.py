@@ -15,6 +15,7 @@ custom_imports = dict(imports=['tinynet_mm'])
 default_scope = 'mmpretrain'
 
 model = dict(
+    _scope_='mmpretrain',
     type='ImageClassifier',
     data_preprocessor=dict(
         type='ClsDataPreprocessor',
