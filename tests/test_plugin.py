@@ -50,7 +50,7 @@ def test_classes_are_registered_in_any_order_of_imports(order):
         f'set({registering_modules()}) - set(sys.modules))'
     )
     result = python(code)
-    expected = 'tinynet_mm.models.ssdlite tinynet_mm.models.efficientnet tinynet_mm.data.augment tinynet_mm True set()'
+    expected = 'tinynet_mm.models.ssdlite tinynet_mm.models.efficientnet tinynet_mm.data.augment tinynet_mm.plugin True set()'
     assert result.stdout.strip().endswith(expected), result.stderr
 
 
@@ -77,7 +77,8 @@ def test_versions_of_this_environment_fit_and_absent_parts_are_none():
 
 
 @pytest.mark.parametrize('name', ['ssdlite/ssdlite_tinynet_d_coco', 'imagenet/tinynet_e_in1k'])
-def test_mmengine_finds_our_configs_by_name_in_the_checkout(name):
+def test_mmengine_finds_our_configs_by_name_in_the_checkout(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # not by chance, because the checkout is the current folder
     cfg = get_config(f'tinynet_mm::{name}.py')
     assert cfg.model.backbone.type == 'TinyNet'
     model = get_model(f'tinynet_mm::{name}.py')

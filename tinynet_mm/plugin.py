@@ -42,7 +42,9 @@ def register() -> None:
     """Import what registers classes, and enter our name in mmengine's look-up of packages with configs."""
     from mmengine.config.utils import MODULE2PACKAGE
 
-    MODULE2PACKAGE.setdefault('tinynet_mm', 'tinynet_mm')
+    # Configs are looked for in the folder of this distribution or module. A module, because that of an editable install's
+    # distribution is site-packages, where we are not (mmengine 0.10.7).
+    MODULE2PACKAGE.setdefault('tinynet_mm', __name__)
     if find_spec('mmcv'):
         for room in ROOMS:
             importlib.import_module(room)
