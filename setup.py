@@ -42,7 +42,9 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.11',
     packages=find_packages(include=['tinynet_mm', 'tinynet_mm.*']),
-    package_data={'tinynet_mm': ['schedules/*.py', 'sweep/*.html', '.mim/model-index.yml', '.mim/configs/**/*', '.mim/tools/*.py']},
+    package_data={
+        'tinynet_mm': ['schedules/*.py', 'sweep/*.html', '.mim/model-index.yml', '.mim/configs/**/*', '.mim/tools/*.py']
+    },
     # configs/ssdlite_*.py lie in .mim/configs/ssdlite as well, and mim wants one file of a name
     exclude_package_data={'tinynet_mm': ['.mim/tools/setup_env.py', '.mim/configs/ssdlite_*.py', '.mim/**/__pycache__/*']},
     install_requires=['numpy', 'packaging', 'pyyaml', 'wrapt'],
