@@ -77,7 +77,7 @@ def with_results(sweep: Sweep) -> Sweep:
 
 
 def made_up(tmp_path: Path, count: int = 60) -> Sweep:
-    """A sampled sweep of EfficientNet-B0 at 48 pixels with made-up results, without images."""
+    """A sampled sweep of EfficientNet-B0 at 56 pixels with made-up results, without images."""
     sweep = Sweep(tmp_path / 'sweep')
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs/sweep/cifar10.py')
     plan.sample(sweep, cfg, count)

@@ -35,12 +35,12 @@ def fitted(tmp_path_factory) -> Sweep:
 
 def test_samples_are_networks_of_the_recipes_base(fitted):
     settings, rows = fitted.settings(), fitted.samples()
-    assert settings.base.resolution == 48
+    assert settings.base.resolution == 56
     assert settings.classes == 10
     base = cost(settings.base, classes=10)
     for row in rows:
         arch = scale(settings.base, scaling_of(row))
-        assert arch.resolution == row['resolution'] == int(48 * row['r'])
+        assert arch.resolution == row['resolution'] == int(56 * row['r'])
         assert cost(arch, classes=10)[:2] == (row['macs'], row['params'])
         assert row['c'] == pytest.approx(row['macs'] / base.macs)
     random = [row for row in rows if row['method'] == 'random']
@@ -206,9 +206,9 @@ def test_trial_configs_say_network_resolution_and_seed(tmp_path):
     expected = scale(EFFICIENTNET_B0, Scaling(0.8, 0.6, 1.5, fixed_ends=False))
     assert arch.stages == expected.stages
     assert trial.model.head.in_channels == arch.head == expected.head
-    assert trial.model.data_preprocessor.resolution == 38
+    assert trial.model.data_preprocessor.resolution == 44
     assert trial.randomness.seed == 7
-    assert cfg.model.data_preprocessor.resolution == 48
+    assert cfg.model.data_preprocessor.resolution == 56
     own = configure(recipe(tmp_path), row | dict(fixed_ends=1))
     assert resolve(own.model.backbone.arch).stages == scale(Settings.of(recipe(tmp_path)).base, scaling_of(row)).stages
 
@@ -296,7 +296,7 @@ def test_the_tool_leads_through_all_stages(tmp_path, capsys):
         assert tool.main([arguments[0], str(sweep.path), *map(str, arguments[1:])]) == 0
         return capsys.readouterr().out
 
-    assert stage('sample', '-n', 40, '--data-root', data, '--band', 0.1, 1).startswith('40 networks of 0.2')
+    assert stage('sample', '-n', 40, '--data-root', data, '--band', 0.1, 1).startswith('40 networks of 0.1')
     assert sweep.recipe().train_dataloader.dataset.folder == str(data / 'train')
     assert sweep.settings().classes == 2
     with_results(sweep)
