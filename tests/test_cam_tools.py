@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 from tinynet_mm import cli
 from tinynet_mm.cam import Evaluator, Explainer, Protocol, Truth, Wanted, choose, read_truth
 from tinynet_mm.cam.draw import blend, overlay
+from tinynet_mm.cam.folder import ahead
 from tinynet_mm.cam.images import Pipeline, batches, to_batch
 from tinynet_mm.cam.run import build_random, split_paths
 from tinynet_mm.data.coco import Split
@@ -26,9 +27,15 @@ SSDLITE = str(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py')
 CIFAR = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
 NAMES = ('circle', 'square', 'star')
 
-spec = importlib.util.spec_from_file_location('tools_cam', ROOT / 'tools' / 'cam.py')
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+
+def load_tool(name: str):
+    spec = importlib.util.spec_from_file_location(f'tools_{name}', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = load_tool('cam')
 
 
 @pytest.fixture(scope='module')
@@ -181,6 +188,14 @@ def test_batches_hold_images_of_one_shape_only():
     assert sorted(id(s) for group in grouped for s in group) == sorted(map(id, samples))
 
 
+def test_reading_ahead_keeps_order_and_errors():
+    assert list(ahead(str, range(20), 3)) == [str(i) for i in range(20)]
+    broken = ahead(lambda i: 1 // (5 - i), range(20), 3)
+    assert [next(broken) for _ in range(5)] == [1 // (5 - i) for i in range(5)]
+    with pytest.raises(ZeroDivisionError):
+        next(broken)
+
+
 # Pictures ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +277,14 @@ def test_comparison_is_a_figure_in_png_and_pdf(coco, weights, call, tmp_path, ca
     assert picture.shape[1] > 600 and Path(f'{out}.pdf').read_bytes().startswith(b'%PDF')
     with pytest.raises(ValueError, match='give CONFIG=CHECKPOINT for each model'):
         tool.main([*images, '--compare', SSDLITE, *more])
+
+
+def test_benchmark_writes_its_row(coco, weights, tmp_path):
+    common = [SSDLITE, str(weights), str(coco / 'images'), '--input-size', '128', '--data-root', str(coco)]
+    assert load_tool('benchmark_cam').main([*common, '--images', '2', '--rounds', '2', '--out', str(tmp_path / 'a.csv')]) == 0
+    row = rows_of(tmp_path / 'a.csv')[0]
+    assert float(row['folder_ratio_least']) <= float(row['folder_ratio']) <= float(row['folder_ratio_most'])
+    assert row['input'] == '128x128' and row['images'] == '2' and float(row['passes_ms']) > 0 and row['method'] == 'hirescam'
 
 
 def sentence(capsys, argv: list[str]) -> str:

@@ -4,10 +4,13 @@ Boxes and scores of all candidates are decoded here as mmdet's heads decode them
 whose box and score are the same: no non-maximum suppression is in the graph.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .probes import SUPPORTED, Candidate, ClassifierProbe, Probe
@@ -22,7 +25,41 @@ def _flatten(maps: Sequence[Tensor], channels: int) -> Tensor:
     return torch.cat([m.permute(0, 2, 3, 1).reshape(len(m), -1, channels) for m in maps], dim=1)
 
 
-class DenseProbe(Probe):
+class DetectorProbe(Probe):
+    """What both kinds of detectors share: final boxes first, then the candidate of each."""
+
+    @torch.no_grad()
+    def found(self, image, threshold=0.0, label=None, most=None):
+        result = self._predict(image, threshold)
+        result = result[result.scores >= threshold]
+        result = (result if label is None else result[result.labels == label])[:most]
+        boxes = result.bboxes.to(self.device)
+        return [self._match(image, *one) for one in zip(boxes, result.scores.tolist(), result.labels.tolist())]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _predict(self, image: int, threshold: float) -> InstanceData:
+        """The head's own final boxes, with scores and labels. What cannot reach the threshold need not be suppressed."""
+        raise NotImplementedError
+
+    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
+        """The candidate whose own score and decoded box are those of a final box (soft-NMS lowers scores: the box decides)."""
+        raise NotImplementedError
+
+
+def _raised(config: ConfigDict, threshold: float) -> ConfigDict:
+    """A head's test settings with a score threshold of at least so much.
+
+    The boxes above it stay the same: in non-maximum suppression a box yields only to those with higher scores.
+    """
+    config = copy.copy(config)
+    config.score_thr = max(config.get('score_thr', 0.0), threshold)
+    return config
+
+
+class DenseProbe(DetectorProbe):
     """A single-stage detector whose head follows mmdet's BaseDenseHead: SSD, RetinaNet, FCOS, ATSS, GFL, RTMDet, YOLOX."""
 
     def __init__(self, model: nn.Module):
@@ -74,16 +111,12 @@ class DenseProbe(Probe):
             return coder.decode(self.head.anchor_center(priors), deltas, max_shape=shape)
         return coder.decode(priors, _flatten(maps, coder.encode_size)[0], max_shape=shape)
 
-    @torch.no_grad()
-    def found(self, image, threshold=0.0):
+    def _predict(self, image, threshold):
         outs = [self._one(i, image) for i in range(len(self.outs))]
-        result = self.head.predict_by_feat(*outs, batch_img_metas=[self.metas[image]], rescale=False)[0]
-        result = result[result.scores >= threshold]
-        boxes = result.bboxes.to(self._read.device)
-        return [self._match(image, *one) for one in zip(boxes, result.scores.tolist(), result.labels.tolist())]
+        config = _raised(self.head.test_cfg, threshold)
+        return self.head.predict_by_feat(*outs, batch_img_metas=[self.metas[image]], cfg=config, rescale=False)[0]
 
-    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
-        """The anchor whose own score and decoded box are the detection's (soft-NMS lowers scores: then the box decides)."""
+    def _match(self, image, box, score, label):
         scores = self.scores(image)[:, label]
         rows = ((scores - score).abs() <= SCORE_TOLERANCE).nonzero()[:, 0]
         rows = rows if len(rows) else (scores >= score).nonzero()[:, 0]
@@ -115,7 +148,7 @@ class DenseProbe(Probe):
         return replace(candidate, row=row, level=self.level_of[row], box=tuple(box[0].tolist()))
 
 
-class RoIProbe(Probe):
+class RoIProbe(DetectorProbe):
     """A two-stage detector with mmdet's StandardRoIHead (Faster and Mask R-CNN); proposals are fixed, never differentiated."""
 
     def __init__(self, model: nn.Module):
@@ -165,18 +198,15 @@ class RoIProbe(Probe):
         level = self.model.roi_head.bbox_roi_extractor.map_roi_levels(rois[row : row + 1], len(self.levels))
         return Candidate(label, score, int(level), row, tuple(boxes[row, label].tolist()), rois[row, 1:])
 
-    @torch.no_grad()
-    def found(self, image, threshold=0.0):
-        rois, logits, deltas, boxes = self._proposals(image)
+    def _predict(self, image, threshold):
+        rois, logits, deltas, _ = self._proposals(image)
         if not len(rois):
-            return []
-        config, metas = self.model.roi_head.test_cfg, [self.metas[image]]
-        result = self.head.predict_by_feat((rois,), (logits,), (deltas,), metas, rcnn_test_cfg=config, rescale=False)[0]
-        result = result[result.scores >= threshold]
-        detections = zip(result.bboxes.to(boxes.device), result.scores.tolist(), result.labels.tolist())
-        return [self._match(image, *detection) for detection in detections]
+            return InstanceData(bboxes=rois[:, 1:], scores=rois[:, 0], labels=rois[:, 0].long())
+        config = _raised(self.model.roi_head.test_cfg, threshold)
+        metas = [self.metas[image]]
+        return self.head.predict_by_feat((rois,), (logits,), (deltas,), metas, rcnn_test_cfg=config, rescale=False)[0]
 
-    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
+    def _match(self, image, box, score, label):
         _, logits, _, boxes = self._proposals(image)
         near = (boxes[:, label] - box).abs().amax(1) <= BOX_TOLERANCE
         gaps = (self.probabilities(logits)[:, label] - score).abs().masked_fill(~near, torch.inf)

@@ -205,7 +205,7 @@ class Explainer:
         if not outputs:
             raise NoGradient(f'{name} gives no map of the image')
         if self.gradients:
-            strength = [float(gradients[id(o)][image].abs().sum()) if id(o) in gradients else 0.0 for o in outputs]
+            strength = [float(gradients[id(o)][image].detach().abs().sum()) if id(o) in gradients else 0.0 for o in outputs]
             output = outputs[int(np.argmax(strength))]
             if max(strength) == 0:
                 raise NoGradient(f'{name} has no gradient: this decision does not depend on it')

@@ -3,7 +3,9 @@
 import csv
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from .images import Pipeline, Sample, batches, to_batch
 from .targets import Wanted, choose
 
 COLUMNS = ('image', 'file', 'classes', 'scores', 'boxes', 'layers', 'lowest', 'highest', 'note')
+WAITING = 8  # maps that may wait for the disk
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +51,22 @@ def explain_images(
 ) -> Iterator[list[Seen]]:
     """The explanations of each image, image by image; images of equal input shape share a forward and a backward pass."""
     pipeline, model = Pipeline(cfg), explainer.probe.model
-    for samples in batches(map(pipeline, images), batch_size):
+    for samples in batches(ahead(pipeline, images, 2 * batch_size), batch_size):
         inputs, metas = to_batch(model, samples)
         for sample, explanations in zip(samples, explainer(inputs, metas, partial(choose, wanted=wanted))):
             yield [see(sample, explanation, classes) for explanation in explanations]
+
+
+def ahead(function: Callable, items: Iterable, most: int) -> Iterator:
+    """``map``, computed up to ``most`` items ahead by a thread, while the network has the other cores."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def see(sample: Sample, explanation: Explanation, classes: Sequence[str]) -> Seen:
@@ -73,18 +88,28 @@ def write_all(seen: Iterable[list[Seen]], out: Path) -> Iterator[Seen]:
     maps.csv keeps a row for a map that could not be drawn, with the reason, and no file. Nothing is left half written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    part, taken = out / '.maps.csv.part', {}
+    part, rows = out / '.maps.csv.part', []
+    with ThreadPoolExecutor(1) as pool:
+        writing: deque = deque()
+        for one, name in _named(seen):
+            rows.append(_row(one, f'{name}.jpg' if one.values is not None else ''))
+            if one.values is not None:
+                writing.append(pool.submit(_write, one, out / name))
+            if len(writing) > WAITING:
+                writing.popleft().result()
+            yield one
+        for written in writing:
+            written.result()
     with open(part, 'w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for several in seen:
-            for place, one in enumerate(several):
-                name = _name(one, taken, place if len(several) > 1 else None)
-                if one.values is not None:
-                    _write(one, out / name)
-                writer.writerow(_row(one, f'{name}.jpg' if one.values is not None else ''))
-                yield one
+        csv.writer(file).writerows([COLUMNS, *rows])
     os.replace(part, out / 'maps.csv')
+
+
+def _named(seen: Iterable[list[Seen]]) -> Iterator[tuple[Seen, str]]:
+    taken: dict[tuple[str, int | None], Path] = {}
+    for several in seen:
+        for place, one in enumerate(several):
+            yield one, _name(one, taken, place if len(several) > 1 else None)
 
 
 def _name(seen: Seen, taken: dict[tuple[str, int | None], Path], place: int | None) -> str:

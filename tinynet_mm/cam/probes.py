@@ -61,8 +61,8 @@ class Probe(nn.Module):
         """Run the network on (B, 3, H, W); detectors need ``metas``, mmdet's meta information, for ``found`` and ``best``."""
         raise NotImplementedError
 
-    def found(self, image: int, threshold: float = 0.0) -> list[Candidate]:
-        """What the network reports on that image of the batch with at least that score, best first."""
+    def found(self, image: int, threshold: float = 0.0, label: int | None = None, most: int | None = None) -> list[Candidate]:
+        """What the network reports on that image of the batch (of a class) with at least that score, the ``most`` best first."""
         raise NotImplementedError
 
     def best(self, image: int, label: int | None = None) -> Candidate | None:
@@ -107,9 +107,10 @@ class ClassifierProbe(Probe):
             return self.levels[0](output)
         return (*output[:-1], self.levels[0](output[-1]))
 
-    def found(self, image, threshold=0.0):
+    def found(self, image, threshold=0.0, label=None, most=None):
         scores = self.probabilities(self._read[image].detach())
-        return [Candidate(i, float(scores[i])) for i in scores.argsort(descending=True).tolist() if scores[i] >= threshold]
+        ranked = [i for i in scores.argsort(descending=True).tolist() if scores[i] >= threshold and label in (None, i)]
+        return [Candidate(i, float(scores[i])) for i in ranked[:most]]
 
     def best(self, image, label=None):
         scores = self.probabilities(self._read[image].detach())

@@ -66,13 +66,13 @@ def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
     if isinstance(probe, ClassifierProbe):
         return _choose_class(probe, image, wanted)
     label = wanted.number if wanted.kind == 'class' else None
-    found = [c for c in probe.found(image, wanted.threshold) if label in (None, c.label)]
+    most = {'top1': 1, 'box': wanted.number}.get(wanted.kind, wanted.topk)
+    found = probe.found(image, wanted.threshold, label, most)
     if wanted.kind == 'box':
         if len(found) < wanted.number:
             return [Question((), f'box {wanted.number} was asked for, but {_count(found)} a score of {wanted.threshold:g}')]
         return [Question((found[wanted.number - 1],))]
     if found:
-        found = found[: 1 if wanted.kind == 'top1' else wanted.topk]
         return [Question((c,)) for c in found] if wanted.per_box else [Question(tuple(found))]
     best = probe.best(image, label)
     if best is None:
@@ -86,7 +86,7 @@ def _choose_class(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
     if wanted.kind == 'box':
         raise ValueError('a classifier has no boxes: give --target top1, class=NAME or all.')
     if wanted.kind == 'all':
-        return [Question((c,)) for c in probe.found(image)[: wanted.topk]]
+        return [Question((c,)) for c in probe.found(image, most=wanted.topk)]
     return [Question((probe.best(image, wanted.number if wanted.kind == 'class' else None),))]
 
 

@@ -1,0 +1,54 @@
+"""Time maps for a folder against the forward and backward passes that they need, side by side.
+
+    python tools/benchmark_cam.py configs/ssdlite_tinynet_d_coco.py CHECKPOINT folder/ --out results/cam_speed.csv
+
+The ratio is that of each round, folder to passes: reading, detecting, drawing and writing are in the first and not in the second.
+Single-stage detectors only; without a checkpoint the weights are random.
+"""
+
+import argparse
+import csv
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from tinynet_mm import cli
+from tinynet_mm.cam.run import explainer_of, image_files, load, split_paths
+from tinynet_mm.cam.speed import measure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('paths', nargs='+', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER')
+    parser.add_argument('--method', default='auto')
+    parser.add_argument('--data-root', type=Path, help='COCO-format set the checkpoint was trained on')
+    parser.add_argument('--input-size', type=int)
+    parser.add_argument('--images', type=int, default=16, help='of the folder (default %(default)s)')
+    parser.add_argument('--batch', type=int, default=4)
+    parser.add_argument('--rounds', type=int, default=5, help='turns, after one that is not counted')
+    parser.add_argument('--out', type=Path, help='a CSV file for the row')
+    args = parser.parse_intermixed_args(argv)
+    common = dict(layer=['auto'], eigen_smooth=False, aug_smooth=False, device='cpu', random_weights=True)
+    args = argparse.Namespace(**vars(args), **common)
+    config, checkpoint, paths = split_paths(args.paths)
+    files = image_files(paths)[: args.images]
+    cfg, model, _ = load(config, checkpoint, args)
+    explainer = explainer_of(model, args)
+    row = dict(config=Path(config).stem, method=explainer.name, **measure(explainer, cfg, files, args.batch, args.rounds))
+    row |= dict(
+        device='cpu', threads=torch.get_num_threads(), precision='fp32', machine=platform.machine(), torch=torch.__version__
+    )
+    print('\n'.join(f'{key:20} {value}' for key, value in row.items()))
+    if args.out:
+        unfinished = args.out.with_suffix('.tmp')
+        with unfinished.open('w', newline='') as file:
+            writer = csv.DictWriter(file, row)
+            writer.writeheader(), writer.writerow(row)
+        os.replace(unfinished, args.out)
+    return 0
+
+
+if __name__ == '__main__':
+    cli.run(main)
