@@ -4,6 +4,7 @@ Two stacks are tested: the maintained forks (onedl-mmengine 0.10.12, onedl-mmcv 
 onedl-mmpretrain 1.3.6) and the originals (mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmpretrain 1.2.0). Import names are equal.
 """
 
+import pickle
 import runpy
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,10 +50,28 @@ def allow_history_buffers() -> None:
 
     if hasattr(checkpoint, 'get_torch_safe_globals'):
         return
-    import numpy as np
     import torch
+
+    torch.serialization.add_safe_globals(harmless())
+
+
+def harmless() -> list:
+    """What MMEngine's checkpoints hold beside tensors: loss curves, which are numpy arrays in a HistoryBuffer. Data, no code.
+
+    A HistoryBuffer names its own methods by ``getattr``, which is granted for that class only.
+    """
+    import numpy as np
     from mmengine.logging import HistoryBuffer
 
     core = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    kinds = [type(np.dtype(name)) for name in ('uint32', 'int64', 'float64')]
-    torch.serialization.add_safe_globals([HistoryBuffer, core._reconstruct, core.scalar, np.ndarray, np.dtype, getattr, *kinds])
+    kinds = [type(np.dtype(name)) for name in ('uint32', 'int64', 'float32', 'float64')]
+    return [HistoryBuffer, (method_of_history, 'builtins.getattr'), core._reconstruct, core.scalar, np.ndarray, np.dtype, *kinds]
+
+
+def method_of_history(owner: type, name: str):
+    """``getattr`` for a HistoryBuffer; UnpicklingError for anything else."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer:
+        raise pickle.UnpicklingError(f'GLOBAL getattr of {owner!r}')
+    return getattr(owner, name)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .archs import BASES, PRESETS, preset
+from .compat import harmless
 from .cost import cost
 
 # Release v1.2.0 of huawei-noah/CV-Backbones, the authors' weights, as named in the registry of timm 1.0.31 (get_pretrained_cfg).
@@ -75,7 +76,7 @@ def read(path: str | Path, trust: bool = False) -> dict:
 
 def _load_weights(path: Path):
     allowed = torch.serialization.get_safe_globals()  # leaving the context would forbid these too
-    with torch.serialization.safe_globals([kind for kind in _harmless() if kind not in allowed]):
+    with torch.serialization.safe_globals([kind for kind in harmless() if kind not in allowed]):
         return torch.load(path, map_location='cpu', weights_only=True)
 
 
@@ -86,24 +87,6 @@ def _load_anything(path: Path):
     finally:
         if forced is not None:
             os.environ[TRUST_NONE] = forced
-
-
-def _harmless() -> list:
-    """What MMEngine's checkpoints hold beside tensors: loss curves, which are numpy arrays in a HistoryBuffer. Data, no code.
-
-    A HistoryBuffer names its own methods by ``getattr``, which is granted for that class only.
-    """
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
-    def method(owner, name: str):
-        if owner is not HistoryBuffer:
-            raise pickle.UnpicklingError(f'GLOBAL getattr of {owner!r}')
-        return getattr(owner, name)
-
-    core = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    kinds = [type(np.dtype(name)) for name in ('uint32', 'int64', 'float32', 'float64')]
-    return [HistoryBuffer, (method, 'builtins.getattr'), core._reconstruct, core.scalar, np.ndarray, np.dtype, *kinds]
 
 
 def _why_not(path: Path, error: Exception) -> str:
