@@ -18,6 +18,7 @@ from mmengine.registry import DATASETS, HOOKS, OPTIMIZERS, PARAM_SCHEDULERS
 from mmengine.runner import Runner
 
 import tinynet_mm  # noqa: F401
+from tinynet_mm.logs import read
 from tinynet_mm.training import ClassFolders, TwoGroups
 from tinynet_mm.training.datasets import BrokenImage, collate_readable
 from tinynet_mm.training.hooks import NonFiniteLoss, batch_paths
@@ -124,12 +125,16 @@ class KeepStates(Hook):
 
     priority = 'VERY_LOW'
     states: list
+    validations: list
 
     def before_run(self, runner):
-        KeepStates.states = []
+        KeepStates.states, KeepStates.validations = [], []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         KeepStates.states.append(copy.deepcopy(runner.model.state_dict()))
+
+    def after_val_epoch(self, runner, metrics=None):
+        KeepStates.validations.append(dict(metrics))
 
 
 def images(root, per_class=8, side=32):
@@ -195,7 +200,7 @@ def test_average_is_the_one_of_tensorflow(trained):
 
 def test_both_models_are_validated(trained):
     runner, metrics, states, checkpoint = trained
-    assert set(metrics) == {'accuracy/top1', 'loss', 'raw/accuracy/top1', 'raw/loss'}
+    assert set(metrics) == {'accuracy/top1', 'cross_entropy', 'raw/accuracy/top1', 'raw/cross_entropy'}
     for prefix, state in (('', checkpoint['state_dict']), ('raw/', states[-1])):
         model = copy.deepcopy(runner.model).eval()
         model.load_state_dict(state)
@@ -204,10 +209,18 @@ def test_both_models_are_validated(trained):
             scores = model(batch['inputs'])
         labels = torch.cat([s.gt_label for s in batch['data_samples']])
         loss = torch.nn.functional.cross_entropy(scores, labels).item()
-        assert metrics[f'{prefix}loss'] == pytest.approx(loss, rel=1e-4)
+        assert metrics[f'{prefix}cross_entropy'] == pytest.approx(loss, rel=1e-4)
         assert metrics[f'{prefix}accuracy/top1'] == pytest.approx(100 * (scores.argmax(1) == labels).float().mean().item())
-    assert metrics['loss'] != metrics['raw/loss']
+    assert metrics['cross_entropy'] != metrics['raw/cross_entropy']
     torch.testing.assert_close(runner.model.state_dict(), states[-1])  # the raw weights are back after validation
+
+
+def test_the_log_holds_what_was_measured_in_each_epoch(trained):
+    runner, *_ = trained
+    logged = {key: read([runner.work_dir])[0].series(f'val/{key}')[1] for key in ('cross_entropy', 'raw/cross_entropy')}
+    for key, values in logged.items():
+        measured = [metrics[key] for metrics in KeepStates.validations[:2]]
+        assert values == pytest.approx(measured, rel=1e-9) and measured[0] != measured[1]
 
 
 def test_dropout_is_at_work_in_training_only(trained):
@@ -243,8 +256,10 @@ def test_scores_of_a_training_are_read_and_pooled_over_seeds(trained, tmp_path, 
     (row,) = read_runs([runner.work_dir])
     assert (row['seed'], row['epochs'], row['batch'], row['resolution']) == (0, 2, 4, 32)
     assert row['params'] == sum(p.numel() for p in runner.model.parameters())
-    logged = (row['top1'], row['raw_top1'], row['val_loss'], row['raw_val_loss'])
-    assert logged == pytest.approx([metrics[k] for k in ('accuracy/top1', 'raw/accuracy/top1', 'loss', 'raw/loss')], abs=1e-3)
+    logged = (row['top1'], row['raw_top1'], row['cross_entropy'], row['raw_cross_entropy'])
+    assert logged == pytest.approx(
+        [metrics[k] for k in ('accuracy/top1', 'raw/accuracy/top1', 'cross_entropy', 'raw/cross_entropy')]
+    )
     other = {**row, 'seed': 1, 'top1': row['top1'] + 3}
     (pooled,) = pool([row, other])
     assert pooled['seeds'] == 2 and pooled['top1'] == row['top1'] + 1.5
@@ -300,7 +315,7 @@ def test_broken_images_are_skipped_counted_and_named(tmp_path):
     runner.train()
     listed = (tmp_path / 'work' / 'broken_images.txt').read_text().split()
     assert [path.split('data/')[1] for path in listed] == ['train/cat/1.png', 'val/dog/1.png']
-    assert math.isfinite(runner.message_hub.get_scalar('val/loss').current())
+    assert math.isfinite(runner.message_hub.get_scalar('val/cross_entropy').current())
 
 
 def test_data_set_says_what_is_wrong_before_the_first_step(tmp_path):

@@ -37,7 +37,11 @@ class RawAndAverageValLoop(ValLoop):
 
 @METRICS.register_module()
 class CrossEntropy(BaseMetric):
-    """Mean cross entropy in nats, from the probabilities and labels of mmpretrain's data samples: the validation loss."""
+    """Mean cross entropy in nats, from the probabilities and labels of mmpretrain's data samples: the validation loss.
+
+    It is logged as ``cross_entropy``, for MMEngine's LogProcessor replaces every value whose name has ``loss`` in it by the mean
+    of the last ``window_size`` ones, which for a validation are epochs. Training losses may be smoothed besides.
+    """
 
     default_prefix = None
 
@@ -47,4 +51,4 @@ class CrossEntropy(BaseMetric):
             self.results.append(-torch.log(chosen.double().clamp_min(1e-45)).item())
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:
-        return dict(loss=sum(results) / len(results))
+        return dict(cross_entropy=sum(results) / len(results))

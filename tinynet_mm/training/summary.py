@@ -20,8 +20,8 @@ from ..logs import read
 SCORES = {
     'top1': 'val/accuracy/top1',
     'raw_top1': 'val/raw/accuracy/top1',
-    'val_loss': 'val/loss',
-    'raw_val_loss': 'val/raw/loss',
+    'cross_entropy': 'val/cross_entropy',
+    'raw_cross_entropy': 'val/raw/cross_entropy',
     'train_loss': 'train/loss',
 }
 RECIPE = ('resolution', 'macs', 'params', 'epochs', 'batch')
