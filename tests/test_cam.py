@@ -86,13 +86,22 @@ def faster_rcnn() -> nn.Module:
     return spread(model, model.roi_head.bbox_head.fc_cls)
 
 
+def gfl() -> nn.Module:
+    model = build(shrink('gfl/gfl_r50_fpn_1x_coco.py', norm_cfg=None, stacked_convs=1), 'mmdet')
+    return spread(model, model.bbox_head.gfl_cls)
+
+
+def yolox() -> nn.Module:
+    return build(get_config('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py').model, 'mmdet')
+
+
 def spread(model: nn.Module, *layers: nn.Module) -> nn.Module:
     """Make the last layers' scores differ, as training would: a fresh network says nearly the same everywhere."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.bias, -0.2, 0.2)
     for layer in layers:
-        nn.init.normal_(layer.weight, std=0.3)
+        nn.init.normal_(layer.weight, std=0.1)
         nn.init.normal_(layer.bias, std=0.3)
     return model
 
@@ -196,9 +205,9 @@ def test_map_of_a_two_stage_box_is_that_of_gradcam_by_hand(models, images):
     np.testing.assert_allclose(answer.map, by_hand, atol=1e-4)
 
 
-@pytest.mark.parametrize('name', DETECTORS)
+@pytest.mark.parametrize('name', [*DETECTORS, 'gfl', 'yolox'])
 def test_candidates_are_the_boxes_that_the_model_itself_predicts(models, images, name):
-    model = models(name)
+    model = {'gfl': gfl, 'yolox': yolox}[name]() if name in ('gfl', 'yolox') else models(name)
     from mmdet.structures import DetDataSample
 
     samples = [DetDataSample(metainfo=META) for _ in images]
@@ -212,7 +221,7 @@ def test_candidates_are_the_boxes_that_the_model_itself_predicts(models, images,
         assert [c.label for c in found] == instances.labels.tolist() and len(found) > 2
         np.testing.assert_allclose([c.box for c in found], instances.bboxes.numpy(), atol=1e-3)
         logits = probe.probabilities(probe.logits([(image, c) for c in found]))
-        if name != 'fcos':  # its scores are multiplied by centreness
+        if name not in ('fcos', 'yolox'):  # their scores are multiplied by centreness or objectness
             np.testing.assert_allclose([p[c.label].item() for p, c in zip(logits, found)], instances.scores.numpy(), atol=1e-5)
 
 
@@ -248,6 +257,23 @@ def test_best_candidate_is_explained_and_said_where_nothing_is_detected(models, 
         assert other.question.candidates[0].label == 3
     missing = ask(explainer, images, Wanted('box', 2, threshold=1.1))[0][0]
     assert missing.map is None and missing.reason == 'box 2 was asked for, but no box reaches a score of 1.1'
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_the_best_candidate_is_the_best_final_box(models, images, name):
+    """What `top1` relies on, to go without non-maximum suppression."""
+    probe = make_probe(models(name))
+    with torch.no_grad():
+        probe.read(images, [META] * 2)
+    for image in range(2):
+        best, found = probe.best(image), probe.found(image)[0]
+        assert best.score == pytest.approx(found.score, abs=1e-5)
+        if found.score < 0.999:  # beyond, several are the best
+            assert (best.row, best.label) == (found.row, found.label)
+        raised = probe.found(image, threshold=found.score * 0.7)
+        expected = [c for c in probe.found(image) if c.score >= found.score * 0.7]
+        assert [c.score for c in raised] == pytest.approx([c.score for c in expected])
+        assert [(c.row, c.label) for c in raised][:20] == [(c.row, c.label) for c in expected][:20]
 
 
 def test_several_boxes_in_one_map_are_the_sum_of_their_logits(models, images):
@@ -354,7 +380,7 @@ def test_mirrored_box_is_asked_about_when_smoothing(models, images, name):
     expected = torch.tensor([[SIDE - x2, y1, SIDE - x1, y2]])
     np.testing.assert_allclose([mirrored.box], expected.numpy(), atol=1e-3)
     if candidate.roi is None:
-        assert overlaps(probe.boxes(0)[mirrored.row][None], expected) > 0.2
+        assert overlaps(probe.boxes(0, [mirrored.row]), expected) > 0.2
     answer = ask(Explainer(models(name), 'gradcam', aug_smooth=True), images, Wanted(threshold=0.0))[1][0]
     assert answer.map is not None and answer.map.shape == (SIDE, SIDE)
 

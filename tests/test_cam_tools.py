@@ -5,6 +5,7 @@ import importlib.util
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -132,6 +133,14 @@ PIPELINES = {  # name -> (scope, steps, scale and shift (x, y) of a picture 200 
 }
 
 
+def preprocess(data: dict, training: bool) -> dict:
+    """A data preprocessor that changes nothing."""
+    return dict(inputs=torch.stack(data['inputs']).float(), data_samples=data['data_samples'])
+
+
+PLAIN = SimpleNamespace(data_preprocessor=preprocess)
+
+
 def pipeline_of(scope: str, steps: list[dict]) -> Pipeline:
     init_default_scope(scope)
     pack = dict(type='PackDetInputs', meta_keys=('ori_shape', 'img_shape')) if scope == 'mmdet' else dict(type='PackInputs')
@@ -140,7 +149,9 @@ def pipeline_of(scope: str, steps: list[dict]) -> Pipeline:
         if scope == 'mmdet'
         else [dict(type='LoadImageFromFile')]
     )
-    return Pipeline(Config(dict(test_dataloader=dict(dataset=dict(type='X', dataset=dict(pipeline=[*load, *steps, pack]))))))
+    return Pipeline(
+        Config(dict(test_dataloader=dict(dataset=dict(type='X', dataset=dict(pipeline=[*load, *steps, pack]))))), PLAIN
+    )
 
 
 @pytest.mark.parametrize(('scope', 'steps', 'scale', 'shift'), PIPELINES.values(), ids=PIPELINES)
@@ -151,7 +162,7 @@ def test_pipeline_is_measured(tmp_path, scope, steps, scale, shift):
     sample = pipeline_of(scope, steps)(tmp_path / 'a.png')
     np.testing.assert_allclose(sample.scale, scale, rtol=0.015)
     np.testing.assert_allclose(sample.shift, shift, atol=0.6)
-    seen = np.asarray(sample.packed['inputs'], dtype=np.float32)[0]
+    seen = np.asarray(sample.inputs, dtype=np.float32)[0, 0]
     back = sample.put_back(np.where(seen == 114, 0, seen))
     assert back.shape == (100, 200)
     ys, xs = np.nonzero(back > 0.6 * back.max())
@@ -170,7 +181,7 @@ def test_what_a_crop_leaves_out_has_no_evidence(tmp_path):
 
 def test_pipelines_that_do_not_serve(tmp_path):
     with pytest.raises(ValueError, match='no test_dataloader with a pipeline'):
-        Pipeline(Config(dict(model=dict(type='X'))))
+        Pipeline(Config(dict(model=dict(type='X'))), PLAIN)
     cv2.imwrite(str(tmp_path / 'a.png'), np.full((100, 200, 3), 9, np.uint8))
     normalise = dict(type='mmcv.Normalize', mean=[9, 9, 9], std=[2, 2, 2], to_rgb=False)
     with pytest.raises(ValueError, match='changes colours'):
@@ -233,10 +244,8 @@ def test_maps_of_a_folder(coco, detector, call, tmp_path, capsys):
     assert not list(out.glob('.*'))
 
     cfg, model = detector  # the same again, one image and no files
-    sample = Pipeline(cfg)(coco / 'images' / '3.png')
-    answers = Explainer(model)(
-        *to_batch(model, [sample]), partial(choose, wanted=Wanted('all', threshold=0, topk=2, per_box=True))
-    )[0]
+    sample = Pipeline(cfg, model)(coco / 'images' / '3.png')
+    answers = Explainer(model)(*to_batch([sample]), partial(choose, wanted=Wanted('all', threshold=0, topk=2, per_box=True)))[0]
     own = [row for row in written if row['image'] == str(sample.path)]
     expected = [sample.put_back(answer.map) for answer in answers if answer.map is not None]
     for row, values in zip(own, expected, strict=True):
@@ -360,8 +369,8 @@ def test_measures_of_one_box_by_hand(coco, detector):
     truth = Truth(coco / 'images' / '1.png', np.array([[5.0, 5, 120, 90]]), np.array([0]))
     row = next(r for r in evaluator(truth) if r['source'] == 'eigencam')
 
-    sample = Pipeline(cfg)(truth.path)
-    inputs, metas = to_batch(model, [sample])
+    sample = Pipeline(cfg, model)(truth.path)
+    inputs, metas = to_batch([sample])
     answer = explainer(inputs, metas, partial(choose, wanted=Wanted('class', 0, threshold=0)))[0][0]
     candidate = answer.question.candidates[0]
     back = sample.put_back(answer.map)

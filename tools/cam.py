@@ -2,7 +2,8 @@
 
     python tools/cam.py CONFIG CHECKPOINT photo.jpg folder/ --out cams                    the best box, or the best class
     python tools/cam.py CONFIG CHECKPOINT folder/ --target class=cat --per-box            a map for each cat
-    python tools/cam.py folder/ --compare A.py=a.pth B.py=b.pth --out figure5             models side by side, PNG and PDF
+    python tools/cam.py folder/ --compare A.py=a.pth B.py=b.pth --out figure5             models side by side, PNG and PDF;
+                                                                     --method a,b         methods too
     python tools/cam.py CONFIG CHECKPOINT --evaluate --data-root DIR --method hirescam,gradcam --limit 50   are they faithful?
 
 Classifiers of mmpretrain and detectors of mmdet 3 (dense heads, Faster R-CNN), ours or not. OUT gets a picture and the raw map

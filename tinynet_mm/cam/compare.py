@@ -29,16 +29,18 @@ def compare(models: Sequence[Compared], images: Sequence[Path], target: str = 't
 
     ``options`` are those of :func:`.targets.parse_target`. Where a model has no map the picture is shown, and a note says why.
     """
-    columns, notes = [], []
+    columns, notes = [], {}
     for model in models:
         wanted = parse_target(target, model.classes, **options)
         seen = {}
-        for several in explain_images(model.explainer, model.cfg, images, wanted, model.classes):
-            seen[several[0].sample.path] = several[0]
-            notes += [f'{model.title}, {several[0].sample.path.name}: {several[0].note}'] if several[0].note else []
+        for one, *_ in explain_images(model.explainer, model.cfg, images, wanted, model.classes):
+            seen[one.sample.path] = one
+            if one.note:
+                notes.setdefault(f'{" ".join(model.title.split())}: {one.note}', []).append(one.sample.path.name)
         columns.append([seen[path] for path in images])
     rows = [[(row[0].sample.picture, row[0].sample.path.stem), *map(_cell, row)] for row in zip(*columns)]
-    return comparison(rows, ['', *(model.title for model in models)]), notes
+    figure = comparison(rows, ['', *(model.title for model in models)])
+    return figure, [f'{note} ({", ".join(names)})' for note, names in notes.items()]
 
 
 def _cell(seen: Seen) -> tuple[np.ndarray, str]:

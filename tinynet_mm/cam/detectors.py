@@ -64,6 +64,7 @@ class DenseProbe(DetectorProbe):
 
     def __init__(self, model: nn.Module):
         super().__init__(model, model.bbox_head.prior_generator.num_levels)
+        self._made: tuple = (None, None)
 
     @property
     def head(self) -> nn.Module:
@@ -74,7 +75,7 @@ class DenseProbe(DetectorProbe):
         self.outs = self.head(tuple(tap(feature) for tap, feature in zip(self.levels, features)))
         if not 2 <= len(self.outs) <= 3 or not all(isinstance(out, list | tuple) for out in self.outs):
             raise ValueError(f'{type(self.head).__name__} does not give scores and boxes level by level; {SUPPORTED}')
-        self.metas, self._scored, self._decoded = metas, {}, {}
+        self.metas, self._scored = metas, {}
         self._read = _flatten(self.outs[0], self.head.cls_out_channels)  # (B, P, K)
         anchors = [scores[0].numel() // self.head.cls_out_channels for scores in self.outs[0]]
         self.level_of = torch.repeat_interleave(torch.tensor(anchors)).tolist()
@@ -91,25 +92,25 @@ class DenseProbe(DetectorProbe):
             self._scored[image] = scores
         return self._scored[image]
 
-    def boxes(self, image: int) -> Tensor:
-        """(P, 4) decoded boxes of all anchors, in pixels of the input."""
-        if image not in self._decoded:
-            self._decoded[image] = self._decode(self._one(1, image), self.metas[image]['img_shape'])
-        return self._decoded[image]
+    def boxes(self, image: int, rows: Tensor | Sequence[int]) -> Tensor:
+        """(n, 4) decoded boxes of some anchors, in pixels of the input."""
+        maps, head, rows = self._one(1, image), self.head, torch.as_tensor(rows)
+        sizes = [m.shape[-2:] for m in maps]
+        if hasattr(head, '_bbox_decode'):  # YOLOX: centre and log size in strides
+            return head._bbox_decode(self._priors(sizes, maps[0], with_stride=True)[rows], _flatten(maps, 4)[:, rows])[0]
+        priors, shape = self._priors(sizes, maps[0])[rows], self.metas[image]['img_shape']
+        if hasattr(head, 'integral'):  # GFL: a distribution over distances from the anchor's centre, in strides
+            strides = torch.tensor([head.prior_generator.strides[self.level_of[row]][0] for row in rows.tolist()])
+            deltas = head.integral(_flatten(maps, 4 * (head.reg_max + 1))[0, rows]) * strides[:, None].to(maps[0])
+            return head.bbox_coder.decode(head.anchor_center(priors), deltas, max_shape=shape)
+        return head.bbox_coder.decode(priors, _flatten(maps, head.bbox_coder.encode_size)[0, rows], max_shape=shape)
 
-    def _decode(self, maps: list[Tensor], shape: tuple[int, int]) -> Tensor:
-        generator, coder = self.head.prior_generator, self.head.bbox_coder
-        sizes, like = [m.shape[-2:] for m in maps], dict(dtype=maps[0].dtype, device=maps[0].device)
-        if hasattr(self.head, '_bbox_decode'):  # YOLOX: centre and log size in strides
-            priors = torch.cat(generator.grid_priors(sizes, **like, with_stride=True))
-            return self.head._bbox_decode(priors, _flatten(maps, 4))[0]
-        priors = torch.cat(generator.grid_priors(sizes, **like))
-        if hasattr(self.head, 'integral'):  # GFL: a distribution over distances from the anchor's centre, in strides
-            bins = 4 * (self.head.reg_max + 1)
-            levels = zip(maps, generator.strides)
-            deltas = torch.cat([self.head.integral(_flatten([m], bins)[0]) * stride[0] for m, stride in levels])
-            return coder.decode(self.head.anchor_center(priors), deltas, max_shape=shape)
-        return coder.decode(priors, _flatten(maps, coder.encode_size)[0], max_shape=shape)
+    def _priors(self, sizes: Sequence[torch.Size], like: Tensor, **options) -> Tensor:
+        """(P, ...) anchors or points of all levels, made once for each size of input."""
+        if self._made[0] != sizes:
+            made = self.head.prior_generator.grid_priors(sizes, dtype=like.dtype, device=like.device, **options)
+            self._made = sizes, torch.cat(made)
+        return self._made[1]
 
     def _predict(self, image, threshold):
         outs = [self._one(i, image) for i in range(len(self.outs))]
@@ -120,18 +121,28 @@ class DenseProbe(DetectorProbe):
         scores = self.scores(image)[:, label]
         rows = ((scores - score).abs() <= SCORE_TOLERANCE).nonzero()[:, 0]
         rows = rows if len(rows) else (scores >= score).nonzero()[:, 0]
-        gaps = (self.boxes(image)[rows] - box).abs().amax(1)
-        if not len(rows) or gaps.min() > BOX_TOLERANCE:
+        gaps = (self.boxes(image, rows) - box).abs().amax(1) / BOX_TOLERANCE
+        if not len(rows) or gaps.min() > 1:
             raise ValueError(f'no anchor of {type(self.head).__name__} decodes to the box it reports; {SUPPORTED}')
+        gaps += (scores[rows] - score).abs() / SCORE_TOLERANCE  # boxes that fill the image are all alike
         row = int(rows[gaps.argmin()])
         return Candidate(label, score, self.level_of[row], row, tuple(box.tolist()))
 
     @torch.no_grad()
     def best(self, image, label=None):
         scores = self.scores(image)
-        row, label = divmod(int(scores.argmax()), scores.shape[1]) if label is None else (int(scores[:, label].argmax()), label)
-        box = tuple(self.boxes(image)[row].tolist())
-        return Candidate(label, float(scores[row, label]), self.level_of[row], row, box)
+        scores = scores if label is None else scores[:, label : label + 1]
+        least = max(0, self.head.test_cfg.get('min_bbox_size', 0))
+        for count in (64, len(scores)):  # a head drops boxes without a size; few anchors have one
+            rows = scores.amax(1).topk(min(count, len(scores))).indices
+            boxes = self.boxes(image, rows)
+            sized = ((boxes[:, 2:] - boxes[:, :2]).amin(1) > least).nonzero()
+            if len(sized):
+                break
+        place = int(sized[0]) if len(sized) else 0
+        row, column = int(rows[place]), int(scores[rows[place]].argmax())
+        box = tuple(boxes[place].tolist())
+        return Candidate(column if label is None else label, float(scores[row, column]), self.level_of[row], row, box)
 
     def logits(self, asked):
         images, rows = zip(*[(image, candidate.row) for image, candidate in asked])
@@ -144,7 +155,8 @@ class DenseProbe(DetectorProbe):
     def mirror(self, image, candidate, width):
         """The anchor of the mirrored image that overlaps the mirrored box best, weighted by its score for the class."""
         box = self._read.new_tensor([_mirrored(candidate.box, width)])
-        row = int((overlaps(box, self.boxes(image))[0] * self.scores(image)[:, candidate.label]).argmax())
+        boxes = self.boxes(image, range(len(self.level_of)))
+        row = int((overlaps(box, boxes)[0] * self.scores(image)[:, candidate.label]).argmax())
         return replace(candidate, row=row, level=self.level_of[row], box=tuple(box[0].tolist()))
 
 

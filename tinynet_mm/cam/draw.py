@@ -81,7 +81,9 @@ def comparison(rows: Sequence[Sequence[tuple[np.ndarray, str]]], titles: Sequenc
     """
     heights = [max(picture.shape[0] / picture.shape[1] for picture, _ in row) for row in rows]
     with styled():
-        figure = new_figure(width * len(titles), width * sum(heights) + 0.24 * len(rows) + 0.3)
+        lines = max(title.count('\n') + 1 for title in titles)
+        figure = new_figure(width * len(titles), (width - 0.06) * sum(heights) + 0.2 * len(rows) + 0.17 * lines)
+        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, hspace=0, wspace=0)
         grid = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
         for axes, row in zip(grid, rows):
             for axis, (picture, caption) in zip(axes, row):

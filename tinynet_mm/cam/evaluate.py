@@ -89,13 +89,14 @@ class Evaluator:
     """
 
     def __init__(self, explainers: dict[str, Explainer], cfg: Config, protocol: Protocol):
-        self.explainers, self.protocol, self.pipeline = explainers, protocol, Pipeline(cfg)
+        self.explainers, self.protocol = explainers, protocol
         self.probe = next(iter(explainers.values())).probe
+        self.pipeline = Pipeline(cfg, self.probe.model)
 
     def __call__(self, truth: Truth) -> list[dict]:
         """A row for each question on the image and each source of maps; none where the model found nothing that is there."""
         sample = self.pipeline(truth.path)
-        inputs, metas = to_batch(self.probe.model, [sample])
+        inputs, metas = to_batch([sample])
         with torch.no_grad():
             self.probe.read(inputs, metas)
             pairs = self._questions(self.probe, sample, truth)

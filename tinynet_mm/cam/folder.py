@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import cv2
@@ -21,18 +21,31 @@ from .images import Pipeline, Sample, batches, to_batch
 from .targets import Wanted, choose
 
 COLUMNS = ('image', 'file', 'classes', 'scores', 'boxes', 'layers', 'lowest', 'highest', 'note')
+DARK = 0.02  # share of a map's highest value below which a box counts as having none of it
 WAITING = 8  # maps that may wait for the disk
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One explanation of one image, in the original's pixels. ``values`` (H, W) in 0 to 1, None where there is no map to see."""
+    """One explanation of one image, on the original picture; ``names`` are the classes of its candidates."""
 
     sample: Sample
     explanation: Explanation
-    values: np.ndarray | None
-    boxes: list[np.ndarray]
     names: list[str]
+
+    @cached_property
+    def values(self) -> np.ndarray | None:
+        """The map (H, W) in 0 to 1, None where there is none to see."""
+        return self.sample.put_back(self.explanation.map) if self.has_map else None
+
+    @property
+    def has_map(self) -> bool:
+        return self.explanation.map is not None
+
+    @property
+    def boxes(self) -> list[np.ndarray]:
+        """(x1, y1, x2, y2) of each candidate in pixels of the original."""
+        return [self.sample.to_original(c.box) for c in self.explanation.question.candidates if c.box is not None]
 
     @property
     def labels(self) -> list[str]:
@@ -42,19 +55,33 @@ class Seen:
     @property
     def note(self) -> str:
         """What the user should know: why there is no map, or how the target was chosen."""
-        told = [self.explanation.question.note, self.explanation.note]
+        told = [self.explanation.question.note, self.explanation.note, self._unseen]
         return self.explanation.reason or '; '.join(note for note in told if note)
+
+    @property
+    def _unseen(self) -> str:
+        """Boxes that share a map with others and have hardly any of it: the evidence at their own anchors is negative."""
+        if not self.has_map or len(self.boxes) < 2:
+            return ''
+        dark = [label for box, label in zip(self.boxes, self.labels) if self.values[_slices(box)].max(initial=0) < DARK]
+        return f'no positive evidence inside {", ".join(dark)}; --per-box tells more' if dark else ''
+
+
+def _slices(box: np.ndarray) -> tuple[slice, slice]:
+    """The pixels of a box, at least one, inside the picture."""
+    x1, y1, x2, y2 = np.maximum(np.round(box), 0).astype(int)
+    return slice(y1, max(y2, y1 + 1)), slice(x1, max(x2, x1 + 1))
 
 
 def explain_images(
     explainer: Explainer, cfg: Config, images: Sequence[Path], wanted: Wanted, classes: Sequence[str] = (), batch_size: int = 4
 ) -> Iterator[list[Seen]]:
     """The explanations of each image, image by image; images of equal input shape share a forward and a backward pass."""
-    pipeline, model = Pipeline(cfg), explainer.probe.model
-    for samples in batches(ahead(pipeline, images, 2 * batch_size), batch_size):
-        inputs, metas = to_batch(model, samples)
-        for sample, explanations in zip(samples, explainer(inputs, metas, partial(choose, wanted=wanted))):
-            yield [see(sample, explanation, classes) for explanation in explanations]
+    samples = ahead(Pipeline(cfg, explainer.probe.model), images, 2 * batch_size)
+    for batch in batches(samples, batch_size):
+        answers = explainer(*to_batch(batch), partial(choose, wanted=wanted))
+        for sample, explanations in zip(batch, answers):
+            yield [Seen(sample, e, [class_name(c.label, classes) for c in e.question.candidates]) for e in explanations]
 
 
 def ahead(function: Callable, items: Iterable, most: int) -> Iterator:
@@ -67,15 +94,6 @@ def ahead(function: Callable, items: Iterable, most: int) -> Iterator:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def see(sample: Sample, explanation: Explanation, classes: Sequence[str]) -> Seen:
-    """An explanation of the network's input put back on the original picture."""
-    candidates = explanation.question.candidates
-    names = [class_name(c.label, classes) for c in candidates]
-    boxes = [sample.to_original(c.box) for c in candidates if c.box is not None]
-    values = None if explanation.map is None else sample.put_back(explanation.map)
-    return Seen(sample, explanation, values, boxes, names)
 
 
 def class_name(label: int, classes: Sequence[str]) -> str:
@@ -92,8 +110,8 @@ def write_all(seen: Iterable[list[Seen]], out: Path) -> Iterator[Seen]:
     with ThreadPoolExecutor(1) as pool:
         writing: deque = deque()
         for one, name in _named(seen):
-            rows.append(_row(one, f'{name}.jpg' if one.values is not None else ''))
-            if one.values is not None:
+            rows.append(_row(one, f'{name}.jpg' if one.has_map else ''))
+            if one.has_map:
                 writing.append(pool.submit(_write, one, out / name))
             if len(writing) > WAITING:
                 writing.popleft().result()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import Tensor, nn
@@ -27,20 +28,22 @@ def check_images(files: Sequence[Path]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """``picture`` is the original (H, W, 3), BGR, 8 bit; ``packed`` what the pipeline gives the data preprocessor.
+    """``picture`` is the original (H, W, 3), BGR, 8 bit; ``inputs`` (1, 3, h, w) and ``meta`` are what the network gets.
 
     A point (x, y) of the original, in pixels from its top left corner, lies at ``scale * (x, y) + shift`` in the input.
     """
 
     path: Path
     picture: np.ndarray
-    packed: dict
+    inputs: Tensor
+    meta: dict
     scale: tuple[float, float]
     shift: tuple[float, float]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.packed['inputs'].shape)
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return tuple(self.inputs.shape[-2:])
 
     def to_original(self, box: Sequence[float]) -> np.ndarray:
         """A box of the input in pixels of the original, (x1, y1, x2, y2)."""
@@ -57,19 +60,20 @@ class Sample:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         back = cv2.warpAffine(np.float32(values), matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         xs, ys = sx * (np.arange(width) + 0.5) + tx, sy * (np.arange(height) + 0.5) + ty
-        back[:, (xs < 0) | (xs > self.shape[2])] = 0  # a crop left these out
-        back[(ys < 0) | (ys > self.shape[1])] = 0
+        back[:, (xs < 0) | (xs > self.shape[1])] = 0  # a crop left these out
+        back[(ys < 0) | (ys > self.shape[0])] = 0
         return back
 
 
 class Pipeline:
-    """A config's test pipeline without annotations, split behind the loading of the file.
+    """A config's test pipeline without annotations, split behind the loading of the file, and the model's data preprocessor.
 
     Raises:
         ValueError: a config without a test pipeline.
     """
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config, model: nn.Module):
+        self.preprocess = model.data_preprocessor
         dataset = cfg.get('test_dataloader', {}).get('dataset', {})
         while 'pipeline' not in dataset and 'dataset' in dataset:
             dataset = dataset['dataset']
@@ -86,14 +90,13 @@ class Pipeline:
             loaded = self.load(dict(img_path=str(path), img_id=0))
         except (AssertionError, OSError, ValueError) as error:
             raise ValueError(f'{path} is not an image that can be read: {error}') from None
-        return self.sample(path, loaded)
-
-    def sample(self, path: Path, loaded: dict) -> Sample:
         picture = loaded['img'].astype(np.uint8)
         shape = picture.shape[:2]
         if shape not in self.ways:
             self.ways[shape] = self._measure(loaded)
-        return Sample(path, picture, self.prepare(dict(loaded)), *self.ways[shape])
+        packed = self.prepare(loaded)
+        data = self.preprocess({key: [value] for key, value in packed.items()}, False)
+        return Sample(path, picture, data['inputs'], data['data_samples'][0].metainfo, *self.ways[shape])
 
     def _measure(self, loaded: dict) -> tuple[tuple[float, float], tuple[float, float]]:
         """Scale and shift, (x, y) each, of the way from the original to the input."""
@@ -131,8 +134,6 @@ def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
     yield from waiting.values()
 
 
-def to_batch(model: nn.Module, samples: Sequence[Sample]) -> tuple[Tensor, list[dict]]:
-    """Normalised input (B, 3, H, W) by the model's own data preprocessor, and the meta information of each image."""
-    packed = dict(inputs=[s.packed['inputs'] for s in samples], data_samples=[s.packed['data_samples'] for s in samples])
-    data = model.data_preprocessor(packed, False)
-    return data['inputs'], [sample.metainfo for sample in data['data_samples']]
+def to_batch(samples: Sequence[Sample]) -> tuple[Tensor, list[dict]]:
+    """Inputs (B, 3, h, w) of one shape, and the meta information of each image."""
+    return torch.cat([sample.inputs for sample in samples]), [sample.meta for sample in samples]

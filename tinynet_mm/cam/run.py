@@ -18,6 +18,7 @@ from .. import cli, faithfulness
 from ..data.coco import find_layout, splits_of
 from ..loading import load_model
 from ..plots import save
+from ..training.cpu import keep_freed_memory
 from .compare import Compared, compare
 from .evaluate import Evaluator, Protocol, evaluate, read_truth
 from .explain import Explainer
@@ -43,6 +44,8 @@ def load(config: str, checkpoint: str | None, args: Namespace) -> tuple[Config, 
     Raises:
         ValueError: neither a checkpoint nor ``--random-weights``.
     """
+    if args.device == 'cpu':
+        keep_freed_memory()  # without it page faults double the time of a forward pass
     cfg = cli.load_config(config)
     cfg = cli.prepare(cfg, None if cli.is_classifier(cfg) else args.data_root, args.input_size)
     if checkpoint is not None:
@@ -85,25 +88,24 @@ def draw_maps(args: Namespace) -> Iterator[str]:
     explainer = explainer_of(model, args)
     wanted = parse_target(args.target, classes, threshold=args.score_thr, topk=args.topk, per_box=args.per_box)
     seen = tqdm(explain_images(explainer, cfg, files, wanted, classes, args.batch), total=len(files), unit='image', disable=None)
-    written, notes = 0, []
+    written, notes = 0, {}
     for one in write_all(seen, args.out):
-        written += one.values is not None
-        notes += [(one.values is None, f'{one.sample.path}{_about(one)}: {one.note}')] if one.note else []
-    for _, note in notes[:20]:
-        yield f'note: {note}.'
-    if len(notes) > 20:
-        yield f'note: {len(notes) - 20} more in {args.out / "maps.csv"}.'
+        written += one.has_map
+        if one.note:
+            about = f' ({", ".join(one.labels)})' if one.labels else ''
+            notes.setdefault(one.note, []).append(f'{one.sample.path}{about}')
     if not written:
-        raise ValueError(f'no map could be drawn; {notes[0][1]}.')
+        note, (first, *_) = next(iter(notes.items()))
+        raise ValueError(f'no map could be drawn; {first}: {note}.')
+    for note, where in list(notes.items())[:20]:
+        yield f'note: {where[0]}{f" and {len(where) - 1} more" if len(where) > 1 else ""}: {note}.'
+    if len(notes) > 20:
+        yield f'note: {len(notes) - 20} others in {args.out / "maps.csv"}.'
     yield f'{written} maps of {len(files)} images in {args.out}; {args.out / "maps.csv"} lists them.'
 
 
-def _about(seen) -> str:
-    return f' ({", ".join(seen.labels)})' if seen.labels else ''
-
-
 def compare_models(args: Namespace) -> Iterator[str]:
-    """Figure 5 as OUT.png and OUT.pdf."""
+    """Figure 5 as OUT.png and OUT.pdf, a column for each model and, where there are several, each method."""
     pairs = [pair for pair in args.compare if '=' in pair or pair.endswith('.py')]
     files = image_files([Path(p) for p in [*args.paths, *args.compare] if p not in pairs])
     models = []
@@ -112,7 +114,9 @@ def compare_models(args: Namespace) -> Iterator[str]:
         if not mark:
             raise ValueError(f'--compare {pair}: give CONFIG=CHECKPOINT for each model.')
         cfg, model, classes = load(config, checkpoint, args)
-        models.append(Compared(Path(config).stem, explainer_of(model, args), cfg, classes))
+        for method in args.method.split(','):
+            title = Path(config).stem + (f'\n{method}' if ',' in args.method else '')
+            models.append(Compared(title, explainer_of(model, args, method), cfg, classes))
     figure, notes = compare(models, files, args.target, threshold=args.score_thr, topk=args.topk)
     for note in notes:
         yield f'note: {note}.'

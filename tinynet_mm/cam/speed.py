@@ -32,8 +32,8 @@ Ready = list[tuple[Tensor, list[Candidate]]]  # inputs (B, 3, H, W), and the can
 def prepare(explainer: Explainer, cfg: Config, images: Sequence[Path], wanted: Wanted, batch: int) -> Ready:
     """Inputs and candidates of all batches, as the other two contenders are given them."""
     ready = []
-    for samples in batches(map(Pipeline(cfg), images), batch):
-        inputs, metas = to_batch(explainer.probe.model, samples)
+    for samples in batches(map(Pipeline(cfg, explainer.probe.model), images), batch):
+        inputs, metas = to_batch(samples)
         with torch.no_grad():
             explainer.probe.read(inputs, metas)
             questions = [choose(explainer.probe, image, wanted)[0] for image in range(len(inputs))]

@@ -66,20 +66,21 @@ def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
     if isinstance(probe, ClassifierProbe):
         return _choose_class(probe, image, wanted)
     label = wanted.number if wanted.kind == 'class' else None
-    most = {'top1': 1, 'box': wanted.number}.get(wanted.kind, wanted.topk)
-    found = probe.found(image, wanted.threshold, label, most)
+    best = probe.best(image, label)
+    if best is None:
+        return [Question((), 'the detector proposes no region on this image')]
+    if wanted.kind == 'top1' and best.score >= wanted.threshold:
+        return [Question((best,))]  # the best candidate of all is also the best box: nothing can suppress it
+    most = wanted.number if wanted.kind == 'box' else wanted.topk
+    found = probe.found(image, wanted.threshold, label, most) if best.score >= wanted.threshold else []
     if wanted.kind == 'box':
         if len(found) < wanted.number:
             return [Question((), f'box {wanted.number} was asked for, but {_count(found)} a score of {wanted.threshold:g}')]
         return [Question((found[wanted.number - 1],))]
     if found:
         return [Question((c,)) for c in found] if wanted.per_box else [Question(tuple(found))]
-    best = probe.best(image, label)
-    if best is None:
-        return [Question((), 'the detector proposes no region on this image')]
-    return [
-        Question((best,), f'no box reaches a score of {wanted.threshold:g}; the best candidate, {best.score:.3f}, is explained')
-    ]
+    note = f'no box reaches a score of {wanted.threshold:g}; the best candidate, {best.score:.3f}, is explained'
+    return [Question((best,), note)]
 
 
 def _choose_class(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
