@@ -122,3 +122,15 @@ def test_norms_activations_and_stochastic_depth_are_configured():
 def test_bad_arguments_say_what_is_allowed(arguments, words):
     with pytest.raises(ValueError, match=words):
         TinyNet(**arguments)
+
+
+def test_residual_blocks_can_begin_as_the_identity():
+    model = ScaledEfficientNet(dict(r=1, w=0.5, d=1), zero_init_residual=True)
+    skips = [block for block in model.blocks.modules() if getattr(block, 'has_skip', False)]
+    assert len(skips) == 9
+    for block in skips:
+        x = torch.randn(2, (block.conv_pw if hasattr(block, 'bn3') else block.conv_dw).in_channels, 8, 8)
+        assert torch.equal(block(x), x)
+    assert all(torch.all(stage[0].conv_pw.weight != 0) for stage in model.blocks)
+    plain = ScaledEfficientNet(dict(r=1, w=0.5, d=1))
+    assert all(torch.all(m.weight == 1) for m in plain.modules() if isinstance(m, torch.nn.BatchNorm2d))

@@ -23,6 +23,8 @@ class ScaledEfficientNet(ScaledBackbone):
         frozen_stages, norm_eval, init_cfg: see :class:`ScaledBackbone`.
         norm_cfg, act_cfg: as in mmcv.
         drop_path_rate: stochastic depth of the last block.
+        zero_init_residual: start every residual branch at zero, by the weights of its last norm (Goyal et al., 2017), so that a
+            block begins as the identity. In trainings of a few hundred steps deep networks hardly learn without it.
 
     Raises:
         ValueError: unknown architecture (with the nearest name), an index out of range.
@@ -37,6 +39,7 @@ class ScaledEfficientNet(ScaledBackbone):
         norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
+        zero_init_residual: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(resolve(arch, family='efficientnet'), out_indices, frozen_stages, norm_eval, init_cfg)
@@ -48,6 +51,10 @@ class ScaledEfficientNet(ScaledBackbone):
             self.bn2 = layers.norm(self.arch.head)
             self.act2 = layers.act()
         init_convolutions(self)
+        if zero_init_residual:
+            for block in self.blocks.modules():
+                if getattr(block, 'has_skip', False):
+                    nn.init.zeros_((block.bn3 if hasattr(block, 'bn3') else block.bn2).weight)
         self.freeze()
 
     def _build_stem(self, layers: Layers) -> None:
