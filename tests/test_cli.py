@@ -101,9 +101,7 @@ def test_the_checkpoint_of_another_model(cfg, tmp_path):
         (KeyboardInterrupt(), 130, '--resume'),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(error, code, words, capsys, monkeypatch):
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # run sets it; here it ends with the test
-
+def test_what_a_user_can_mend_is_one_line(error, code, words, capsys):
     def main():
         raise error
 
