@@ -61,6 +61,21 @@ def test_configs_by_path_and_name(tmp_path):
         cli.load_config('configs/ssdlite_tinynet_e_cocoo.py')
     zoo = cli.load_config('mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
     assert zoo.model.backbone.type == 'MobileNetV2'
+    assert cli.load_config('tinynet_mm::ssdlite_tinynet_d_coco.py').model.backbone.arch == 'd'
+
+
+@pytest.mark.parametrize(
+    'name, words',
+    [
+        ('mmdet::ssd/ssd300_cocoo.py', r'did you mean mmdet::ssd/ssd300_coco\.py'),
+        ('mmdet::', 'mmdet has no config without a name'),
+        ('json::a.py', 'no package json with configs is installed'),
+        ('nowhere::a.py', 'no package nowhere with configs'),
+    ],
+)
+def test_a_packaged_config_that_is_not_there(name, words):
+    with pytest.raises(FileNotFoundError, match=words):
+        cli.load_config(name)
 
 
 def test_weights_that_cannot_be_had_are_dropped_with_a_reason(cfg, monkeypatch):

@@ -117,6 +117,13 @@ def test_bad_data_stops_before_training(shapes, tmp_path, change, words):
     assert not (tmp_path / 'work').exists()
 
 
+def test_too_few_images_for_a_batch(shapes, tmp_path):
+    config = tmp_path / 'whole_batches.py'
+    config.write_text(f'_base_ = {str(Path(CONFIG).resolve())!r}\ntrain_dataloader = dict(batch_size=64, drop_last=True)\n')
+    with pytest.raises(ValueError, match='images do not fill one batch of 64 .*train_dataloader.batch_size='):
+        tool('train')([str(config), '--data-root', str(shapes), *SIZE, '--work-dir', str(tmp_path / 'work')])
+
+
 def test_no_data_and_unknown_settings_stop_before_training(shapes, tmp_path):
     with pytest.raises(FileNotFoundError, match='no such folder'):
         train(tmp_path / 'nowhere', tmp_path / 'work')

@@ -249,8 +249,9 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, whole):
     for path, error, words in [
         (tmp_path / 'missing', FileNotFoundError, 'no such work directory'),
         (foreign, ValueError, 'trainer_state.json is the log of another tool'),
-        (foreign / 'trainer_state.json', ValueError, 'not a log of MMEngine'),
-        (old, ValueError, 'not a log of MMEngine'),
+        (foreign / 'trainer_state.json', ValueError, 'not a log of numbers by MMEngine'),
+        (old, ValueError, 'not a log of numbers by MMEngine'),
+        (next(whole.glob('*/*.log')), ValueError, r'on each line; .*scalars.json has the numbers'),
         (nothing, ValueError, 'the log is empty'),
         (scored, ValueError, 'no training'),
     ]:

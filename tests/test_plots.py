@@ -84,7 +84,7 @@ def test_save_names_the_formats():
 # Learning curves
 
 
-def _log(folder: Path, name: str, score: str, epochs: int = 4, validation_loss: bool = False) -> Path:
+def _log(folder: Path, name: str, score: str, epochs: int = 4, validation_loss: str = '') -> Path:
     """A work directory with a log as MMEngine writes it: 10 lines an epoch, a validation behind each."""
     rng, lines = np.random.default_rng(0), []
     for epoch in range(1, epochs + 1):
@@ -93,7 +93,7 @@ def _log(folder: Path, name: str, score: str, epochs: int = 4, validation_loss: 
             loss = 3 / place**0.5 + 0.1 * rng.random()
             losses = {'loss': loss, 'loss_cls': 0.6 * loss, 'loss_bbox': 0.4 * loss} if 'mAP' in score else {'loss': loss}
             lines.append({'lr': 0.1, 'time': 0.2, **losses, 'epoch': epoch, 'iter': place, 'step': place})
-        more = {'loss': 2 / epoch**0.5} if validation_loss else {}
+        more = {validation_loss: 2 / epoch**0.5} if validation_loss else {}
         scores = {score: 0.1 * epoch, score + '_50': 0.2 * epoch} if 'mAP' in score else {score: 10.0 * epoch}
         lines.append({**scores, **more, 'time': 0.1, 'step': epoch})
     log = folder / name / '20260101_000000' / 'vis_data' / 'scalars.json'
@@ -107,17 +107,25 @@ def _legend(axes) -> list[str]:
 
 
 def test_classifiers_get_figure_4(tmp_path):
-    runs = logs.read([_log(tmp_path, name, 'accuracy/top1', validation_loss=True) for name in ('tinynet_e', 'efficientnet')])
+    names = ('tinynet_e', 'efficientnet')
+    runs = logs.read([_log(tmp_path, name, 'accuracy/top1', validation_loss='cross_entropy') for name in names])
     accuracy, loss = plots.learning_curves(runs).axes
     assert accuracy.get_ylabel() == 'accuracy/top1 [%]' and accuracy.get_xlabel() == 'epoch'
     assert _legend(accuracy) == ['tinynet_e (best 40 at epoch 4)', 'efficientnet (best 40 at epoch 4)']
-    assert _legend(loss) == ['tinynet_e, train', 'tinynet_e, val', 'efficientnet, train', 'efficientnet, val']
+    assert _legend(loss) == [f'{name} {key}' for name in names for key in ('loss, train', 'cross_entropy, val')]
     assert [line.get_xdata().tolist() for line in accuracy.lines] == [[1, 2, 3, 4]] * 2
     raw, mean, validation = loss.lines[:3]
     assert len(raw.get_xdata()) == len(mean.get_xdata()) == 40 and raw.get_alpha() < 1
     assert np.ptp(np.diff(mean.get_ydata())) < np.ptp(np.diff(raw.get_ydata()))
     assert validation.get_xdata().tolist() == [1, 2, 3, 4] and validation.get_linestyle() == '--'
     assert {raw.get_color(), mean.get_color(), validation.get_color()} == {plots.COLOURS[0]}
+
+
+def test_a_validation_loss_that_mmengine_averaged_is_drawn_and_said(tmp_path):
+    runs = logs.read([_log(tmp_path, name, 'accuracy/top1', validation_loss='loss') for name in 'ab'])
+    assert _legend(plots.learning_curves(runs).axes[1]) == ['a, train', 'a, val', 'b, train', 'b, val']
+    words = 'MMEngine logs validation values with "loss" in their name as means over the last, ten as a rule.'
+    assert [run.notes for run in runs] == [(f'a: {words}',), (f'b: {words}',)]
 
 
 def test_detectors_get_losses_and_map(tmp_path):

@@ -6,6 +6,7 @@ command line is checked here, before long work starts.
 
 import argparse
 import difflib
+import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,23 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def load_config(name: str) -> Config:
     """A config by path or by ``package::name``; an unknown file is told with a near one."""
     if '::' in name:
-        from mmengine.hub import get_config
-
-        return get_config(name)
+        return _packaged_config(name)
     if not Path(name).is_file():
         raise FileNotFoundError(f'there is no config {name}{_near(name, _siblings(name))}')
     return Config.fromfile(name)
+
+
+def _packaged_config(name: str) -> Config:
+    """A config of an installed package, of its top folder too, which MMEngine's own reading refuses."""
+    package, _, path = name.partition('::')
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    root = Path(spec.origin).parent / '.mim' / 'configs' if spec and spec.origin else None
+    if root is None or not root.is_dir():
+        raise FileNotFoundError(f'{name}: no package {package} with configs is installed; install it, or name a config file.')
+    if not (root / path).is_file():
+        known = [str(p.relative_to(root)) for p in root.rglob('*.py') if '_base_' not in p.parts]
+        raise FileNotFoundError(f'{package} has no config {path or "without a name"}{_near(path, known, f"{package}::")}')
+    return Config.fromfile(root / path)
 
 
 def _siblings(name: str) -> list[str]:
@@ -48,9 +60,9 @@ def _siblings(name: str) -> list[str]:
     return [str(folder / p.name) for p in folder.glob('*.py')] if folder.is_dir() else []
 
 
-def _near(word: str, known: list[str]) -> str:
+def _near(word: str, known: list[str], prefix: str = '') -> str:
     close = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
-    return f'; did you mean {" or ".join(close)}?' if close else '.'
+    return f'; did you mean {" or ".join(prefix + one for one in close)}?' if close else '.'
 
 
 def check_option(cfg: Config, key: str) -> None:

@@ -52,6 +52,17 @@ def configure(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def check_length(runner: Runner) -> None:
+    """ValueError where the training set fills no batch and incomplete ones are dropped."""
+    loader = runner.train_dataloader
+    if not len(loader):
+        images, batch = len(loader.dataset), loader.batch_size or runner.cfg.train_dataloader.batch_size
+        raise ValueError(
+            f'{images} training images do not fill one batch of {batch} on each process; add images, or train with '
+            f'--cfg-options train_dataloader.batch_size={max(1, images // max(1, runner.world_size))}'
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -64,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     runner = Runner.from_cfg(cfg)
     if cfg.resume and cfg.load_from:
         loading.check_fits(loading.read_checkpoint(cfg.load_from), runner.model, cfg.load_from)
+    check_length(runner)
     runner.train()
     print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(args.config).name} with every setting)')
     return 0

@@ -80,7 +80,8 @@ def _parse(file: Path) -> tuple[list[dict], list[str]]:
             broken.append(number)
     first_line_in_the_making = len(texts) == 1 and texts[0].startswith('{"') and _object(texts[0]) is None
     if broken and not lines and not first_line_in_the_making:
-        raise ValueError(f'{file}: not a log of MMEngine, which has one JSON object with a "step" on each line.')
+        mend = f'; {scalars} has the numbers' if (scalars := file.parent / 'vis_data' / 'scalars.json').is_file() else ''
+        raise ValueError(f'{file}: not a log of numbers by MMEngine, which has one JSON object with a "step" on each line{mend}.')
     if broken:
         last = 'the last line is cut off' if broken == [len(texts)] else f'line {", ".join(map(str, broken))} cannot be read'
         notes.append(f'{file}: {last} and was left out (a training killed while writing leaves such).')

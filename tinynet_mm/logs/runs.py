@@ -47,6 +47,9 @@ def _remarks(name: str, sessions: Sequence[Session], dropped: int, rows: Sequenc
         notes.append(
             f'{name}: the log does not tell when it validated, nor does a config.py beside it; the places are estimates.'
         )
+    averaged = [row for row in rows if row.split == 'val' and any('loss' in key for key in row.values)]
+    if len(averaged) > 1:
+        notes.append(f'{name}: MMEngine logs validation values with "loss" in their name as means over the last, ten as a rule.')
     for key in dict.fromkeys(key for row in rows for key in row.values):
         bad = [row for row in rows if not math.isfinite(row.values.get(key, 0.0))]
         if bad:

@@ -62,7 +62,7 @@ def default_panels(runs: Sequence[Run]) -> tuple[Panel, ...]:
     alone = len(runs) == 1
     validation = [key for key in keys if key.startswith('val/') and (alone or '/raw/' not in key)]
     totals = [key for key in keys if key.startswith('train/') or key in validation]
-    losses = [key for key in totals if key.endswith('/loss') or (alone and 'loss' in key.split('/')[-1])]
+    losses = [key for key in totals if key.endswith(('/loss', '/cross_entropy')) or (alone and 'loss' in key.split('/')[-1])]
     accuracies = [key for key in validation if key.endswith('top1')]
     maps = [key for key in validation if key.endswith(('mAP', 'mAP_50') if alone else 'mAP')]
     panels = [
