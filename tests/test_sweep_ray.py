@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,17 @@ def test_a_dead_nodes_trials_are_finished_by_the_other(tmp_path):
     from ray.cluster_utils import Cluster
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import a test
-    settings = dict(health_check_initial_delay_ms=0, health_check_period_ms=500, health_check_failure_threshold=2)
+    # Ray's workers are nice by 15: beside other work their imports alone took three minutes each
+    health = dict(health_check_initial_delay_ms=0, health_check_period_ms=500, health_check_failure_threshold=2)
+    settings = dict(worker_niceness=0, **health)
     cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, include_dashboard=False, _system_config=settings))
     other = cluster.add_node(num_cpus=1)
     folders = [tmp_path / f'net{i}' for i in range(3)]
     for folder in folders:
         folder.mkdir()
     outcomes = []
-    driver = threading.Thread(target=lambda: outcomes.extend(engines.on_ray(folders, address=cluster.address, train=train)))
+    run = partial(engines.on_ray, folders, address=cluster.address, train=train)
+    driver = threading.Thread(target=lambda: outcomes.extend(run()), daemon=True)
     try:
         driver.start()
         raylet = other.all_processes['raylet'][0].process.pid
