@@ -22,7 +22,7 @@ EXTRAS = {
     'formula': ['scipy', 'scikit-learn', 'pymoo>=0.6'],
     'deploy': ['onnx', 'onnxruntime'],
     'cam': ['grad-cam>=1.5'],
-    'ray': ['ray>=2.9'],
+    'ray': ['ray==2.58.0'],
     'dev': ['build', 'pre-commit', 'pytest', 'pytest-xdist', 'ruff'],
 }
 
