@@ -10,8 +10,10 @@ import pytest
 
 from tinynet_mm import plots
 from tinynet_mm.formula.frontier import non_dominated_ranks
-from tinynet_mm.formula.published import IMAGENET
+from tinynet_mm.formula.published import GHOSTNETS, IMAGENET
+from tinynet_mm.formula.rows import read_rows
 
+PAPER_CSV = Path(__file__).parents[1] / 'results' / 'paper_imagenet.csv'
 PAPER = [dict(name=r.name, macs=r.macs, params=r.params, accuracy=r.top1, source='paper') for r in IMAGENET]
 
 
@@ -51,6 +53,35 @@ def test_no_name_of_table_3_overlaps_another_a_marker_or_the_legend():
     assert all(axes.bbox.containsx(x) and axes.bbox.containsy(y) for box in boxes for x, y in box.corners())
 
 
+def test_many_keys_stand_beside_the_axes_and_few_cover_no_point():
+    rows = read_rows(PAPER_CSV)
+    points, _ = plots.read_points(rows, 'macs', 'top1', group='family')
+    figure = plots.tradeoff(points, 'macs', 'top1')
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert figure.axes[0].get_legend() is None and legend.get_window_extent().x0 > figure.axes[0].bbox.x1
+    corner = [
+        dict(name=str(k), macs=10**6 * (1 + k), accuracy=70.0 - k) for k in range(5)
+    ]  # the last is in the lower right corner
+    figure = plots.tradeoff(plots.read_points(corner, 'macs')[0])
+    figure.draw_without_rendering()
+    legend, centres = figure.axes[0].get_legend(), figure.axes[0].transData.transform([(1 + k, 70 - k) for k in range(5)])
+    assert not any(legend.get_window_extent().contains(*centre) for centre in centres)
+
+
+def test_lines_that_cross():
+    segments = np.array([[0, 0, 4, 4], [0, 4, 1, 3], [5, 0, 5, 9.0]])
+    assert plots.labels._intersect(segments, np.array([[0, 4, 4, 0.0]])).tolist() == [True, False, False]
+    assert not plots.labels._intersect(segments, np.empty((0, 4))).any()
+
+
+def test_the_papers_numbers_as_a_table_are_those_of_published():
+    rows = read_rows(PAPER_CSV)
+    kept = [(r['name'], r['params'], r['macs'], r['top1'], r['dataset'], r['table']) for r in rows]
+    assert kept == [(r.name, r.params, r.macs, r.top1, r.dataset, r.table) for r in (*IMAGENET, *GHOSTNETS)]
+    assert {row['source'] for row in rows} == {'paper'}
+
+
 def test_the_same_rows_give_the_same_picture():
     points, _ = plots.read_points(PAPER[:12], 'params')
     first, second = ([text.get_position() for text in _names(plots.tradeoff(points, 'params'))] for _ in range(2))
@@ -68,7 +99,7 @@ def test_front_is_that_of_non_dominated_sorting():
 
 
 def test_paper_and_measurement_share_neither_marker_nor_front():
-    mine = dict(macs=100_000_000, accuracy=70.0, machine='a laptop', threads=1)
+    mine = dict(macs=100_000_000, accuracy=70.0, machine='a laptop', threads=1, protocol='one seed')
     points, _ = plots.read_points([*PAPER, mine | dict(name='ours'), mine | dict(name='ours again', macs=50_000_000)], 'macs')
     figure = plots.tradeoff(points, 'macs')
     axes = figure.axes[0]
@@ -78,7 +109,7 @@ def test_paper_and_measurement_share_neither_marker_nor_front():
     assert measured.get_marker() != paper.get_marker() and paper.get_markerfacecolor() == 'white'
     words = [text.get_text() for text in axes.get_legend().get_texts()]
     assert words == ['measured', 'as printed in the paper', 'front: no other is better in both']
-    assert figure.get_supxlabel().startswith('machine a laptop; threads 1')
+    assert figure.get_supxlabel().startswith('machine a laptop; threads 1; one seed')
     assert axes.get_xlabel() == 'multiply-adds [M]' and axes.get_xscale() == 'log' and axes.get_ylabel() == 'accuracy [%]'
 
 

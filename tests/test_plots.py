@@ -128,6 +128,18 @@ def test_a_validation_loss_that_mmengine_averaged_is_drawn_and_said(tmp_path):
     assert [run.notes for run in runs] == [(f'a: {words}',), (f'b: {words}',)]
 
 
+def test_raw_weights_are_drawn_where_they_do_not_flatten_the_others(tmp_path):
+    work_dir = _log(tmp_path, 'a', 'accuracy/top1', validation_loss='cross_entropy')
+    log = next(work_dir.rglob('scalars.json'))
+    text = log.read_text().replace(
+        '"cross_entropy": 2.0', '"cross_entropy": 2.0, "raw/cross_entropy": 30.0, "raw/accuracy/top1": 5.0'
+    )
+    log.write_text(text)
+    panels = plots.default_panels(logs.read([work_dir]))
+    expected = [('val/accuracy/top1', 'val/raw/accuracy/top1'), ('train/loss', 'val/cross_entropy')]
+    assert [panel.keys for panel in panels] == expected
+
+
 def test_detectors_get_losses_and_map(tmp_path):
     runs = logs.read([_log(tmp_path, 'a', 'coco/bbox_mAP')])
     loss, scores = plots.learning_curves(runs).axes

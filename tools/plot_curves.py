@@ -22,9 +22,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, default=Path('curves.png'), help='PNG, PDF or SVG by the suffix; a CSV goes beside it'
     )
-    parser.add_argument(
-        '--keys', help='what to draw, by commas, like loss,lr,cross_entropy,bbox_mAP (default: what suits the task)'
-    )
+    parser.add_argument('--keys', help='what to draw, by commas, like loss,lr,val/time,bbox_mAP (default: what suits the task)')
     parser.add_argument('--smoothing', type=float, default=0.6, help='weight of neighbours in the mean, 0 for none (default 0.6)')
     parser.add_argument('--watch', action='store_true', help='redraw whenever the log has grown, until ctrl-C')
     return parser.parse_args(argv)

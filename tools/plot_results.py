@@ -1,7 +1,7 @@
 """Accuracy against cost from tables of results (the paper's figures 1, 6 and 7): the front drawn, every network named.
 
-    python tools/plot_results.py results/imagenet.csv --x macs --out macs.png
-    python tools/plot_results.py results/accuracy.csv results/latency.csv --x latency_ms --y top1 --group runtime
+    python tools/plot_results.py results/paper_imagenet.csv --y top1 --group family --out figure7.png    # --x macs, or params
+    python tools/plot_results.py accuracy.csv latency.csv --x latency_ms --y top1 --group runtime        # two tables, one figure
 
 MACs and parameters are raw integers in the tables. Rows whose column `source` says paper have a marker and a front of their own.
 """

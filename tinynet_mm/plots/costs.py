@@ -18,10 +18,12 @@ from .labels import place_labels
 from .style import COLOURS, MARKERS, MILLIONS, SCORES, axis_name, new_figure, styled
 
 MEASURED = 'measured'
-PROTOCOL = ('dataset', 'machine', 'device', 'runtime', 'threads', 'batch', 'precision')
-_FRONT = '#bdbdbd'
+PROTOCOL = ('dataset', 'machine', 'device', 'runtime', 'threads', 'batch', 'precision', 'protocol')
+_FRONT, _GREY = '#bdbdbd', '#606060'
+_LINES = ('-', '--', ':')
 _SERIES = 12  # points of a group above which no line joins them
 _NAMED = 40  # points above which only the front is named
+_KEYS = 6  # entries of a legend above which it stands beside the axes
 _LOGARITHMIC = 8  # highest over lowest cost from which the axis is logarithmic
 
 
@@ -115,12 +117,15 @@ def _protocol(points: Sequence[Point]) -> str:
     measured = [dict(point.protocol) for point in points if point.source == MEASURED]
     values = {name: list(dict.fromkeys(row.get(name, 'not told') for row in measured)) for name in PROTOCOL}
     told = {name: found for name, found in values.items() if found and found != ['not told']}
-    return '; '.join(f'{name} {" / ".join(found)}' for name, found in told.items())
+    return '; '.join(' / '.join(found) if name == 'protocol' else f'{name} {" / ".join(found)}' for name, found in told.items())
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What tells groups and sources apart: colours tell groups (sources where there are no groups), markers tell sources."""
+    """What tells groups and sources apart: colours tell groups (sources where there are no groups), markers tell sources.
+
+    Points without a group are grey among groups; groups beyond the colours have them again, with another kind of line.
+    """
 
     groups: tuple[str, ...]
     sources: tuple[str, ...]
@@ -128,22 +133,26 @@ class _Key:
     @classmethod
     def of(cls, points: Sequence[Point]) -> '_Key':
         sources = sorted({point.source for point in points}, key=lambda source: (source != MEASURED, source))
-        return cls(tuple(dict.fromkeys(point.group for point in points)), tuple(sources))
+        return cls(tuple(dict.fromkeys(point.group for point in points if point.group)), tuple(sources))
 
     def colour(self, point: Point) -> str:
-        by_group = len(self.groups) > 1
-        place = self.groups.index(point.group) if by_group else self.sources.index(point.source)
+        if self.groups and not point.group:
+            return _GREY
+        place = self.groups.index(point.group) if self.groups else self.sources.index(point.source)
         return COLOURS[place % len(COLOURS)]
+
+    def line(self, group: str) -> str:
+        return _LINES[self.groups.index(group) // len(COLOURS) % len(_LINES)]
 
     def marker(self, source: str, colour: str) -> dict:
         shape = MARKERS[self.sources.index(source) % len(MARKERS)]
         return dict(marker=shape, markersize=5, color=colour, markerfacecolor=colour if source == MEASURED else 'white')
 
     def legend(self, points: Sequence[Point]) -> list[Line2D]:
-        groups = {point.group: self.colour(point) for point in points if point.group}
-        handles = [Line2D([], [], color=colour, linewidth=3, label=group) for group, colour in groups.items()]
+        colours = {point.group: self.colour(point) for point in points}
+        handles = [Line2D([], [], color=colours[g], linewidth=2.5, linestyle=self.line(g), label=g) for g in self.groups]
         for source in self.sources:
-            colour = '#606060' if groups else self.colour(next(point for point in points if point.source == source))
+            colour = _GREY if self.groups else self.colour(next(point for point in points if point.source == source))
             words = {MEASURED: MEASURED, 'paper': 'as printed in the paper'}.get(source, f'numbers of: {source}')
             handles.append(Line2D([], [], linestyle='None', label=words, **self.marker(source, colour)))
         return [*handles, Line2D([], [], color=_FRONT, linewidth=2.5, label='front: no other is better in both')]
@@ -153,7 +162,7 @@ def _draw_points(axes: Axes, points: Sequence[Point], scale: float, key: _Key) -
     """Markers, and a thin line through each group of one source that is small enough to be a series."""
     for group, source in dict.fromkeys((point.group, point.source) for point in points):
         mine = sorted((p for p in points if (p.group, p.source) == (group, source)), key=lambda point: point.x)
-        line = '-' if group and len(mine) <= _SERIES else 'None'
+        line = key.line(group) if group and len(mine) <= _SERIES else 'None'
         look = dict(key.marker(source, key.colour(mine[0])), linestyle=line, linewidth=1)
         axes.plot([p.x * scale for p in mine], [p.y for p in mine], **look)
 
@@ -188,12 +197,17 @@ def tradeoff(points: Sequence[Point], x: str = 'macs', y: str = 'accuracy') -> F
     """
     scale, key = 1e-6 if x in MILLIONS else 1.0, _Key.of(points)
     with styled():
-        figure = new_figure(7.2, 5.0)
+        handles = key.legend(points)
+        beside = len(handles) > _KEYS
+        figure = new_figure(7.2 + 3.2 * beside, 5.0)
         axes = figure.add_subplot()
         on_front = _draw_fronts(axes, points, scale)
         _draw_points(axes, points, scale, key)
         _set_axes(axes, points, x, y)
-        axes.legend(handles=key.legend(points), loc='lower right')
+        if beside:
+            figure.legend(handles=handles, loc='outside right upper')
+        else:
+            axes.legend(handles=handles, loc='best')
         others = sorted((p for p in points if p not in on_front), key=lambda p: (-p.y, p.x, p.name))
         named = [*on_front, *(others if len(points) <= _NAMED else [])]
         lines = textwrap.wrap(_protocol(points), 130)

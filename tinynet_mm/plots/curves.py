@@ -56,7 +56,8 @@ def smooth(values: np.ndarray, weight: float) -> np.ndarray:
 def default_panels(runs: Sequence[Run]) -> tuple[Panel, ...]:
     """Accuracy and losses for classifiers (figure 4), losses and mAP for detectors, of whatever the runs have logged so far.
 
-    Parts of the loss, mAP at an IoU of 0.5, and the raw weights beside their average are drawn for a single run only.
+    Parts of the loss, mAP at an IoU of 0.5, and the accuracy of the raw weights beside that of their average are drawn for a
+    single run only. The loss of raw weights, which starts high, would flatten the others.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.keys))
     alone = len(runs) == 1
@@ -67,7 +68,7 @@ def default_panels(runs: Sequence[Run]) -> tuple[Panel, ...]:
     maps = [key for key in validation if key.endswith(('mAP', 'mAP_50') if alone else 'mAP')]
     panels = [
         Panel('Validation accuracy', tuple(accuracies)),
-        Panel('Loss', tuple(losses)),
+        Panel('Loss', tuple(key for key in losses if '/raw/' not in key)),
         Panel('Validation mAP', () if accuracies else tuple(maps)),
     ]
     panels = [panel for panel in panels if panel.keys]

@@ -1,9 +1,9 @@
 """Names beside points, none over another: a greedy placement without randomness, so that the same rows give the same picture.
 
 Each name takes the first free place around its point, near ones before far ones; a thin line leads to the far ones. A place is
-free when it lies within the axes and touches no marker, no name, no line that leads to one, and not the legend; curves are
-avoided while there is another place. Of several orders that which names the most, and nearest, is kept; a name without a place
-is returned, never drawn over something.
+free when it lies within the axes and touches no marker, no name, no line that leads to one, and not the legend; curves, and
+lines that cross, are avoided while there is another place. Of several orders that which names the most, and nearest, is kept; a
+name without a place is returned, never drawn over something.
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,16 @@ def _cross(segments: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     bounds = np.stack([(boxes[None, :, :2] - start) / way, (boxes[None, :, 2:] - start) / way])  # where on the segment
     enter, leave = bounds.min(axis=0).max(axis=-1), bounds.max(axis=0).min(axis=-1)
     return (enter <= leave) & (leave >= 0) & (enter <= 1)
+
+
+def _intersect(segments: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of ``segments`` (n, 4) cross any of ``others`` (m, 4): the ends of each lie on different sides of the other."""
+    a, b, c, d = segments[:, None, :2], segments[:, None, 2:], others[None, :, :2], others[None, :, 2:]
+
+    def side(p: np.ndarray, q: np.ndarray, point: np.ndarray) -> np.ndarray:
+        return (q[..., 0] - p[..., 0]) * (point[..., 1] - p[..., 1]) - (q[..., 1] - p[..., 1]) * (point[..., 0] - p[..., 0])
+
+    return ((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).any(axis=1)
 
 
 class Place(NamedTuple):
@@ -85,18 +95,19 @@ class _Placer:
         return placed
 
     def _place(self, number: int, placed: dict[int, Place]) -> Place | None:
-        """The first free way from the marker to the name; those that cross no curve come first."""
+        """The first free way from the marker to the name; those whose name meets no curve and whose line no other come first."""
         centre, ways = self.centres[number], _WAYS * self.pixel
         boxes, distances = _boxes(centre, ways, self.sizes[number]), np.hypot(*ways.T)
         far = distances >= _LEADER * self.pixel
         names = [place.box + np.array([-1, -1, 1, 1]) * self.pixel for place in placed.values()]
         others = np.vstack([self.fixed, np.reshape(names, (-1, 4)), np.delete(self.markers, number, axis=0)])
-        leaders = [np.hstack([self.centres[k], place.anchor]) for k, place in placed.items() if place.far]
+        leaders = np.reshape([[*self.centres[k], *place.anchor] for k, place in placed.items() if place.far], (-1, 4))
         free = (boxes[:, :2] >= self.area[:2]).all(axis=1) & (boxes[:, 2:] <= self.area[2:]).all(axis=1)
-        free &= ~_overlap(boxes, others) & ~_cross(np.reshape(leaders, (-1, 4)), boxes).any(axis=0)
+        free &= ~_overlap(boxes, others) & ~_cross(leaders, boxes).any(axis=0)
         starts = centre + ways * (_MARKER * self.pixel / distances)[:, None]
-        free &= ~(far & _cross(np.hstack([starts, centre + ways]), others).any(axis=1))
-        clear = free & ~_cross(self.curves, boxes).any(axis=0)
+        lines = np.hstack([starts, centre + ways])
+        free &= ~(far & _cross(lines, others).any(axis=1))
+        clear = free & ~_cross(self.curves, boxes).any(axis=0) & ~(far & _intersect(lines, leaders))
         for way in (*np.flatnonzero(clear), *np.flatnonzero(free)):
             return Place(boxes[way], centre + ways[way], bool(far[way]), distances[way])
         return None
