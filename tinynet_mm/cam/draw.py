@@ -52,8 +52,8 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unit(canvas: np.ndarray) -> int:
-    """Height of a line of text in pixels."""
-    return max(11, round(max(canvas.shape[:2]) / 50))
+    """Height of a line of text in pixels; on a narrow strip less than its side would suggest."""
+    return max(11, round(min(max(canvas.shape[:2]) / 50, min(canvas.shape[:2]) / 8)))
 
 
 def _box(canvas: np.ndarray, box: np.ndarray) -> None:

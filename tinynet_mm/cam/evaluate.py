@@ -59,8 +59,10 @@ def read_truth(split: Split, classes: Sequence[str], limit: int | None = None) -
     """The images of a split with their boxes of ``classes``, spread evenly over the split if ``limit`` is less than there are.
 
     Raises:
-        ValueError: no category has the name of a class of the model.
+        ValueError: no category has the name of a class of the model, or a ``limit`` below one.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f'--limit {limit}: give how many images to look at, or 0 for all.')
     content = read_coco(split.ann_file)
     labels = {c['id']: classes.index(c['name']) for c in content['categories'] if c['name'] in classes}
     if not labels:

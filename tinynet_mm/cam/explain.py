@@ -265,8 +265,8 @@ class Explainer:
         """Add to an explanation the layers that would serve, if its own does not, or the layer that stood in for its level."""
         if explanation.refused and self.gradients:
             if not self._served:
-                serving = {name: output for name, output in self._serving(image, meta, explanation.question)}
-                names = sorted(serving, key=lambda name: name.count('.'))
+                serving = dict(self._serving(image, meta, explanation.question))
+                names = sorted(reversed(serving), key=lambda name: name.count('.'))  # the nearest to the decision first
                 more = f' and {len(names) - 12} more' if len(names) > 12 else ''
                 self._served = f'layers that serve: {", ".join(names[:12])}{more}'
             return replace(explanation, reason=f'{explanation.reason}; {self._served}')

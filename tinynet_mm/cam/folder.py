@@ -40,7 +40,7 @@ class Seen:
 
     @property
     def has_map(self) -> bool:
-        return self.explanation.map is not None
+        return self.explanation.map is not None and not self._hidden
 
     @property
     def boxes(self) -> list[np.ndarray]:
@@ -56,7 +56,17 @@ class Seen:
     def note(self) -> str:
         """What the user should know: why there is no map, or how the target was chosen."""
         told = [self.explanation.question.note, self.explanation.note, self._unseen]
-        return self.explanation.reason or '; '.join(note for note in told if note)
+        return self._hidden or self.explanation.reason or '; '.join(note for note in told if note)
+
+    @cached_property
+    def _hidden(self) -> str:
+        """The reason where all evidence lies in what the pipeline padded, so that nothing would be seen on the picture."""
+        if self.explanation.map is None:
+            return ''
+        height, width = self.sample.picture.shape[:2]
+        inside = self.explanation.map[_slices(self.sample.to_input([0, 0, width, height]))]
+        dark = inside.max(initial=0) < DARK * self.explanation.map.max()
+        return 'all of its evidence lies outside the picture, in what the test pipeline pads' if dark else ''
 
     @property
     def _unseen(self) -> str:
@@ -103,24 +113,33 @@ def class_name(label: int, classes: Sequence[str]) -> str:
 def write_all(seen: Iterable[list[Seen]], out: Path) -> Iterator[Seen]:
     """Write NAME.jpg and NAME.npy for each map and maps.csv for all of them; yields what was handled, map or not.
 
-    maps.csv keeps a row for a map that could not be drawn, with the reason, and no file. Nothing is left half written.
+    maps.csv keeps a row for a map that could not be drawn, with the reason, and no file. Nothing is left half written; where an
+    error or ctrl-C ends it, maps.csv lists what was done before.
     """
     out.mkdir(parents=True, exist_ok=True)
-    part, rows = out / '.maps.csv.part', []
-    with ThreadPoolExecutor(1) as pool:
-        writing: deque = deque()
-        for one, name in _named(seen):
-            rows.append(_row(one, f'{name}.jpg' if one.has_map else ''))
-            if one.has_map:
-                writing.append(pool.submit(_write, one, out / name))
-            if len(writing) > WAITING:
-                writing.popleft().result()
-            yield one
-        for written in writing:
-            written.result()
+    rows: list[list] = []
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            writing: deque = deque()
+            for one, name in _named(seen):
+                if one.has_map:
+                    writing.append(pool.submit(_write, one, out / name))
+                rows.append(_row(one, f'{name}.jpg' if one.has_map else ''))
+                if len(writing) > WAITING:
+                    writing.popleft().result()
+                yield one
+            for written in writing:
+                written.result()
+    finally:
+        if rows:
+            _write_table(rows, out / 'maps.csv')
+
+
+def _write_table(rows: Sequence[list], target: Path) -> None:
+    part = target.with_name(f'.{target.name}.part')
     with open(part, 'w', newline='') as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    os.replace(part, out / 'maps.csv')
+    os.replace(part, target)
 
 
 def _named(seen: Iterable[list[Seen]]) -> Iterator[tuple[Seen, str]]:

@@ -42,8 +42,9 @@ def load(config: str, checkpoint: str | None, args: Namespace) -> tuple[Config, 
     """A config, its model and its classes.
 
     Raises:
-        ValueError: neither a checkpoint nor ``--random-weights``.
+        ValueError: neither a checkpoint nor ``--random-weights``, or a device that is not there.
     """
+    check_device(args.device)
     if args.device == 'cpu':
         keep_freed_memory()  # without it page faults double the time of a forward pass
     cfg = cli.load_config(config)
@@ -55,6 +56,16 @@ def load(config: str, checkpoint: str | None, args: Namespace) -> tuple[Config, 
     else:
         raise ValueError(f'no checkpoint: give the .pth of {config} behind it, or --random-weights to go without.')
     return cfg, model, class_names(cfg, model)
+
+
+def check_device(name: str) -> None:
+    """ValueError unless this machine and this torch have the device."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f'--device {name} is not to be had here ({str(error).splitlines()[0]}); leave it out, or give cpu.'
+        ) from None
 
 
 def build_random(cfg: Config, seed: int = 0) -> nn.Module:
@@ -86,6 +97,8 @@ def draw_maps(args: Namespace) -> Iterator[str]:
     files = image_files(paths)
     cfg, model, classes = load(config, checkpoint, args)
     explainer = explainer_of(model, args)
+    if args.batch < 1:
+        raise ValueError(f'--batch {args.batch}: at least one image must go through the network.')
     wanted = parse_target(args.target, classes, threshold=args.score_thr, topk=args.topk, per_box=args.per_box)
     seen = tqdm(explain_images(explainer, cfg, files, wanted, classes, args.batch), total=len(files), unit='image', disable=None)
     written, notes = 0, {}

@@ -11,13 +11,21 @@ KINDS = ('top1', 'class=NAME', 'box=K', 'all')
 
 @dataclass(frozen=True)
 class Wanted:
-    """``kind`` is top1, class, box or all; ``number`` the label of a class, or the place of a box, best first, from 1."""
+    """``kind`` is top1, class, box or all; ``number`` the label of a class, or the place of a box, best first, from 1.
+
+    Raises:
+        ValueError: ``topk`` below one, which leaves nothing to explain.
+    """
 
     kind: str = 'top1'
     number: int = 0
     threshold: float = 0.3
     topk: int = 5
     per_box: bool = False
+
+    def __post_init__(self):
+        if self.topk < 1:
+            raise ValueError(f'--topk {self.topk}: at least one box or class must be explained.')
 
 
 @dataclass(frozen=True)
@@ -71,14 +79,16 @@ def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
         return [Question((), 'the detector proposes no region on this image')]
     if wanted.kind == 'top1' and best.score >= wanted.threshold:
         return [Question((best,))]  # the best candidate of all is also the best box: nothing can suppress it
-    most = wanted.number if wanted.kind == 'box' else wanted.topk
+    most = wanted.number if wanted.kind == 'box' else wanted.topk + 1  # one more, to tell whether any was left out
     found = probe.found(image, wanted.threshold, label, most) if best.score >= wanted.threshold else []
     if wanted.kind == 'box':
         if len(found) < wanted.number:
             return [Question((), f'box {wanted.number} was asked for, but {_count(found)} a score of {wanted.threshold:g}')]
         return [Question((found[wanted.number - 1],))]
     if found:
-        return [Question((c,)) for c in found] if wanted.per_box else [Question(tuple(found))]
+        chosen, rest = tuple(found[: wanted.topk]), found[wanted.topk :]
+        note = f'only the best {wanted.topk} of its boxes; more with --topk' if rest else ''
+        return [Question((c,), note) for c in chosen] if wanted.per_box else [Question(chosen, note)]
     note = f'no box reaches a score of {wanted.threshold:g}; the best candidate, {best.score:.3f}, is explained'
     return [Question((best,), note)]
 
