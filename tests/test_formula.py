@@ -240,7 +240,7 @@ def test_save_and_load(tmp_path, published):
         (front(4), 'frontier of 4'),
         ([], 'no networks'),
         ([row | dict(r=float('nan')) for row in front(6)], "6 of 6 rows have no finite 'r'"),
-        ([{k: v for k, v in row.items() if k != 'c'} for row in front(6)], "no finite 'c'"),
+        ([{k: v for k, v in row.items() if k != 'c'} for row in front(6)], "no column 'c'"),
         ([row | dict(d=-1) for row in front(6)], 'positive'),
         ([row | dict(c=0.5) for row in front(6)], 'about the same'),
     ],
@@ -268,8 +268,18 @@ def test_budgets_outside_the_range(published):
             published.solve(budget)
     found = published.solve(600e6, extrapolate=True)
     assert found.extrapolated and found.r_std > published.solve(300e6).r_std
-    with pytest.raises(ValueError, match='outside the range'):
+    with pytest.raises(ValueError, match='outside the range.*--extrapolate'):
         published.solve(50e6, meter=cost_meter('params'))
+    with pytest.raises(ValueError, match='too far to extrapolate, which ends at 1.93M MACs to 1.54G MACs'):
+        published.solve(1e6, extrapolate=True)
+
+
+@pytest.mark.parametrize('c', [0.006, 0.015, 3.9])
+def test_extrapolated_networks_stay_in_the_explored_box(published, c):
+    """The process itself falls back to zero out there: its d is negative at c = 0.005."""
+    found = published.solve(c * cost(BASES['resnet50']).macs, 'resnet50', extrapolate=True)
+    assert found.extrapolated and all(0.35 <= getattr(found.scaling, name) <= 2.8 for name in 'rd')
+    assert published.solve(30e6, 'resnet50', cost_meter('params'), extrapolate=True).achieved <= 1.03 * 30e6
 
 
 def heavy_base() -> Arch:

@@ -83,7 +83,7 @@ def test_a_front_is_fitted_saved_and_loaded(main, tmp_path, capsys):
 
 
 def test_extrapolation_is_refused_or_warned_about(main, capsys):
-    with pytest.raises(ValueError, match='outside the range'):
+    with pytest.raises(ValueError, match='outside the range.*--extrapolate'):
         main(['--budget', '600M'])
     assert main(['--budget', '600M', '--extrapolate']) == 0
     assert 'warning: c = 1.56 is outside the fitted range' in capsys.readouterr().err
@@ -164,8 +164,8 @@ def test_a_users_own_base(main, tmp_path, capsys):
     path = tmp_path / 'own.json'
     path.write_text(json.dumps(dataclasses.asdict(own_base())))
     assert load_base(str(path)) == own_base()
-    budget = str(round(0.7 * cost(own_base(), classes=10).macs))
-    assert main(['--budget', budget, '--base', str(path), '--classes', '10', '--write-configs', str(tmp_path)]) == 0
+    budget = str(round(0.7 * cost(own_base()).macs))
+    assert main(['--budget', budget, '--base', str(path), '--write-configs', str(tmp_path)]) == 0
     assert 'from own, c = 0.7' in capsys.readouterr().out
     model = Config.fromfile(next(tmp_path.glob('own_*_in1k.py'))).model
     stages = [Stage(**stage) for stage in model.backbone.arch.stages]
@@ -176,7 +176,18 @@ def test_a_users_own_base(main, tmp_path, capsys):
         main(['--budget', str(round(0.06 * cost(load_base(str(path))).macs)), '--base', str(path)])
 
 
-@pytest.mark.parametrize('text, message', [('{"name": ', 'is not JSON'), ('[]', 'but a list'), ('{}', 'not a base table')])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"name": ', 'is not JSON'),
+        ('[]', 'but a list'),
+        ('{}', 'not a base table'),
+        ('{"stages": 3}', 'not a base table'),
+        ('{"resolution": "64", "stages": []}', "resolution = '64' is not a number"),
+        ('{"resolution": 64, "stages": [{"block": "inverted", "channels": "16"}]}', "channels = '16' is not a number"),
+        ('{"resolution": 64, "stem": -8, "stages": []}', 'stem = -8 is not a number of 0 or more'),
+    ],
+)
 def test_base_tables_refuse(tmp_path, text, message):
     path = tmp_path / 'base.json'
     path.write_text(text)
@@ -245,6 +256,23 @@ def test_a_hundred_classes_take_the_recipe_of_imagenet_100(tmp_path):
     solution = TinyFormula.published().solve(50e6, classes=100)
     first, _ = write_configs(solution, tmp_path, classes=100)
     assert first.name == 'efficientnet_b0_50M_in100.py' and Config.fromfile(first).model.head.num_classes == 100
+
+
+def test_other_classes_have_no_imagenet_config(tmp_path):
+    with pytest.raises(ValueError, match='for 10 classes: configs are written for the 1000'):
+        write_configs(TinyFormula.published().solve(50e6, classes=10), tmp_path / 'new', classes=10)
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize(
+    'base', [dataclasses.replace(EFFICIENTNET_B0, stem=24), dataclasses.replace(own_base(), name='my own/1')]
+)
+def test_a_base_that_only_bears_a_name_of_ours_is_written_whole(tmp_path, base):
+    solution = TinyFormula.published().solve(0.7 * cost(base).macs, base)
+    for path in write_configs(solution, tmp_path):
+        cfg = Config.fromfile(path)
+        init_default_scope(cfg.default_scope)
+        assert MODELS.build(cfg.model).backbone.arch.stages == solution.arch.stages
 
 
 def test_files_are_not_overwritten(tmp_path):

@@ -26,4 +26,16 @@ def load_base(base: Arch | str) -> Arch:
         raise ValueError(f'{path} is not JSON ({error}); write the table again.') from None
     if not isinstance(table, dict):
         raise ValueError(f'{path} is not a base table but a {type(table).__name__}; it needs a JSON object.')
+    if wrong := _wrong_numbers(table):
+        raise ValueError(f'{path}: {wrong} is not a number of 0 or more; correct the table.')
     return Arch.from_dict(table)
+
+
+def _wrong_numbers(table: dict) -> str | None:
+    """The first entry that holds no number, or one below zero, as ``key = value``; what else is wrong, Arch says."""
+    stages = table.get('stages')
+    for part in (table, *(stages if isinstance(stages, list) else ())):
+        for key, value in part.items() if isinstance(part, dict) else ():
+            if key not in ('name', 'family', 'block', 'stages') and not (isinstance(value, int | float) and value >= 0):
+                return f'{key} = {value!r}'
+    return None

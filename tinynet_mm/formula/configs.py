@@ -7,10 +7,11 @@ anywhere. SSDLite stands on the last level of stride 16 and on the last one, of 
 import dataclasses
 import os
 import pprint
+import re
 import textwrap
 from pathlib import Path
 
-from ..archs import BASES, Arch
+from ..archs import BASES, Arch, scale
 from ..plugin import config_root
 from .budget import amount, readable
 from .tiny import Solution
@@ -18,6 +19,7 @@ from .tiny import Solution
 BACKBONES = dict(efficientnet='ScaledEfficientNet', resnet='ScaledResNet', ghostnet='ScaledGhostNet')
 RECIPES = dict(efficientnet='rmsprop', ghostnet='rmsprop', resnet='sgd')
 CROP = 0.875
+NOT_IN_NAMES = re.compile(r'[^\w.-]+')  # of files
 
 CLASSIFIER = '''"""{title} on {data}, {side} pixels.
 
@@ -31,6 +33,7 @@ model = dict(
     backbone=dict(
         type={backbone!r},
         arch={arch},
+        out_indices=(-1,),
     ),
     head=dict(in_channels={channels}),
 )
@@ -77,9 +80,15 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
     """Write both configs of a solution into ``folder`` and return their paths, the ImageNet one first (ImageNet-100 for 100).
 
     Raises:
-        ValueError: a file of that name exists, or the network has no levels of stride 16 and 32 for SSDLite.
+        ValueError: a file of that name exists, the network has no levels of stride 16 and 32 for SSDLite, or was solved for
+            another number of classes than ImageNet's 1000 or ImageNet-100's 100.
     """
-    folder, name = Path(folder), f'{solution.base}_{slug(solution)}'
+    if classes not in (100, 1000):
+        raise ValueError(
+            f'a network for {classes} classes: configs are written for the 1000 of ImageNet or the 100 of ImageNet-100; '
+            'solve with one of these, as the classifier is part of the cost.'
+        )
+    folder, name = Path(folder), f'{NOT_IN_NAMES.sub("_", solution.base)}_{slug(solution)}'
     recipe, data = RECIPES[solution.arch.family], 'in100' if classes == 100 else 'in1k'
     written = [
         (folder / f'{name}_{data}.py', CLASSIFIER, f'imagenet/_base_/{recipe}_{data}.py'),
@@ -138,8 +147,8 @@ def _fields(solution: Solution, path: Path, base: str, classes: int) -> dict:
 
 
 def _literal(solution: Solution) -> str:
-    """``dict(base=, r=, w=, d=)`` for a base of ours, the whole table for a user's own."""
-    if solution.base not in BASES:
+    """``dict(base=, r=, w=, d=)`` for a base of ours, the whole table for a user's own, though it bear the name of ours."""
+    if solution.base not in BASES or scale(BASES[solution.base], solution.scaling) != solution.arch:
         table = pprint.pformat(dataclasses.asdict(solution.arch), sort_dicts=False, width=110)
         return textwrap.indent(table, ' ' * 8).strip()
     s = solution.scaling

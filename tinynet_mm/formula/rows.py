@@ -3,7 +3,11 @@
 import csv
 import math
 import os
+import re
 from pathlib import Path
+
+WHOLE = re.compile(r'[+-]?\d+')
+DECIMAL = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf', re.IGNORECASE)
 
 
 def read_rows(path: str | Path, needed: tuple[str, ...] = ()) -> list[dict]:
@@ -45,6 +49,8 @@ def column(rows: list[dict], name: str) -> list[float]:
     values = [_number(row.get(name)) for row in rows]
     if not values:
         raise ValueError('there are no networks in this table.')
+    if all(row.get(name) is None for row in rows):
+        raise ValueError(f'this table of {len(rows)} networks has no column {name!r}, which is needed.')
     if bad := [i for i, value in enumerate(values) if not math.isfinite(value)]:
         raise ValueError(f'{len(bad)} of {len(rows)} rows have no finite {name!r} (first: row {bad[0] + 1}); drop them.')
     return values
@@ -60,16 +66,14 @@ def _row(record: dict, where: str, needed: tuple[str, ...]) -> dict:
 
 
 def _number(value) -> float:
+    """NaN for whatever is no number; the callers refuse it by name."""
     try:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
 
 
-def _parse(text: str):
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _parse(text: str) -> int | float | str:
+    if WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if DECIMAL.fullmatch(text) else text

@@ -20,6 +20,7 @@ from ..cost import Cost, cost
 from .bases import load_base
 from .process import Process
 from .rows import column
+from .sampling import BOUNDS
 from .solve import Meter, Step, cost_meter, last_below, nearest, solve, widths
 
 MARGIN = 1.1  # the fitted range reaches so far beyond its outermost networks: the paper's own c = 0.06 is the 0.063 of TinyNet-E
@@ -125,7 +126,7 @@ class TinyFormula:
         limits = EXTRAPOLATED if extrapolate else self.range
         if meter.unit == macs.unit:
             c = budget / macs.measure(base)
-            self._refuse(budget, base, meter, *(limit * macs.measure(base) for limit in limits))
+            self._refuse(budget, base, meter, limits, *(limit * macs.measure(base) for limit in limits))
             stairs = widths(base, *self._dimensions(c))
         else:
             c, w = self._ratio(budget, base, meter, limits, classes)
@@ -139,9 +140,15 @@ class TinyFormula:
         )  # fmt: skip
 
     def _dimensions(self, c: float) -> tuple[float, float]:
-        """r and d at c, in four decimals: what is printed is what is built."""
+        """r and d at c, in four decimals: what is printed is what is built.
+
+        Outside the fitted range, where a process falls back to its mean of zero, they stay inside what the paper explores.
+        """
         at = self.predict(c)
-        return round(float(at['r'][0]), 4), round(float(at['d'][0]), 4)
+        r, d = float(at['r'][0]), float(at['d'][0])
+        if not self.range[0] <= c <= self.range[1]:
+            r, d = np.clip((r, d), *BOUNDS).tolist()
+        return round(r, 4), round(d, 4)
 
     def _ratio(self, budget: float, base: Arch, meter: Meter, limits: tuple[float, float], classes: int) -> tuple[float, float]:
         """(c, w) of the formula's network whose cost in the meter's unit comes nearest to the budget from below."""
@@ -158,16 +165,21 @@ class TinyFormula:
             return meter.measure(network(index)[1].arch)
 
         low, high = (round(np.log(limit) / (4 * meter.grid)) for limit in limits)
-        self._refuse(budget, base, meter, measured(low) / MARGIN, measured(high) * MARGIN)  # w makes up for the last 10 %
+        self._refuse(budget, base, meter, limits, measured(low) / MARGIN, measured(high) * MARGIN)  # w makes up for the last 10 %
         c, step = network(int(last_below(lambda index: measured(int(index)), budget, low, high)))
         return c, step.value
 
-    def _refuse(self, budget: float, base: Arch, meter: Meter, low: float, high: float):
-        if not low <= budget <= high:
-            raise ValueError(
-                f'{meter.text(budget)} is outside the range of this formula, {meter.text(low)} to {meter.text(high)} for '
-                f'{base.name}; take a budget inside it, or extrapolate, which no trained network supports.'
-            )
+    def _refuse(self, budget: float, base: Arch, meter: Meter, limits: tuple[float, float], low: float, high: float) -> None:
+        """ValueError for a budget outside ``low`` to ``high``, what networks cost at the cost ratios ``limits``."""
+        if low <= budget <= high:
+            return
+        ends, advice = f'{meter.text(low)} to {meter.text(high)} for {base.name}', 'take a budget inside it'
+        if limits == EXTRAPOLATED:
+            raise ValueError(f'{meter.text(budget)} is too far to extrapolate, which ends at {ends}; {advice}, or another base.')
+        raise ValueError(
+            f'{meter.text(budget)} is outside the range of this formula, {ends}; {advice}, or allow to extrapolate '
+            '(--extrapolate, in Python extrapolate=True), which no trained network supports.'
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write points and hyperparameters as JSON; the file appears under its name only when complete."""
