@@ -14,7 +14,8 @@ from sweeps import accuracy, image_folder, made_up, recipe, rows_at, sampled, wi
 from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, inverted_compound, resolve, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.formula.budget import readable
-from tinynet_mm.formula.rows import read_rows
+from tinynet_mm.formula.frontier import frontier
+from tinynet_mm.formula.rows import read_rows, write_rows
 from tinynet_mm.formula.tiny import TinyFormula
 from tinynet_mm.sweep import engines, figures, plan, report, results
 from tinynet_mm.sweep.folder import Settings, Sweep, scaling_of
@@ -58,6 +59,28 @@ def test_sampling_is_repeatable_and_never_overwrites(tmp_path):
         plan.sample(first, None, 5, add=True)
     assert [row['name'] for row in plan.sample(first, None, 2, seed=1, add=True)] == ['net005', 'net006']
     assert len(first.samples()) == 7
+    write_rows(first.path / 'samples.csv', first.samples()[2:])  # two lines deleted by hand: the names go on behind the last
+    assert [row['name'] for row in plan.sample(first, None, 2, seed=2, add=True)] == ['net007', 'net008']
+    known = [row for row in first.samples() if row['seed'] == 0]
+    assert len(known) == 3
+    nearly = [row | dict(r=row['r'] + 1e-6) for row in known[:2]]  # another r, the same network
+    write_rows(first.path / 'samples.csv', nearly)
+    assert [row['name'] for row in plan.sample(first, None, 5, add=True)] == ['net004', 'net005', 'net006']
+
+
+@pytest.mark.parametrize(
+    'budgets, seeds, message',
+    [([0.5, -1], [0], '-1 is no budget'), ([math.nan], [0], 'nan is no budget'), ([0.5], [], 'one seed or more')],
+)
+def test_comparisons_of_nothing_are_refused(fitted, budgets, seeds, message):
+    with pytest.raises(ValueError, match=message):
+        plan.compare(fitted, budgets, seeds)
+
+
+def test_a_budget_outside_the_front_leaves_out_the_formula(fitted):
+    settings, formula = fitted.settings(), TinyFormula.load(fitted.path / 'formula.json')
+    with pytest.raises(ValueError, match=r'the fitted front reaches from 0.0\d+ to [01].\d+ of the MACs of efficientnet_b0 only'):
+        plan.solved('tiny', 0.01, settings, formula)
 
 
 def test_compared_networks_meet_their_budgets(fitted):
@@ -169,6 +192,10 @@ def test_fronts_that_cannot_be_fitted(tmp_path):
     rows_at(sweep, [0.5, 0.6, 0.7, 0.8])
     with pytest.raises(ValueError, match='frontier of 4 networks is too small'):
         results.fit(sweep, share=1)
+    rows_at(sweep, [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    with pytest.raises(ValueError, match='the best 20% of 7 random networks are a front of 1, .* --share 0.72 or more'):
+        results.fit(sweep)
+    assert len(frontier(sweep.rows(), 0.72)) == 5
     rows_at(sweep, [0.98, 0.99, 1.0, 1.01, 1.02])
     with pytest.raises(ValueError, match='one budget says nothing'):
         results.fit(sweep, share=1)
@@ -264,6 +291,16 @@ def test_report_draws_everything_there_is(fitted):
     assert not re.search(r'(src|href)\s*=|@import|fetch\(|https?://(?!www\.w3\.org/2000/svg)', text)
 
 
+def test_a_front_older_than_the_rows_is_not_drawn(tmp_path):
+    sweep = made_up(tmp_path, 30)
+    results.collect(sweep)
+    lost = results.fit(sweep).front[0]['name']
+    (sweep.trial(lost) / 'result.json').unlink()
+    results.collect(sweep)
+    with pytest.raises(ValueError, match=f'front.csv has {lost}, which rows.csv lacks; .* tools/sweep.py fit'):
+        report.write(sweep)
+
+
 def test_report_says_what_is_left_out_and_how_to_make_it(tmp_path):
     sweep = made_up(tmp_path, 6)
     results.collect(sweep)
@@ -278,11 +315,14 @@ def test_page_escapes_its_data():
 
 
 def test_progress_tells_the_time_left():
-    now = iter([0.0, 60.0, 120.0])
-    progress = engines.Progress(4, clock=lambda: next(now))
-    assert progress.line(engines.Outcome('a', 'done', '50 %')) == '[1/4] a 50 % (3 min left)'
-    assert progress.line(engines.Outcome('b', 'failed', 'Error: x')) == '[2/4] b failed: Error: x (2 min left, 1 failed)'
-    assert progress.unfinished == 1
+    """By the MACs that are left: two more like the first take two minutes, one of twice its MACs takes two too."""
+    now = iter([0.0, 60.0, 60.0, 120.0])
+    progress = engines.Progress(dict(x=7e6, a=5e6, b=5e6, c=5e6, d=10e6), clock=lambda: next(now))
+    assert progress.line(engines.Outcome('x', 'failed', 'Error: y')) == '[1/5] x failed: Error: y (4 trials left, 1 failed)'
+    assert progress.line(engines.Outcome('a', 'done', '50 %')) == '[2/5] a 50 % (4 min left, 1 failed)'
+    assert progress.line(engines.Outcome('b', 'busy', 'locked')) == '[3/5] b busy: locked (3 min left, 1 failed)'
+    assert progress.line(engines.Outcome('d', 'done', '60 %')) == '[4/5] d 60 % (40 s left, 1 failed)'
+    assert progress.unfinished == ['x', 'b']
     assert engines.duration(7300) == '2 h 02 min'
 
 
@@ -305,6 +345,14 @@ def test_the_tool_leads_through_all_stages(tmp_path, capsys):
     assert 'Spearman): r ' in stage('fit')
     added = stage('compare', '--budgets', 0.3, '--seeds', 2)
     assert 'left out: d at 0.3: efficientnet_b0 cannot shrink' in added and '8 trainings added' in added
+    for wrong, message in (
+        (['sample', '--add', '--data-root', data], 'has its recipe already'),
+        (['run', '--jobs', '0'], '--jobs is 1 or more'),
+        (['run', '--address', 'auto'], 'need --engine ray'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tool.main([wrong[0], str(sweep.path), *map(str, wrong[1:])])
+    capsys.readouterr()
     with_results(sweep)
     stage('collect')
     assert 'note: no figure 2' in stage('report')

@@ -20,6 +20,8 @@ from tinynet_mm.sweep import engines, plan, report, results
 from tinynet_mm.sweep.folder import Sweep
 from tinynet_mm.sweep.trial import pending
 
+RECIPE = 'configs/sweep/cifar10.py'
+
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,21 +30,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     for command in commands.values():
         command.add_argument('directory', type=Path, help='where everything of this sweep lies')
     add = commands['sample'].add_argument
-    add('--config', default='configs/sweep/cifar10.py', help='training recipe with its base network (default %(default)s)')
+    add('--config', help=f'training recipe with its base network (default {RECIPE})')
     add('-n', '--count', type=int, default=24, help='networks to draw (default %(default)s)')
     add('--seed', type=int, default=0, help='of the draws and of the trainings')
     add('--budget', type=float, metavar='C', help='all at C times the MACs of the base (Figure 2), not over the whole band')
     add('--band', type=float, nargs=2, default=(0.03, 1.05), metavar=('LOW', 'HIGH'), help='MACs as shares of the base')
     add('--add', action='store_true', help='draw more networks for a sweep that has some')
     add('--data-root', type=Path, help='folder with train/CLASS/*.jpg and val/CLASS/*.jpg')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=cli.DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='settings of the recipe to change',
-    )
+    add('--cfg-options', nargs='+', action=cli.DictAction, default={}, metavar='KEY=VALUE', help='settings to change')
     add = commands['run'].add_argument
     add('--jobs', type=int, default=1, help='trials at a time on this machine, one thread each (default %(default)s)')
     add('--engine', choices=['local', 'ray'], default='local')
@@ -57,7 +52,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def sample(sweep: Sweep, args: argparse.Namespace) -> int:
-    cfg = cli.merge_options(cli.load_config(args.config), args.cfg_options)
+    grows = args.add and (sweep.path / 'samples.csv').exists()
+    if grows and (args.config or args.data_root or args.cfg_options):
+        raise ValueError(f'{sweep.path} has its recipe already; leave out --config, --data-root and --cfg-options with --add.')
+    cfg = sweep.recipe() if grows else cli.merge_options(cli.load_config(args.config or RECIPE), args.cfg_options)
     rows = plan.sample(sweep, cli.prepare(cfg, args.data_root), args.count, args.seed, args.budget, tuple(args.band), args.add)
     shares = [row['c'] for row in rows]
     print(f'{len(rows)} networks of {min(shares):.3f} to {max(shares):.3f} of the MACs of the base: {sweep.path}/samples.csv')
@@ -65,11 +63,14 @@ def sample(sweep: Sweep, args: argparse.Namespace) -> int:
 
 
 def run(sweep: Sweep, args: argparse.Namespace) -> int:
+    if args.engine == 'local' and (args.address or args.gpus_per_trial):
+        raise ValueError('--address and --gpus-per-trial need --engine ray; locally --jobs trials share what there is.')
     folders, remarks = pending(sweep)
     for remark in remarks:
         print(f'warning: {remark}', file=sys.stderr)
     ray = partial(engines.on_ray, address=args.address, gpus_per_trial=args.gpus_per_trial, retries=args.max_retries)
-    progress = engines.Progress(len(folders))
+    macs = {str(row['name']): row['macs'] for row in sweep.samples()}
+    progress = engines.Progress({folder.name: macs[folder.name] for folder in folders})
     print(f'{len(folders)} networks to train; each leaves its log in {sweep.path}/trials/NAME', flush=True)
     try:
         for outcome in (ray if args.engine == 'ray' else engines.local)(folders, args.jobs):
@@ -77,9 +78,11 @@ def run(sweep: Sweep, args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print('stopped; the same command finishes the rest.', file=sys.stderr)
         return 130
-    unfinished = f'{progress.unfinished} are not done: the same command tries them again' if progress.unfinished else 'all done'
-    print(f'{unfinished}; results: {sweep.path}/trials')
-    return 1 if progress.unfinished else 0
+    if progress.unfinished:
+        print(f'not done: {", ".join(progress.unfinished)}; logs: {sweep.path}/trials; the same command tries them again')
+        return 1
+    print(f'all done; results: {sweep.path}/trials')
+    return 0
 
 
 def collect(sweep: Sweep, args: argparse.Namespace) -> int:
@@ -101,6 +104,9 @@ def fit(sweep: Sweep, args: argparse.Namespace) -> int:
 
 def compare(sweep: Sweep, args: argparse.Namespace) -> int:
     added, left_out = plan.compare(sweep, args.budgets, range(args.seeds))
+    for row in {(row['method'], row['target']): row for row in added}.values():
+        if abs(row['c'] / row['target'] - 1) > 0.03:
+            print(f'note: {row["method"]} at {row["target"]:g} is {row["c"]:.3f} of the MACs of the base, its nearest network')
     for row in left_out:
         print(f'left out: {row["method"]} at {row["target"]:g}: {row["reason"]}')
     print(f'{len(added)} trainings added to {sweep.path}/samples.csv; train them by: tools/sweep.py run {sweep.path}')

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -61,6 +61,7 @@ def died(folder: Path, reason: str) -> Outcome:
 
 def local(folders: Sequence[Path], jobs: int = 1, train: Train | None = None) -> Iterator[Outcome]:
     """Run ``jobs`` trials at a time. They end with this process, however it ends."""
+    _check_jobs(jobs)
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(PRELOADED)
     waiting, running = deque(folders), {}
@@ -83,6 +84,11 @@ def local(folders: Sequence[Path], jobs: int = 1, train: Train | None = None) ->
             process.terminate()
         for process, _ in running.values():
             process.join()
+
+
+def _check_jobs(jobs: int) -> None:
+    if jobs < 1:
+        raise ValueError(f'{jobs} trials at a time train nothing; --jobs is 1 or more.')
 
 
 def _reason(code: int) -> str:
@@ -125,6 +131,7 @@ def on_ray(
         gpus_per_trial: a fraction lets several trials share a GPU.
         retries: how often a trial is started again whose worker or node died. An error of the training itself is not retried.
     """
+    _check_jobs(jobs)
     try:
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
         import ray
@@ -162,20 +169,30 @@ def _remote(folder: Path, directory: Path, train: Train | None) -> None:
 
 
 class Progress:
-    """Lines for the user: how many trials have ended, what failed, and the time left at the pace so far."""
+    """Lines for the user: how many trials have ended, what failed, and the time left.
 
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic):
-        self.total, self.ended, self.failed, self.unfinished = total, 0, 0, 0
+    ``macs`` has the multiply-adds of each trial's network: the time left is that of the MACs left, at the pace of those trained
+    so far. Sweeps are often sampled from small to large, where the pace in trials promises half of the time it takes.
+    """
+
+    def __init__(self, macs: Mapping[str, float], clock: Callable[[], float] = time.monotonic):
+        self.waiting, self.total, self.trained = dict(macs), len(macs), 0.0
+        self.failed, self.unfinished = 0, []
         self.clock, self.started = clock, clock()
 
     def line(self, ended: Outcome) -> str:
-        self.ended += 1
+        macs, done = self.waiting.pop(ended.name), ended.status == 'done'
         self.failed += ended.status == 'failed'
-        self.unfinished += ended.status != 'done'
-        left = (self.clock() - self.started) / self.ended * (self.total - self.ended)
-        text = ended.text if ended.status == 'done' else f'{ended.status}: {ended.text}'
+        self.trained += macs * done
+        self.unfinished += [] if done else [ended.name]
+        text = ended.text if done else f'{ended.status}: {ended.text}'
         failed = f', {self.failed} failed' if self.failed else ''
-        return f'[{self.ended}/{self.total}] {ended.name} {text} ({duration(left)} left{failed})'
+        return f'[{self.total - len(self.waiting)}/{self.total}] {ended.name} {text} ({self._left()} left{failed})'
+
+    def _left(self) -> str:
+        if not self.trained:
+            return f'{len(self.waiting)} trials'
+        return duration((self.clock() - self.started) / self.trained * sum(self.waiting.values()))
 
 
 def duration(seconds: float) -> str:

@@ -5,19 +5,20 @@ FLOPs are kept; section 3.1: at one budget, within 3 %. Section 4.2 compares the
 with shrinking r, d or w alone, at one budget.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 
-from ..archs import Scaling, scale
+from ..archs import Arch, Scaling, scale
 from ..cost import cost
 from ..formula.rows import read_rows, write_rows
 from ..formula.sampling import BOUNDS, sample_band, sample_budget
 from ..formula.solve import cost_meter, giant, single, solve
 from ..formula.tiny import TinyFormula
-from .folder import RANDOM, Settings, Sweep, write_text
+from .folder import RANDOM, Settings, Sweep, scaling_of, write_text
 
 BAND = (0.03, 1.05)
 METHODS = ('tiny', 'giant', 'r', 'd', 'w')
@@ -46,12 +47,13 @@ def sample(
         raise ValueError(f'{path} is there already; --add draws more networks for it, or give another directory.')
     known = sweep.samples() if path.exists() else []
     cfg = sweep.recipe() if known else cfg
-    rows = _draw(Settings.of(cfg, 'the config'), count, seed, c, band)
-    start = sum(row['method'] == RANDOM for row in known)
+    settings = Settings.of(cfg, 'the config')
+    rows = _unknown(_draw(settings, count, seed, c, band), known, settings.base)
+    start = _first_free(known)
     new = [_row(f'net{start + i:03d}', RANDOM, seed, c, True, row) for i, row in enumerate(rows)]
     if not known:
         write_text(sweep.path / 'recipe.py', cfg.pretty_text)
-    write_rows(path, known + _unknown(new, known))
+    write_rows(path, known + new)
     return new
 
 
@@ -74,13 +76,19 @@ def _row(name: str, method: str, seed: int, target: float | None, fixed_ends: bo
     return head | {key: numbers[key] for key in ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params', 'activations')}
 
 
-def _unknown(new: list[dict], known: list[dict]) -> list[dict]:
-    """Networks that the sweep does not have yet (the same seed draws the same ones); ValueError where all are known."""
-    seen = {(row['r'], row['w'], row['d']) for row in known}
-    fresh = [row for row in new if (row['r'], row['w'], row['d']) not in seen]
+def _unknown(new: list[dict], known: list[dict], base: Arch) -> list[dict]:
+    """Networks that are not, after rounding, in the sweep yet (the same seed draws the same); ValueError where all are."""
+    seen = {scale(base, scaling_of(row)) for row in known if row['method'] == RANDOM}
+    fresh = [row for row in new if scale(base, Scaling(r=row['r'], w=row['w'], d=row['d'])) not in seen]
     if not fresh:
         raise ValueError('the sweep has all of these networks already; draw others with another --seed.')
     return fresh
+
+
+def _first_free(known: list[dict]) -> int:
+    """The number behind the last one in use: names are never given twice, though lines were deleted."""
+    numbers = [int(match[1]) for row in known if (match := re.fullmatch(r'net(\d+)', str(row['name'])))]
+    return max(numbers, default=-1) + 1
 
 
 def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tuple[list[dict], list[dict]]:
@@ -89,6 +97,10 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
     Returns the rows added, and what no network could be made for: rows of method, target and reason (the paper's "depth
     underflow"), which also lie in ``left_out.csv``. Raises FileNotFoundError where the formula was not fitted yet.
     """
+    if wrong := [target for target in budgets if not 0 < target <= 1]:
+        raise ValueError(f'{wrong[0]:g} is no budget to compare at; give shares of the MACs of the base, like 0.5 0.25.')
+    if not seeds:
+        raise ValueError('a comparison without trainings says nothing; take one seed or more, three to know the deviation.')
     formula, settings = TinyFormula.load(sweep.need('formula.json')), sweep.settings()
     known, added, left_out = sweep.samples(), [], []
     for target in budgets:
@@ -117,6 +129,9 @@ def solved(method: str, target: float, settings: Settings, formula: TinyFormula)
     base, classes = settings.base, settings.classes
     budget = target * cost(base, classes=classes).macs
     if method == 'tiny':
+        low, high = formula.range
+        if not low <= target <= high:
+            raise ValueError(f'the fitted front reaches from {low:.3g} to {high:.3g} of the MACs of {base.name} only.')
         return formula.solve(budget, base, classes=classes).scaling
     stairs = giant(base) if method == 'giant' else single(base, method)
     step, larger = solve(stairs, budget, cost_meter('macs', classes))

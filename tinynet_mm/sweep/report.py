@@ -32,6 +32,8 @@ def write(sweep: Sweep) -> tuple[Path, list[str]]:
         if (sweep.path / 'front.csv').exists()
         else []
     )
+    if lost := [row['name'] for row in front if row['name'] not in {row['name'] for row in rows}]:
+        raise ValueError(f'front.csv has {lost[0]}, which rows.csv lacks; make it anew by: {COMMAND} fit {sweep.path}')
     formula = TinyFormula.load(sweep.path / 'formula.json') if (sweep.path / 'formula.json').exists() else None
     one_budget = at_one_budget(rows)
     compared = figures.summary(rows)

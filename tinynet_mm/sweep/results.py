@@ -3,6 +3,7 @@
 TinyNet (NeurIPS 2020), section 3.2: the best 20 % by non-dominated sorting, Spearman's rank correlations, Gaussian processes.
 """
 
+import math
 from dataclasses import dataclass
 
 from ..formula.frontier import frontier, spearman
@@ -69,6 +70,11 @@ def fit(sweep: Sweep, share: float = 0.2) -> Fitted:
             f'{sweep.path / "rows.csv"} has no random networks; draw some by: {COMMAND} sample {sweep.path} --add -n 24'
         )
     front = frontier(random, share)
+    if len(front) < 5 <= len(random):
+        raise ValueError(
+            f'the best {share:.0%} of {len(random)} random networks are a front of {len(front)}, and a fit needs five; take '
+            f'--share {math.ceil(500 / len(random)) / 100:g} or more, or draw more by: {COMMAND} sample {sweep.path} --add -n 24'
+        )
     formula = TinyFormula.fit(front)
     write_rows(sweep.path / 'front.csv', front)
     formula.save(sweep.path / 'formula.json')
