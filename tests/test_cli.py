@@ -113,7 +113,7 @@ def test_the_checkpoint_of_another_model(cfg, tmp_path):
         (FileNotFoundError('no file x'), 2, 'error: no file x'),
         (TypeError("got an unexpected keyword argument 'x'"), 2, 'error: '),
         (TypeError('ours'), 1, 'Traceback'),
-        (KeyboardInterrupt(), 130, '--resume'),
+        (KeyboardInterrupt(), 130, 'stopped; nothing is lost'),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, code, words, capsys):
@@ -121,7 +121,7 @@ def test_what_a_user_can_mend_is_one_line(error, code, words, capsys):
         raise error
 
     with pytest.raises(SystemExit) as stopped:
-        run(main)
+        run(main, 'stopped; nothing is lost')
     assert stopped.value.code == code and words in capsys.readouterr().err
 
 

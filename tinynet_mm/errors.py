@@ -8,8 +8,8 @@ from collections.abc import Callable
 TRACEBACK = 'TINYNET_MM_TRACEBACK'
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Call a tool's main; what the user can mend becomes one line on stderr and exit code 2, ctrl-C exits with 130.
+def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
+    """Call a tool's main; what the user can mend becomes one line on stderr and exit code 2; ctrl-C ends with 130.
 
     Checkpoints are loaded without running code that a pickle may hold, unless the user sets torch's own switch for that.
     """
@@ -18,7 +18,7 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print('stopped; the same command with --resume goes on where there is a checkpoint.', file=sys.stderr)
+        print(stopped, file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, ImportError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         if os.environ.get(TRACEBACK):

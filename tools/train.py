@@ -82,4 +82,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(main, 'stopped; the same command with --resume goes on where there is a checkpoint.')

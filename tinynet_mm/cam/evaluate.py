@@ -45,6 +45,10 @@ class Protocol:
     blur: float = 0.03
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.boxes_per_image < 1:
+            raise ValueError(f'--topk {self.boxes_per_image}: at least one box or class must be explained.')
+
 
 @dataclass(frozen=True, eq=False)
 class Truth:
