@@ -1,11 +1,15 @@
 """Image sets in memory: one gather against slow cropping by hand, and folders that are not what they should be."""
 
 import cv2
+import mmpretrain.models  # noqa: F401 (registers what the configs name)
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS
 
-from tinynet_mm.data.memory import MemoryImages, MemoryPreprocessor, batches, gather, load_folder, normalise
+from tinynet_mm.data.memory import MemoryImages, MemoryPreprocessor, batches, gather, load_folder, normalise, read_from_files
 
 
 @pytest.fixture
@@ -87,3 +91,21 @@ def test_broken_and_unequal_images_are_named(folder):
     with pytest.raises(ValueError, match='different sizes; give size='):
         load_folder(str(folder))
     assert load_folder(str(folder), size=4).pixels.shape == (11, 4, 4, 3)
+
+
+@pytest.mark.parametrize('resolution', [None, 12, 6], ids=['as they are', 'enlarged', 'reduced'])
+def test_files_one_by_one_give_the_inputs_of_the_training(folder, resolution):
+    numbers = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 61.0, 62.0])
+    preprocessor = dict(type='MemoryPreprocessor', resolution=resolution, **numbers)
+    head = dict(type='LinearClsHead', num_classes=2, in_channels=4)
+    cfg = read_from_files(Config(dict(model=dict(data_preprocessor=preprocessor, head=head))))
+    images = MemoryImages(str(folder))
+    expected = MemoryPreprocessor(resolution=resolution, **numbers)(images.__getitems__([7]))['inputs']
+    packed = Compose(cfg.test_dataloader.dataset.pipeline)(dict(img_path=images.images.paths[7]))
+    found = MODELS.build(cfg.model.data_preprocessor)({key: [value] for key, value in packed.items()})['inputs']
+    torch.testing.assert_close(found, expected, rtol=0, atol=1.01 / 60)  # rounded to 8 bits after resizing
+
+
+def test_a_config_of_files_stays_as_it_is():
+    cfg = Config(dict(model=dict(data_preprocessor=dict(type='ClsDataPreprocessor'))))
+    assert read_from_files(cfg).to_dict() == dict(model=dict(data_preprocessor=dict(type='ClsDataPreprocessor')))

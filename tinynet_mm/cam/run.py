@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from .. import cli, faithfulness
 from ..data.coco import find_layout, splits_of
+from ..data.memory import read_from_files
 from ..loading import load_model
 from ..plots import save
 from ..training.cpu import keep_freed_memory
@@ -47,7 +48,7 @@ def load(config: str, checkpoint: str | None, args: Namespace) -> tuple[Config, 
     check_device(args.device)
     if args.device == 'cpu':
         keep_freed_memory()  # without it page faults double the time of a forward pass
-    cfg = cli.load_config(config)
+    cfg = read_from_files(cli.load_config(config))
     cfg = cli.prepare(cfg, None if cli.is_classifier(cfg) else args.data_root, args.input_size)
     if checkpoint is not None:
         model = load_model(cfg, checkpoint, args.device)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS
 from torch import Tensor
@@ -189,3 +190,21 @@ class MemoryPreprocessor(BaseDataPreprocessor):
         inputs = normalise(inputs, self.mean, self.std, self.resolution)
         inputs = inputs.contiguous() if inputs.is_cuda else inputs
         return dict(inputs=inputs, data_samples=[DataSample().set_gt_label(label) for label in labels.view(-1, 1)])
+
+
+def read_from_files(cfg: Config) -> Config:
+    """A config of this module changed to take images one by one from files, through mmpretrain's own pipeline; others stay.
+
+    Images of the training's size get the same input but for rounding to 8 bits after resizing; larger ones are resized at once.
+    """
+    given = cfg.model.get('data_preprocessor') or {}
+    if str(given.get('type')).split('.')[-1] != 'MemoryPreprocessor':
+        return cfg
+    steps = [dict(type='mmpretrain.LoadImageFromFile'), dict(type='mmpretrain.PackInputs')]
+    if side := given.get('resolution'):
+        resize = dict(type='mmpretrain.Resize', scale=(side, side), backend='pillow', interpolation='bilinear')
+        steps.insert(1, resize)
+    numbers = dict(mean=given.mean, std=given.std, num_classes=cfg.model.head.num_classes)
+    cfg.model.data_preprocessor = dict(type='mmpretrain.ClsDataPreprocessor', to_rgb=True, **numbers)
+    cfg.test_dataloader = dict(dataset=dict(type='mmpretrain.CustomDataset', pipeline=steps))
+    return cfg
