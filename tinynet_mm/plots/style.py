@@ -41,6 +41,7 @@ _STYLE = {
     'legend.fontsize': 8,
     'legend.frameon': False,
     'lines.linewidth': 1.6,
+    'figure.dpi': 160,  # names are placed by pixels: they must be those of the file
     'savefig.dpi': 160,
     'pdf.fonttype': 42,
     'svg.fonttype': 'none',
