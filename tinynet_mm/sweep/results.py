@@ -40,7 +40,7 @@ def collect(sweep: Sweep) -> Collected:
             if (folder / 'error.txt').is_file():
                 remarks.append(f'{sample["name"]} failed: {(folder / "error.txt").read_text().splitlines()[0]}')
             continue
-        kept = {key: result.get(key, '') for key in KEPT}
+        kept = {key: result.get(key, '') for key in KEPT} | dict(accuracy=round(result['accuracy'], 4))  # it was 32 bits wide
         rows.append(sample | kept)
     if not rows:
         raise ValueError(
