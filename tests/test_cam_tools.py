@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tinynet_mm import cli
-from tinynet_mm.cam import Evaluator, Explainer, Protocol, Truth, Wanted, choose, read_truth
+from tinynet_mm.cam import Evaluator, Explainer, Protocol, Seen, Truth, Wanted, choose, explain_images, read_truth
 from tinynet_mm.cam.images import Pipeline, to_batch
 from tinynet_mm.cam.run import build_random, split_paths
 from tinynet_mm.data.coco import Split
@@ -294,3 +294,26 @@ def test_truth_is_read_with_the_models_labels(coco):
     assert truths[0].boxes[1].tolist() == [star[0], star[1], star[0] + star[2], star[1] + star[3]]
     with pytest.raises(ValueError, match='has the categories circle, square, star, the model the classes cat: they share none'):
         read_truth(split, ['cat'])
+
+
+def test_batches_side_by_side_give_the_maps_of_one_after_the_other(detector, coco):
+    cfg, model = detector
+    files = sorted((coco / 'images').iterdir())
+
+    def maps(threads: int) -> list[Seen]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            found = explain_images(Explainer(model), cfg, files, Wanted('top1', threshold=0.0), batch_size=2)
+            return [one for several in found for one in several]
+        finally:
+            assert torch.get_num_threads() == threads
+            torch.set_num_threads(before)
+
+    alone, beside = maps(1), maps(3)
+    assert [one.sample.path for one in alone] == [one.sample.path for one in beside] and len(alone) == 6
+    assert [one.has_map for one in alone] == [one.has_map for one in beside] and any(one.has_map for one in alone)
+    for one, other in zip(alone, beside):
+        assert one.labels == other.labels
+        if one.has_map:
+            np.testing.assert_allclose(one.values, other.values, atol=1e-4)

@@ -1,6 +1,7 @@
 """Time maps for a folder against the forward and backward passes that they need, side by side.
 
     python tools/benchmark_cam.py configs/ssdlite_tinynet_d_coco.py CHECKPOINT folder/ --out results/cam_speed.csv
+    OMP_NUM_THREADS=1 python tools/benchmark_cam.py ...                           # the same with one thread of torch
 
 The ratio is that of each round, folder to passes: reading, detecting, drawing and writing are in the first and not in the second.
 Single-stage detectors only; without a checkpoint the weights are random.
@@ -19,6 +20,17 @@ from tinynet_mm.cam.run import explainer_of, image_files, load, split_paths
 from tinynet_mm.cam.speed import measure
 
 
+def append(row: dict, path: Path) -> None:
+    """Write the row below those of earlier runs."""
+    earlier = list(csv.DictReader(path.open(newline=''))) if path.is_file() else []
+    unfinished = path.with_suffix('.tmp')
+    with unfinished.open('w', newline='') as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerows([*earlier, row])
+    os.replace(unfinished, path)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('paths', nargs='+', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER')
@@ -28,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--images', type=int, default=16, help='of the folder (default %(default)s)')
     parser.add_argument('--batch', type=int, default=4)
     parser.add_argument('--rounds', type=int, default=5, help='turns, after one that is not counted')
-    parser.add_argument('--out', type=Path, help='a CSV file for the row')
+    parser.add_argument('--out', type=Path, help='a CSV file that gets one more row')
     args = parser.parse_intermixed_args(argv)
     common = dict(layer=['auto'], eigen_smooth=False, aug_smooth=False, device='cpu', random_weights=True)
     args = argparse.Namespace(**vars(args), **common)
@@ -42,11 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     print('\n'.join(f'{key:20} {value}' for key, value in row.items()))
     if args.out:
-        unfinished = args.out.with_suffix('.tmp')
-        with unfinished.open('w', newline='') as file:
-            writer = csv.DictWriter(file, row)
-            writer.writeheader(), writer.writerow(row)
-        os.replace(unfinished, args.out)
+        append(row, args.out)
     return 0
 
 

@@ -4,6 +4,7 @@ Parameters are frozen and the graph is cut below the layer in question, so that 
 does not need; grad-cam called directly differentiates the whole network for every target.
 """
 
+import copy
 import difflib
 import itertools
 from collections.abc import Callable, Sequence
@@ -77,6 +78,10 @@ class Explainer:
         self.modules = self.levels | {name: module for name, module in self.probe.model.named_modules() if name}
         self._check()
         self._start(())
+
+    def twin(self) -> 'Explainer':
+        """Another explainer like this, with a copy of the model, for another thread."""
+        return Explainer(copy.deepcopy(self.probe.model), self.name, self.layers, self.eigen_smooth, self.aug_smooth)
 
     def _start(self, shape: tuple[int, ...]) -> None:
         """Forget what was found for inputs of another size."""

@@ -1,17 +1,21 @@
 """Maps for many images: in batches, each written as a picture with its raw values beside it, and a list of them all."""
 
 import csv
+import math
 import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import Config
 from torch import nn
 
@@ -23,6 +27,7 @@ from .targets import Wanted, choose
 COLUMNS = ('image', 'file', 'classes', 'scores', 'boxes', 'layers', 'lowest', 'highest', 'note')
 DARK = 0.02  # share of a map's highest value below which a box counts as having none of it
 WAITING = 8  # maps that may wait for the disk
+MOST_WORKERS = 4  # each holds a model and the activations of a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,23 +92,71 @@ def explain_images(
     explainer: Explainer, cfg: Config, images: Sequence[Path], wanted: Wanted, classes: Sequence[str] = (), batch_size: int = 4
 ) -> Iterator[list[Seen]]:
     """The explanations of each image, image by image; images of equal input shape share a forward and a backward pass."""
-    samples = ahead(Pipeline(cfg, explainer.probe.model), images, 2 * batch_size)
-    for batch in batches(samples, batch_size):
-        answers = explainer(*to_batch(batch), partial(choose, wanted=wanted))
-        for sample, explanations in zip(batch, answers):
-            yield [Seen(sample, e, [class_name(c.label, classes) for c in e.question.candidates]) for e in explanations]
+    workers = _explainers(explainer, math.ceil(len(images) / batch_size))
+    free: SimpleQueue[Explainer] = SimpleQueue()
+    for member in workers:
+        free.put(member)
+
+    def answer(batch: list[Sample]) -> tuple[list[Sample], list[list[Explanation]]]:
+        member = free.get()
+        try:
+            return batch, member(*to_batch(batch), partial(choose, wanted=wanted))
+        finally:
+            free.put(member)
+
+    samples = ahead(Pipeline(cfg, explainer.probe.model), images, 2 * batch_size * len(workers))
+    with _shared_threads(len(workers)) as threads:
+        for batch, answers in ahead(answer, batches(samples, batch_size), len(workers), len(workers), threads):
+            for sample, explanations in zip(batch, answers):
+                yield [Seen(sample, e, [class_name(c.label, classes) for c in e.question.candidates]) for e in explanations]
 
 
-def ahead(function: Callable, items: Iterable, most: int) -> Iterator:
-    """``map``, computed up to ``most`` items ahead by a thread, while the network has the other cores."""
-    with ThreadPoolExecutor(1) as pool:
+def _explainers(explainer: Explainer, most: int) -> list[Explainer]:
+    """The explainer, and twins with models of their own: batches side by side, on one core each, beat one batch on all cores.
+
+    An image's small maps leave cores waiting for each other, all the more while reading and writing take time from one of them.
+    """
+    on_cpu = next(explainer.probe.model.parameters()).device.type == 'cpu'
+    count = max(1, min(torch.get_num_threads(), MOST_WORKERS, most)) if on_cpu else 1
+    return [explainer, *(explainer.twin() for _ in range(count - 1))]
+
+
+@contextmanager
+def _shared_threads(workers: int) -> Iterator[int]:
+    """Threads of torch for each of so many workers. Setting them also changes what later threads start with: that is undone."""
+    threads = torch.get_num_threads()
+    try:
+        yield max(1, threads // workers)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def ahead(function: Callable, items: Iterable, most: int, workers: int = 1, threads: int = 0) -> Iterator:
+    """``map``, computed up to ``most`` items ahead by ``workers``, each with so many ``threads`` of torch, if not 0.
+
+    An error of ``items`` is raised when what came before it was handed out.
+    """
+    start = dict(initializer=torch.set_num_threads, initargs=(threads,)) if threads else {}
+    with ThreadPoolExecutor(workers, **start) as pool:
         waiting: deque = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
+        for item, error in _with_errors(items):
+            waiting.append(pool.submit(_fail, error) if error else pool.submit(function, item))
             if len(waiting) > most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _with_errors(items: Iterable) -> Iterator[tuple[object, Exception | None]]:
+    try:
+        for item in items:
+            yield item, None
+    except Exception as error:  # handed on to whoever takes the result
+        yield None, error
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 def class_name(label: int, classes: Sequence[str]) -> str:

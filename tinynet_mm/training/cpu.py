@@ -12,8 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 # parameters of glibc's mallopt(3), from malloc.h, and their defaults
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-DEFAULT_TRIM, DEFAULT_MMAPS = 128 * 1024, 65536
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_ARENA_MAX: 1}  # one arena: those of threads give their memory back regardless
+DEFAULT = {M_MMAP_MAX: 65536, M_TRIM_THRESHOLD: 128 * 1024, M_ARENA_MAX: 0}
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
@@ -21,7 +22,7 @@ def keep_freed_memory(keep: bool = True) -> bool:
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is None:
         return False
-    return bool(mallopt(M_MMAP_MAX, 0 if keep else DEFAULT_MMAPS) and mallopt(M_TRIM_THRESHOLD, -1 if keep else DEFAULT_TRIM))
+    return all(mallopt(parameter, value) for parameter, value in (KEPT if keep else DEFAULT).items())
 
 
 @HOOKS.register_module()
