@@ -142,6 +142,10 @@ def test_spearman_is_the_correlation_of_ranks():
         assert rho == pytest.approx(np.corrcoef(rankdata([row[name] for row in rows]), macs)[0, 1], abs=1e-12)
 
 
+def test_a_dimension_that_never_changes_has_no_rank_correlation():
+    assert spearman([dict(r=k, w=-k, d=1, macs=k * k) for k in (1, 2, 3, 4, 5)]) == pytest.approx(dict(r=1, w=-1, d=0))
+
+
 @pytest.mark.parametrize(
     'rows, message',
     [

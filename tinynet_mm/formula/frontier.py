@@ -36,11 +36,12 @@ def frontier(rows: list[dict], share: float = 0.2) -> list[dict]:
 
 
 def spearman(rows: list[dict]) -> dict[str, float]:
-    """Spearman's rank correlation of r, w and d with MACs, from -1 to 1."""
+    """Spearman's rank correlation of r, w and d with MACs, from -1 to 1; 0 for one that is the same in all rows."""
     macs = column(rows, 'macs')
     if len(set(macs)) < 2:
         raise ValueError('a rank correlation with MACs needs networks of at least two different costs.')
-    return {name: float(spearmanr(column(rows, name), macs).statistic) for name in 'rwd'}
+    columns = {name: column(rows, name) for name in 'rwd'}
+    return {name: float(spearmanr(v, macs).statistic) if len(set(v)) > 1 else 0.0 for name, v in columns.items()}
 
 
 def _objectives(accuracy, macs) -> np.ndarray:
