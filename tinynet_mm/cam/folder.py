@@ -172,7 +172,7 @@ def write_all(seen: Iterable[list[Seen]], out: Path) -> Iterator[Seen]:
     out.mkdir(parents=True, exist_ok=True)
     rows: list[list] = []
     try:
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(2) as pool:
             writing: deque = deque()
             for one, name in _named(seen):
                 if one.has_map:

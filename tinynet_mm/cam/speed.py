@@ -41,10 +41,11 @@ def prepare(explainer: Explainer, cfg: Config, images: Sequence[Path], wanted: W
     return ready
 
 
-def folder(explainer: Explainer, cfg: Config, images: Sequence[Path], wanted: Wanted, batch: int) -> None:
-    with tempfile.TemporaryDirectory() as out:
-        for _ in write_all(explain_images(explainer, cfg, images, wanted, (), batch), Path(out)):
-            pass
+def folder(explainer: Explainer, cfg: Config, images: Sequence[Path], wanted: Wanted, batch: int, root: str) -> None:
+    """Results go to a new folder in ``root`` each time, which is removed when the clock no longer runs."""
+    out = Path(tempfile.mkdtemp(dir=root))
+    for _ in write_all(explain_images(explainer, cfg, images, wanted, (), batch), out):
+        pass
 
 
 def passes(explainer: Explainer, ready: Ready) -> None:
@@ -91,12 +92,13 @@ def measure(explainer: Explainer, cfg: Config, images: Sequence[Path], batch: in
     """A row of results: medians in ms an image, and the ratios of each round as median, least and most."""
     wanted = Wanted('top1')
     ready = prepare(explainer, cfg, images, wanted, batch)
-    contenders = {
-        'folder': partial(folder, explainer, cfg, images, wanted, batch),
-        'passes': partial(passes, explainer, ready),
-        'gradcam': partial(gradcam, explainer, ready),
-    }
-    seconds = in_turns(contenders, rounds)
+    with tempfile.TemporaryDirectory() as root:
+        contenders = {
+            'folder': partial(folder, explainer, cfg, images, wanted, batch, root),
+            'passes': partial(passes, explainer, ready),
+            'gradcam': partial(gradcam, explainer, ready),
+        }
+        seconds = in_turns(contenders, rounds)
     row: dict = dict(input='x'.join(map(str, ready[0][0].shape[-2:])), batch=batch, images=len(images), rounds=rounds)
     row |= {f'{name}_ms': round(1000 * statistics.median(times) / len(images), 1) for name, times in seconds.items()}
     for name in ('folder', 'gradcam'):
