@@ -8,8 +8,6 @@ Single-stage detectors only; without a checkpoint the weights are random.
 """
 
 import argparse
-import csv
-import os
 import platform
 from pathlib import Path
 
@@ -18,17 +16,7 @@ import torch
 from tinynet_mm import cli
 from tinynet_mm.cam.run import explainer_of, image_files, load, split_paths
 from tinynet_mm.cam.speed import measure
-
-
-def append(row: dict, path: Path) -> None:
-    """Write the row below those of earlier runs."""
-    earlier = list(csv.DictReader(path.open(newline=''))) if path.is_file() else []
-    unfinished = path.with_suffix('.tmp')
-    with unfinished.open('w', newline='') as file:
-        writer = csv.DictWriter(file, row)
-        writer.writeheader()
-        writer.writerows([*earlier, row])
-    os.replace(unfinished, path)
+from tinynet_mm.formula.rows import read_rows, write_rows
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     print('\n'.join(f'{key:20} {value}' for key, value in row.items()))
     if args.out:
-        append(row, args.out)
+        earlier = read_rows(args.out) if args.out.exists() else []
+        write_rows(args.out, [*earlier, row])
     return 0
 
 
