@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from tinynet_mm.archs import Scaling, scale
 from tinynet_mm.cost import cost
-from tinynet_mm.formula.rows import write_rows
+from tinynet_mm.files import write_csv
 from tinynet_mm.sweep import plan
 from tinynet_mm.sweep.folder import Settings, Sweep
 
@@ -96,4 +96,4 @@ def rows_at(sweep: Sweep, costs: list[float]) -> Path:
                 c=total.macs / cost(settings.base, classes=10).macs, macs=total.macs, params=total.params, accuracy=50.0 + 10 * w
             )
         )
-    return write_rows(sweep.path / 'rows.csv', rows)
+    return write_csv(sweep.path / 'rows.csv', rows)

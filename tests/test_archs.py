@@ -8,7 +8,7 @@ from timm.layers import make_divisible
 
 from tinynet_mm.archs import BASES, INFERRED, PRESETS, Arch, Scaling, divisible, preset, resolve, scale
 from tinynet_mm.cost import cost
-from tinynet_mm.inferred import BUDGETS, infer
+from tinynet_mm.paper.inferred import BUDGETS, infer
 
 # name -> input, stem, channels of the stages, repeats: the authors' published code
 TINYNETS = {

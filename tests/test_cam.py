@@ -1,8 +1,5 @@
 """Maps of detectors against grad-cam called by hand, on plain networks, layers and targets that this code does not touch."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import pytorch_grad_cam
@@ -11,7 +8,6 @@ from cam_models import DETECTORS, META, ONE_STAGE, OTHERS, OneLogit, ask, images
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-import tinynet_mm
 from tinynet_mm.cam import Explainer, Wanted, parse_target
 from tinynet_mm.cam.detectors import make_probe
 
@@ -189,10 +185,3 @@ def test_targets_in_a_users_words():
     for text in ('best', 'box=0', 'box=x', 'class='):
         with pytest.raises(ValueError, match='give one of top1, class=NAME, box=K, all'):
             parse_target(text, classes)
-
-
-def test_only_the_cam_package_imports_gradcam():
-    root = Path(tinynet_mm.__file__).parent
-    pattern = re.compile(r'^\s*(import|from) pytorch_grad_cam', re.MULTILINE)
-    importing = {p.relative_to(root).parts[0] for p in root.rglob('*.py') if pattern.search(p.read_text())}
-    assert importing == {'cam'}

@@ -16,7 +16,8 @@ from tinynet_mm.cam import Evaluator, Explainer, Protocol, Seen, Truth, Wanted, 
 from tinynet_mm.cam.images import Pipeline, to_batch
 from tinynet_mm.cam.run import build_random, split_paths
 from tinynet_mm.data.coco import Split
-from tinynet_mm.loading import load_model
+from tinynet_mm.mmlab import configs, editing
+from tinynet_mm.mmlab.checkpoints import load_model
 
 ROOT = Path(__file__).parent.parent
 SSDLITE = str(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py')
@@ -79,7 +80,7 @@ def weights(coco, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def detector(coco, weights):
-    cfg = cli.prepare(cli.load_config(SSDLITE), coco, 128)
+    cfg = editing.prepare(configs.load_config(SSDLITE), coco, 128)
     return cfg, load_model(cfg, str(weights))
 
 
@@ -96,7 +97,7 @@ def rows_of(path: Path) -> list[dict]:
 
 
 def random_detector(coco: Path):
-    cfg = cli.prepare(cli.load_config(SSDLITE), coco, 128)
+    cfg = editing.prepare(configs.load_config(SSDLITE), coco, 128)
     return cfg, build_random(cfg)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tinynet_mm import cli, loading
-from tinynet_mm.errors import run
+from tinynet_mm.errors import UserError, run
+from tinynet_mm.mmlab import checkpoints, configs, editing
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 
@@ -18,23 +18,23 @@ def cfg() -> Config:
 
 
 def test_input_size_moves_resizing_anchors_and_strides_together(cfg):
-    cli.set_input_size(cfg, 320)
+    editing.set_input_size(cfg, 320)
     assert cfg.model.bbox_head.input_size == 320
-    sizes = {part.get('size') for part in cli.walk(cfg.train_dataloader) if part.get('type') == 'SSDWarp'}
-    scales = {part['scale'] for part in cli.walk([cfg.val_dataloader, cfg.test_dataloader]) if 'scale' in part}
+    sizes = {part.get('size') for part in configs.walk(cfg.train_dataloader) if part.get('type') == 'SSDWarp'}
+    scales = {part['scale'] for part in configs.walk([cfg.val_dataloader, cfg.test_dataloader]) if 'scale' in part}
     assert sizes == {320} and scales == {(320, 320)}
 
 
 def test_epochs_move_the_schedule(cfg):
-    cli.apply_schedule(cfg, 'short')
-    cli.set_epochs(cfg, 7)
+    editing.apply_schedule(cfg, 'short')
+    editing.set_epochs(cfg, 7)
     assert cfg.train_cfg.max_epochs == 7
     warmup, cosine = cfg.param_scheduler
     assert (warmup.end, cosine.end, cosine.T_max) == (50, 7, 7)
 
 
 def test_the_short_schedule_replaces_the_optimizer(cfg):
-    cli.apply_schedule(cfg, 'short')
+    editing.apply_schedule(cfg, 'short')
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=2e-3, weight_decay=0.05)
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=8)
 
@@ -49,19 +49,19 @@ def test_the_short_schedule_replaces_the_optimizer(cfg):
 )
 def test_an_option_that_does_not_exist(cfg, key, words):
     with pytest.raises(ValueError, match=words):
-        cli.merge_options(cfg, {key: 1})
+        configs.merge_options(cfg, {key: 1})
 
 
 def test_an_option_of_a_built_object_may_be_new(cfg):
-    assert cli.merge_options(cfg, {'model.backbone.frozen_stages': 2}).model.backbone.frozen_stages == 2
+    assert configs.merge_options(cfg, {'model.backbone.frozen_stages': 2}).model.backbone.frozen_stages == 2
 
 
 def test_configs_by_path_and_name(tmp_path):
     with pytest.raises(FileNotFoundError, match='did you mean configs/ssdlite_tinynet_e_coco.py'):
-        cli.load_config('configs/ssdlite_tinynet_e_cocoo.py')
-    zoo = cli.load_config('mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
+        configs.load_config('configs/ssdlite_tinynet_e_cocoo.py')
+    zoo = configs.load_config('mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
     assert zoo.model.backbone.type == 'MobileNetV2'
-    assert cli.load_config('tinynet_mm::ssdlite_tinynet_d_coco.py').model.backbone.arch == 'd'
+    assert configs.load_config('tinynet_mm::ssdlite_tinynet_d_coco.py').model.backbone.arch == 'd'
 
 
 @pytest.mark.parametrize(
@@ -75,24 +75,24 @@ def test_configs_by_path_and_name(tmp_path):
 )
 def test_a_packaged_config_that_is_not_there(name, words):
     with pytest.raises(FileNotFoundError, match=words):
-        cli.load_config(name)
+        configs.load_config(name)
 
 
 def test_weights_that_cannot_be_had_are_dropped_with_a_reason(cfg, monkeypatch):
-    monkeypatch.setattr(loading, 'unreachable', lambda url: 'URLError: no route')
-    (warning,) = loading.pretrained_or_scratch(cfg)
+    monkeypatch.setattr(checkpoints, 'unreachable', lambda url: 'URLError: no route')
+    (warning,) = checkpoints.pretrained_or_scratch(cfg)
     assert 'tinynet_e.pth cannot be had (URLError: no route): TinyNet starts from scratch' in warning
     assert cfg.model.backbone.init_cfg is None
 
 
 def test_a_server_that_cannot_be_reached_is_a_reason_not_a_crash():
-    assert 'Error' in loading.unreachable('http://127.0.0.1:9/tinynet_e.pth')
+    assert 'Error' in checkpoints.unreachable('http://127.0.0.1:9/tinynet_e.pth')
 
 
 def test_a_local_checkpoint_that_is_not_there_is_an_error(cfg):
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
     with pytest.raises(FileNotFoundError, match='there is no checkpoint nowhere.pth'):
-        loading.pretrained_or_scratch(cfg)
+        checkpoints.pretrained_or_scratch(cfg)
 
 
 def test_the_checkpoint_of_another_model(cfg, tmp_path):
@@ -100,23 +100,26 @@ def test_the_checkpoint_of_another_model(cfg, tmp_path):
     path = str(tmp_path / 'other.pth')
     torch.save(dict(state_dict=model.state_dict()), path)
     with pytest.raises(ValueError, match='checkpoint of another model: .* weights are missing'):
-        loading.load_model(cfg, path)
+        checkpoints.load_model(cfg, path)
     Path(path).write_text('this is no checkpoint')
     with pytest.raises(ValueError, match='not a checkpoint that can be read'):
-        loading.load_model(cfg, path)
+        checkpoints.load_model(cfg, path)
 
 
 @pytest.mark.parametrize(
     'error, code, words',
     [
-        (ValueError('give\nthis'), 2, 'error: give this'),
+        (UserError('give\nthis'), 2, 'error: give this'),
         (FileNotFoundError('no file x'), 2, 'error: no file x'),
-        (TypeError("got an unexpected keyword argument 'x'"), 2, 'error: '),
-        (TypeError('ours'), 1, 'Traceback'),
+        (FileNotFoundError(2, 'No such file or directory', 'x.jpg'), 2, 'error: x.jpg: no such file or directory'),
+        (ValueError('operands could not be broadcast'), 1, 'please report it'),
+        (OSError('a bug of ours'), 1, 'Traceback'),
+        (KeyError('a bug of ours'), 1, 'Traceback'),
+        (TypeError("got an unexpected keyword argument 'x'"), 1, 'Traceback'),
         (KeyboardInterrupt(), 130, 'stopped; nothing is lost'),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(error, code, words, capsys):
+def test_only_errors_of_the_user_are_one_line(error, code, words, capsys):
     def main():
         raise error
 
@@ -131,7 +134,7 @@ def test_a_classifier_adopts_a_folder(config, tmp_path):
         for name in ('ant', 'bee', 'cat'):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / 'x.jpg').touch()
-    cfg = cli.prepare(Config.fromfile(config), tmp_path)
+    cfg = editing.prepare(Config.fromfile(config), tmp_path)
     assert cfg.model.head.num_classes == 3
     sets = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val')]
     places = [str(Path(s.get('data_root', ''), s.get('split') or s.get('folder'))) for s in sets]

@@ -11,7 +11,7 @@ from torch import nn
 
 from tinynet_mm.archs import BASES, PRESETS, Arch, Scaling, preset, scale
 from tinynet_mm.cost import Cost, cost, parts, scaled_cost
-from tinynet_mm.counting import ELSEWHERE, count, count_images, count_parts, input_size
+from tinynet_mm.mmlab.counting import ELSEWHERE, count, count_images, count_parts, input_size
 from tinynet_mm.models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet, efficientnet, ghostnet, resnet
 
 FAMILIES = {'efficientnet': ScaledEfficientNet, 'resnet': ScaledResNet, 'ghostnet': ScaledGhostNet}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinynet_mm.data.benchmark import benchmark, drawn_samples, samples_of, table
+from tinynet_mm.bench.loader import benchmark, drawn_samples, samples_of, table
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 
 

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from PIL import Image
 from torchvision.ops import box_iou
 
-from tinynet_mm import cli
 from tinynet_mm.data.check import KINDS, anchors_of, check_config, check_split
+from tinynet_mm.mmlab import editing
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_unmatched_boxes_against_torchvision(sound):
 def test_anchors_are_the_heads(size):
     """Six a cell, tiling the picture: the means of the centres are its middle, and the first level's is the finest."""
     cfg = Config.fromfile('configs/ssdlite_tinynet_e_coco.py')
-    cli.set_input_size(cfg, size)
+    editing.set_input_size(cfg, size)
     anchors = anchors_of(cfg)
     assert len(anchors) == 6 * sum(side**2 for side in (-(-size // stride) for stride in (16, 32, 64, 128, 256, 512)))
     assert np.abs((anchors[:, :2] + anchors[:, 2:]) / 2 - 0.5).mean(0) == pytest.approx([0.25, 0.25], abs=0.01)

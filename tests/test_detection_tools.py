@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
-from tinynet_mm.weights import read
+from tinynet_mm.mmlab.weights import read
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 SIZE = ('--input-size', '64')

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tinynet_mm import faithfulness as measures
+from tinynet_mm.cam import faithfulness as measures
 
 RNG = np.random.default_rng(5)
 VALUES = RNG.random((9, 14))

@@ -10,9 +10,10 @@ from tinynet_mm.archs import BASES, EFFICIENTNET_B0, PRESETS, Arch, Scaling, Sta
 from tinynet_mm.cost import cost
 from tinynet_mm.formula import TinyFormula, sample_budget
 from tinynet_mm.formula.process import AMPLITUDE, LENGTH, NOISE, Process
-from tinynet_mm.formula.published import IMAGENET, neighbours, published_table
 from tinynet_mm.formula.solve import Meter, Staircase, cost_meter, giant, last_below, nearest, single, solve, widths
 from tinynet_mm.formula.tiny import equation5
+from tinynet_mm.paper.comparison import published_table
+from tinynet_mm.paper.printed import IMAGENET, neighbours
 
 B0 = cost(EFFICIENTNET_B0).macs
 NOMINAL = (0.9, 0.5, 0.25, 0.13, 0.06)

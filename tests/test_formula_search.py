@@ -8,7 +8,8 @@ from scipy.stats import rankdata
 
 from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Scaling, scale
 from tinynet_mm.cost import cost
-from tinynet_mm.formula import frontier, non_dominated_ranks, read_rows, sample_band, sample_budget, spearman, write_rows
+from tinynet_mm.files import read_csv, write_csv
+from tinynet_mm.formula import frontier, non_dominated_ranks, sample_band, sample_budget, spearman
 from tinynet_mm.formula.budget import parse_budget, readable
 
 B0 = cost(EFFICIENTNET_B0).macs
@@ -176,26 +177,26 @@ def test_ranks_and_spearman_refuse():
 
 def test_rows_survive_a_round_trip(tmp_path):
     rows = [row | dict(seed=3, name='n0') for row in networks(4)]
-    path = write_rows(tmp_path / 'new' / 'rows.csv', rows)
-    assert read_rows(path, ('r', 'w', 'd', 'macs', 'accuracy')) == rows
+    path = write_csv(tmp_path / 'new' / 'rows.csv', rows)
+    assert read_csv(path, ('r', 'w', 'd', 'macs', 'accuracy')) == rows
     assert [p.name for p in path.parent.iterdir()] == ['rows.csv']
 
 
 def test_only_plain_numbers_are_numbers(tmp_path):
     path = tmp_path / 'rows.csv'
     path.write_text('a,b,c,d,e,f\n1_0,-7,.5,1e-3,0x1f,2.\n')
-    assert read_rows(path) == [dict(a='1_0', b=-7, c=0.5, d=0.001, e='0x1f', f=2.0)]
+    assert read_csv(path) == [dict(a='1_0', b=-7, c=0.5, d=0.001, e='0x1f', f=2.0)]
 
 
 def test_a_table_cut_anywhere_is_refused_or_shorter(tmp_path):
     """Cut at every byte of the last two rows: never a changed number."""
     rows = networks(4)
-    whole = write_rows(tmp_path / 'rows.csv', rows).read_text()
+    whole = write_csv(tmp_path / 'rows.csv', rows).read_text()
     cut, refused = tmp_path / 'cut.csv', 0
     for end in range(len(whole) - 150, len(whole)):
         cut.write_text(whole[:end])
         try:
-            assert read_rows(cut, ('macs', 'accuracy')) in (rows[:2], rows[:3], rows)
+            assert read_csv(cut, ('macs', 'accuracy')) in (rows[:2], rows[:3], rows)
         except ValueError as error:
             assert 'cut off' in str(error)
             refused += 1
@@ -210,16 +211,16 @@ def test_a_table_cut_anywhere_is_refused_or_shorter(tmp_path):
         ('macs,top1\n5,0.5\n', "no column 'accuracy'"),
         ('macs,accuracy\n5,nan\n', 'line 2: accuracy'),
         ('macs,accuracy\n5,\n', 'line 2: accuracy'),
-        ('macs,accuracy\n5,0.5,7\n', 'not whole'),
+        ('macs,accuracy\n5,0.5,7\n', 'is incomplete'),
     ],
 )
 def test_tables_refuse(tmp_path, text, message):
     path = tmp_path / 'rows.csv'
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_rows(path, ('macs', 'accuracy'))
+        read_csv(path, ('macs', 'accuracy'))
     with pytest.raises(FileNotFoundError, match='nowhere'):
-        read_rows(tmp_path / 'nowhere.csv')
+        read_csv(tmp_path / 'nowhere.csv')
 
 
 # budgets ----------------------------------------------------------------------------------------------------------------------

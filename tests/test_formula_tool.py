@@ -18,11 +18,12 @@ from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Arch, Scaling, Stage, prese
 from tinynet_mm.cost import cost
 from tinynet_mm.deploy import latency
 from tinynet_mm.errors import run
-from tinynet_mm.formula import TinyFormula, read_rows, write_rows
+from tinynet_mm.files import read_csv, write_csv
+from tinynet_mm.formula import TinyFormula
 from tinynet_mm.formula.bases import load_base
 from tinynet_mm.formula.configs import detection_levels, write_configs
-from tinynet_mm.formula.published import BUILT, TABLES
 from tinynet_mm.formula.solve import Meter
+from tinynet_mm.paper.printed import BUILT, TABLES
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,7 +74,7 @@ def test_a_front_is_fitted_saved_and_loaded(main, tmp_path, capsys):
     c = np.geomspace(0.05, 0.9, 9)
     base_macs = cost(EFFICIENTNET_B0).macs
     rows = [dict(r=round(0.9 + 0.1 * float(np.log(x)), 4), d=0.8, w=0.5, macs=round(x * base_macs), accuracy=0.5) for x in c]
-    front, saved = write_rows(tmp_path / 'front.csv', rows), tmp_path / 'out' / 'formula.json'
+    front, saved = write_csv(tmp_path / 'front.csv', rows), tmp_path / 'out' / 'formula.json'
     assert main(['--budget', '80M', '--frontier', str(front), '--save', str(saved)]) == 0
     first = capsys.readouterr().out
     assert f'fitted to the 9 networks of {front}' in first and f'written: {saved}' in first
@@ -91,9 +92,9 @@ def test_extrapolation_is_refused_or_warned_about(main, capsys):
 
 def test_published_table_is_written(main, tmp_path, capsys):
     assert main(['--published', str(tmp_path / 'table.csv')]) == 0
-    rows = read_rows(tmp_path / 'table.csv', ('r_published', 'r_formula', 'macs_formula'))
+    rows = read_csv(tmp_path / 'table.csv', ('r_published', 'r_formula', 'macs_formula'))
     assert len(rows) == 5 and all(abs(row['r_difference']) < 0.02 and abs(row['macs_difference']) < 0.03 for row in rows)
-    kept = read_rows(ROOT / 'results' / 'formula_published.csv')
+    kept = read_csv(ROOT / 'results' / 'formula_published.csv')
     for row, old in zip(rows, kept, strict=True):
         assert (row['name'], row['macs_formula']) == (old['name'], old['macs_formula'])
         assert row['r_formula'] == pytest.approx(old['r_formula'], abs=1e-3)
@@ -151,10 +152,10 @@ def test_a_front_that_is_bad(main, tmp_path):
     rows = [dict(r=0.5 + 0.1 * i, d=0.8, c=0.1 + 0.1 * i) for i in range(6)]
     nan, one_budget = ([row | change for row in rows] for change in (dict(r=float('nan')), dict(c=0.5)))
     for bad, message in ((rows[:4], 'frontier of 4'), (nan, 'line 2: r'), (one_budget, 'about the same')):
-        write_rows(path, bad)
+        write_csv(path, bad)
         with pytest.raises(ValueError, match=message):
             main(['--budget', '75M', '--frontier', str(path)])
-    text = write_rows(path, rows).read_text()
+    text = write_csv(path, rows).read_text()
     path.write_text(text[: len(text) // 2])
     with pytest.raises(ValueError, match='cut off'):
         main(['--budget', '75M', '--frontier', str(path)])

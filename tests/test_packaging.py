@@ -14,9 +14,9 @@ from mmengine.config import Config
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tinynet_mm import index
-from tinynet_mm.compat import RANGES
 from tinynet_mm.cost import cost
+from tinynet_mm.mmlab import index
+from tinynet_mm.mmlab.versions import RANGES
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ('tinynet_mm', 'configs', 'tools', 'requirements')

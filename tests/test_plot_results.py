@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tinynet_mm import plots
+from tinynet_mm.files import read_csv
 from tinynet_mm.formula.frontier import non_dominated_ranks
-from tinynet_mm.formula.published import GHOSTNETS, IMAGENET
-from tinynet_mm.formula.rows import read_rows
+from tinynet_mm.paper.printed import GHOSTNETS, IMAGENET
 
 PAPER_CSV = Path(__file__).parents[1] / 'results' / 'paper_imagenet.csv'
 PAPER = [dict(name=r.name, macs=r.macs, params=r.params, accuracy=r.top1, source='paper') for r in IMAGENET]
@@ -54,7 +54,7 @@ def test_no_name_of_table_3_overlaps_another_a_marker_or_the_legend():
 
 
 def test_many_keys_stand_beside_the_axes_and_few_cover_no_point():
-    rows = read_rows(PAPER_CSV)
+    rows = read_csv(PAPER_CSV)
     points, _ = plots.read_points(rows, 'macs', 'top1', group='family')
     figure = plots.tradeoff(points, 'macs', 'top1')
     figure.draw_without_rendering()
@@ -76,7 +76,7 @@ def test_lines_that_cross():
 
 
 def test_the_papers_numbers_as_a_table_are_those_of_published():
-    rows = read_rows(PAPER_CSV)
+    rows = read_csv(PAPER_CSV)
     kept = [(r['name'], r['params'], r['macs'], r['top1'], r['dataset'], r['table']) for r in rows]
     assert kept == [(r.name, r.params, r.macs, r.top1, r.dataset, r.table) for r in (*IMAGENET, *GHOSTNETS)]
     assert {row['source'] for row in rows} == {'paper'}

@@ -9,8 +9,8 @@ import pytest
 from mmengine.hub import get_config, get_model
 
 import tinynet_mm
-from tinynet_mm import compat
-from tinynet_mm.plugin import config_root
+from tinynet_mm.mmlab import versions
+from tinynet_mm.mmlab.registration import config_root
 
 
 def python(code: str, path: os.PathLike | None = None) -> subprocess.CompletedProcess:
@@ -21,7 +21,7 @@ def python(code: str, path: os.PathLike | None = None) -> subprocess.CompletedPr
 
 def test_the_pure_rooms_load_neither_torch_nor_mmlab():
     code = (
-        'import sys, tinynet_mm, tinynet_mm.archs, tinynet_mm.cost, tinynet_mm.inferred, tinynet_mm.formula.solve; '
+        'import sys, tinynet_mm, tinynet_mm.archs, tinynet_mm.cost, tinynet_mm.paper.inferred, tinynet_mm.formula.solve; '
         'print([m for m in ("torch", "mmengine", "mmcv", "mmdet", "mmpretrain") if m in sys.modules])'
     )
     assert python(code).stdout.strip() == '[]'
@@ -50,7 +50,7 @@ def test_classes_are_registered_in_any_order_of_imports(order):
         f'set({registering_modules()}) - set(sys.modules))'
     )
     result = python(code)
-    expected = 'tinynet_mm.models.ssdlite tinynet_mm.models.efficientnet tinynet_mm.data.augment tinynet_mm.plugin True set()'
+    expected = 'tinynet_mm.models.ssdlite tinynet_mm.models.efficientnet tinynet_mm.data.augment tinynet_mm.registry True set()'
     assert result.stdout.strip().endswith(expected), result.stderr
 
 
@@ -66,14 +66,16 @@ def test_an_unfit_version_is_one_sentence(tmp_path):
     result = python('import tinynet_mm; print("imported"); import mmengine', tmp_path)
     assert result.stdout.strip() == 'imported'  # the pure rooms still serve
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith('ImportError: tinynet_mm needs mmengine>=0.10.0,<1.0 (installed: 0.7.4) and mmdet>=3.2.0,<4.0')
+    assert last.startswith(
+        'tinynet_mm.errors.MissingPackageError: tinynet_mm needs mmengine>=0.10.0,<1.0 (installed: 0.7.4) and mmdet>=3.2.0,<4.0'
+    )
     assert 'requirements/onedl.txt' in last
 
 
 def test_versions_of_this_environment_fit_and_absent_parts_are_none():
-    compat.check_versions()
-    assert compat.version_of('mmengine') and compat.version_of('mmcv')
-    assert compat.version_of('surely_not_installed') is None
+    versions.check_versions()
+    assert versions.version_of('mmengine') and versions.version_of('mmcv')
+    assert versions.version_of('surely_not_installed') is None
 
 
 @pytest.mark.parametrize('name', ['ssdlite/ssdlite_tinynet_d_coco', 'imagenet/tinynet_e_in1k'])
@@ -122,7 +124,7 @@ print(train(1, False), train(2, True))
 
 
 def test_training_resumes_from_a_checkpoint_with_loss_curves(tmp_path):
-    """mmengine 0.10.7 alone cannot do so under torch >= 2.6, see compat.allow_history_buffers."""
+    """mmengine 0.10.7 alone cannot do so under torch >= 2.6, see versions.allow_history_buffers."""
     script = tmp_path / 'resume.py'
     script.write_text(RESUME)
     result = subprocess.run([sys.executable, '-W', 'ignore', script, tmp_path / 'work'], capture_output=True, text=True)

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from tinynet_mm import cli
-from tinynet_mm.benchmark import random_batch
+from tinynet_mm.bench.batches import random_batch
+from tinynet_mm.mmlab import editing
 from tinynet_mm.models.ssdlite import SCALES, SSDLiteHead
 
 CONFIGS = sorted(Path('configs').glob('ssdlite_*_coco.py'))
@@ -19,7 +19,7 @@ CONFIGS = sorted(Path('configs').glob('ssdlite_*_coco.py'))
 def detector(path: str | Path, size: int, classes: int = 3):
     init_default_scope('mmdet')
     cfg = Config.fromfile(path)
-    cli.set_input_size(cfg, size)
+    editing.set_input_size(cfg, size)
     cfg.model.backbone.init_cfg = None
     cfg.model.bbox_head.num_classes = classes
     return MODELS.build(cfg.model)

@@ -13,9 +13,9 @@ from sweeps import accuracy, image_folder, made_up, recipe, rows_at, sampled, wi
 
 from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, inverted_compound, resolve, scale
 from tinynet_mm.cost import cost
+from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.formula.budget import readable
 from tinynet_mm.formula.frontier import frontier
-from tinynet_mm.formula.rows import read_rows, write_rows
 from tinynet_mm.formula.tiny import TinyFormula
 from tinynet_mm.sweep import engines, figures, plan, report, results
 from tinynet_mm.sweep.folder import Settings, Sweep, scaling_of
@@ -59,12 +59,12 @@ def test_sampling_is_repeatable_and_never_overwrites(tmp_path):
         plan.sample(first, None, 5, add=True)
     assert [row['name'] for row in plan.sample(first, None, 2, seed=1, add=True)] == ['net005', 'net006']
     assert len(first.samples()) == 7
-    write_rows(first.path / 'samples.csv', first.samples()[2:])  # two lines deleted by hand: the names go on behind the last
+    write_csv(first.path / 'samples.csv', first.samples()[2:])  # two lines deleted by hand: the names go on behind the last
     assert [row['name'] for row in plan.sample(first, None, 2, seed=2, add=True)] == ['net007', 'net008']
     known = [row for row in first.samples() if row['seed'] == 0]
     assert len(known) == 3
     nearly = [row | dict(r=row['r'] + 1e-6) for row in known[:2]]  # another r, the same network
-    write_rows(first.path / 'samples.csv', nearly)
+    write_csv(first.path / 'samples.csv', nearly)
     assert [row['name'] for row in plan.sample(first, None, 5, add=True)] == ['net004', 'net005', 'net006']
 
 
@@ -97,7 +97,7 @@ def test_compared_networks_meet_their_budgets(fitted):
         changed = {key for key in 'rwd' if row[key] != 1}
         assert row['method'] not in 'rwd' or changed == {row['method']}
         assert row['fixed_ends'] == (row['method'] != 'giant')
-    (underflow,) = read_rows(fitted.path / 'left_out.csv')
+    (underflow,) = read_csv(fitted.path / 'left_out.csv')
     shallowest = cost(scale(fitted.settings().base, Scaling(d=0.01)), classes=10).macs
     assert underflow['method'] == 'd'
     assert f'{readable(shallowest)} MACs' in underflow['reason']
@@ -128,7 +128,7 @@ def test_collected_rows_hold_what_the_trials_say(fitted):
 
 def test_fit_finds_the_best_networks_and_their_curve(fitted):
     random = [row for row in fitted.rows() if row['method'] == 'random']
-    front = read_rows(fitted.path / 'front.csv')
+    front = read_csv(fitted.path / 'front.csv')
     assert len(front) == 12
     assert all(row['method'] == 'random' for row in front)
     undominated = [a for a in random if not any(b['macs'] < a['macs'] and b['accuracy'] > a['accuracy'] for b in random)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinynet_mm.tables import (
+from tinynet_mm.paper.tables import (
     EXCEPTIONS,
     MACS_TOLERANCE,
     NOT_THERE,

@@ -11,7 +11,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 
 import tinynet_mm  # noqa: F401
-from tinynet_mm import weights
+from tinynet_mm.mmlab import weights
 
 TOOLS = Path(__file__).parents[1] / 'tools'
 # ours -> (timm's name, our backbone, width of the head)

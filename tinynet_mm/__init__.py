@@ -5,8 +5,8 @@ as MMEngine is there, before or after this import. The import itself loads neith
 :mod:`tinynet_mm.archs`, :mod:`tinynet_mm.cost` and :mod:`tinynet_mm.formula` work, and start fast, without them.
 """
 
-from . import plugin
+from .mmlab import registration
 
 __version__ = '0.1.0'
 
-plugin.arm()
+registration.arm()

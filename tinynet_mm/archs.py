@@ -5,8 +5,8 @@ Sources of the constants: EfficientNet-B0 from table 1 of Tan and Le (2019); Res
 stride in the 3x3 convolution as torchvision has it; GhostNet-A from table 7 of the TinyNet paper, GhostNet-1.0x from table 1 of
 Han et al. (2020); (r, w, d) of TinyNet-A to E from the authors' published code; EfficientNet-B-1 to B-4 by the inverted compound
 scaling of section 4.1, with the exponent solved for the paper's FLOPs. What is published nowhere is solved by
-:mod:`tinynet_mm.inferred` and named in :data:`INFERRED`. Nothing here needs torch, and every function also takes NumPy arrays for
-r, w and d, so that a million candidates are one call (see :func:`tinynet_mm.cost.scaled_cost`).
+:mod:`tinynet_mm.paper.inferred` and named in :data:`INFERRED`. Nothing here needs torch, and every function also takes NumPy
+arrays for r, w and d, so that a million candidates are one call (see :func:`tinynet_mm.cost.scaled_cost`).
 """
 
 import dataclasses
@@ -14,6 +14,8 @@ import difflib
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from .errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Scaling:
         for name in 'rwd':
             value = np.asarray(getattr(self, name))
             if not (np.issubdtype(value.dtype, np.number) and np.all(np.isfinite(value)) and np.all(value > 0)):
-                raise ValueError(
+                raise UserError(
                     f'{name}={getattr(self, name)!r}: the multipliers r, w and d are positive numbers, like 0.5 or 1.2.'
                 )
 
@@ -90,23 +92,23 @@ class Arch:
             arch = cls(**{**table, 'stages': tuple(Stage(**stage) for stage in table['stages'])})
         except (KeyError, TypeError) as error:
             of_arch, of_stage = (', '.join(f.name for f in dataclasses.fields(c)) for c in (cls, Stage))
-            raise ValueError(f'not a base table ({error}); it takes {of_arch}, and for each of its stages {of_stage}.') from None
+            raise UserError(f'not a base table ({error}); it takes {of_arch}, and for each of its stages {of_stage}.') from None
         arch._check()
         return arch
 
     def _check(self) -> None:
         blocks = FAMILIES.get(self.family)
         if blocks is None:
-            raise ValueError(f'unknown family {self.family!r} in the table; known: {", ".join(FAMILIES)}.')
+            raise UserError(f'unknown family {self.family!r} in the table; known: {", ".join(FAMILIES)}.')
         if not self.stages:
-            raise ValueError('a table needs one stage at least.')
+            raise UserError('a table needs one stage at least.')
         for index, stage in enumerate(self.stages):
             if stage.joined and self.family != 'ghostnet':
-                raise ValueError(f'stage {index}: only the stages of a ghostnet are joined.')
+                raise UserError(f'stage {index}: only the stages of a ghostnet are joined.')
             if stage.block not in blocks:
-                raise ValueError(f'stage {index}: block {stage.block!r} is not of {self.family}; it has {", ".join(blocks)}.')
+                raise UserError(f'stage {index}: block {stage.block!r} is not of {self.family}; it has {", ".join(blocks)}.')
             if min(stage.channels, stage.repeats, stage.stride, stage.expansion) <= 0 or stage.kernel % 2 != 1:
-                raise ValueError(
+                raise UserError(
                     f'stage {index}: channels, repeats, stride and expansion are positive, the kernel is odd: {stage}.'
                 )
 
@@ -264,7 +266,7 @@ PRESETS: dict[str, tuple[str, Scaling]] = {
     'ghostnet_d': ('ghostnet_a', Scaling(r=0.61, w=0.49, d=0.64, fixed_ends=False)),
 }
 
-# Published nowhere: solved for the paper's MACs and parameters, by tinynet_mm.inferred. Other (r, w, d) would meet them as well.
+# Published nowhere: solved for the paper's MACs and parameters by tinynet_mm.paper.inferred. Other (r, w, d) meet them as well.
 INFERRED = frozenset({'resnet50_a', 'resnet50_b', 'ghostnet_b', 'ghostnet_c', 'ghostnet_d'})
 
 
@@ -273,7 +275,7 @@ def preset(name: str) -> Arch:
     if name not in PRESETS:
         near = difflib.get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.3)
         hint = f' Did you mean {" or ".join(near)}?' if near else ''
-        raise ValueError(f'unknown architecture {name!r}.{hint} Known: {", ".join(PRESETS)}.')
+        raise UserError(f'unknown architecture {name!r}.{hint} Known: {", ".join(PRESETS)}.')
     base, scaling = PRESETS[name]
     return scale(BASES[base], scaling, name)
 
@@ -282,12 +284,12 @@ def resolve(arch: str | dict | Arch, base: str = 'efficientnet_b0', family: str 
     """An Arch from a preset's name, from ``dict(r=, w=, d=, base=...)`` (fields of :class:`Scaling`), or from a whole table.
 
     Raises:
-        ValueError: unknown name, key or base; or not of ``family``, where one is asked for.
+        UserError: unknown name, key or base; or not of ``family``, where one is asked for.
     """
     found = _resolve(arch, base)
     if family and found.family != family:
         fitting = [name for name, (of, _) in PRESETS.items() if BASES[of].family == family]
-        raise ValueError(f'{found.name} is of the family {found.family}; here {family} is needed, such as {", ".join(fitting)}.')
+        raise UserError(f'{found.name} is of the family {found.family}; here {family} is needed, such as {", ".join(fitting)}.')
     return found
 
 
@@ -297,7 +299,7 @@ def _resolve(arch: str | dict | Arch, base: str) -> Arch:
     if isinstance(arch, str):
         return preset(arch)
     if not isinstance(arch, dict):
-        raise ValueError(f'arch is a name, a dict of r, w and d, or a table, not {arch!r}.')
+        raise UserError(f'arch is a name, a dict of r, w and d, or a table, not {arch!r}.')
     if 'stages' in arch:
         return Arch.from_dict(arch)
     return _scaled(**{'base': base, **arch})
@@ -306,8 +308,8 @@ def _resolve(arch: str | dict | Arch, base: str) -> Arch:
 def _scaled(base: str, **fields) -> Arch:
     known = [f.name for f in dataclasses.fields(Scaling)]
     if unknown := sorted(set(fields) - set(known)):
-        raise ValueError(f'unknown key {unknown[0]!r} in arch; it takes base, {", ".join(known)}.')
+        raise UserError(f'unknown key {unknown[0]!r} in arch; it takes base, {", ".join(known)}.')
     if base not in BASES:
-        raise ValueError(f'unknown base {base!r}; known: {", ".join(BASES)}.')
+        raise UserError(f'unknown base {base!r}; known: {", ".join(BASES)}.')
     scaling = Scaling(**fields)
     return scale(BASES[base], scaling, f'{base}(r={scaling.r:g}, w={scaling.w:g}, d={scaling.d:g})')

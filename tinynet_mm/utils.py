@@ -1,6 +1,6 @@
 """The one function that ``mmengine.hub.get_model('tinynet_mm::...')`` looks for under this name."""
 
-from .plugin import register
+from .mmlab.registration import register
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:

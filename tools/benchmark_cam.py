@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from tinynet_mm import cli
+from tinynet_mm.bench.cam import measure
 from tinynet_mm.cam.run import explainer_of, image_files, load, split_paths
-from tinynet_mm.cam.speed import measure
-from tinynet_mm.formula.rows import read_rows, write_rows
+from tinynet_mm.files import read_csv, write_csv
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     print('\n'.join(f'{key:20} {value}' for key, value in row.items()))
     if args.out:
-        earlier = read_rows(args.out) if args.out.exists() else []
-        write_rows(args.out, [*earlier, row])
+        earlier = read_csv(args.out) if args.out.exists() else []
+        write_csv(args.out, [*earlier, row])
     return 0
 
 

@@ -19,11 +19,12 @@ from mmengine.analysis import get_model_complexity_info
 
 from tinynet_mm.archs import EFFICIENTNET_B0, Arch, Scaling, scale
 from tinynet_mm.cost import cost, scaled_cost
-from tinynet_mm.counting import count_images
 from tinynet_mm.deploy.export import Classifier
 from tinynet_mm.deploy.latency import machine
 from tinynet_mm.errors import run
-from tinynet_mm.formula import sample_band, write_rows
+from tinynet_mm.files import write_csv
+from tinynet_mm.formula import sample_band
+from tinynet_mm.mmlab.counting import count_images
 from tinynet_mm.models import ScaledEfficientNet
 
 
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     print()
     for row in rows:
         print(f'{row["method"]:18} {row["networks_per_second"]:>10} networks/s   {row["times_mmengine_median"]} x mmengine')
-    print(f'rows: {write_rows(args.out, rows)}')
+    print(f'rows: {write_csv(args.out, rows)}')
     return 0
 
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tinynet_mm import cli
-from tinynet_mm.data.benchmark import benchmark, drawn_samples, protocol, samples_of, table, write_csv
+from tinynet_mm.bench.loader import benchmark, drawn_samples, protocol, samples_of, table, write_csv
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -20,7 +20,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from tinynet_mm import cli
-from tinynet_mm.benchmark import random_batch
+from tinynet_mm.bench.batches import random_batch
+from tinynet_mm.mmlab import configs
 from tinynet_mm.training.cpu import keep_freed_memory
 
 # how weights lie, and whether freed memory is kept
@@ -45,7 +46,7 @@ def timed_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, data: d
 def work(pipe: Connection, config: str, batch: int, layout: torch.memory_format, keep: bool) -> None:
     """A process that makes a step for each message and answers with its seconds, until it is sent None."""
     keep_freed_memory(keep)
-    cfg = cli.load_config(config)
+    cfg = configs.load_config(config)
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model).train().to(memory_format=layout)

@@ -15,6 +15,7 @@ from rich.progress import track
 from tinynet_mm import cli
 from tinynet_mm.data.check import Report, check_config, check_split
 from tinynet_mm.data.coco import SPLITS, find_layout
+from tinynet_mm.mmlab import configs, editing
 
 
 def wrap(steps: Iterator, total: int) -> Iterator:
@@ -39,7 +40,9 @@ def reports(args: argparse.Namespace) -> Iterator[Report]:
     if len(args.source) == 2:
         yield check_split(*args.source, progress=wrap)
     elif args.source:
-        yield from check_config(cli.prepare(cli.load_config(args.source[0]), args.data_root, args.input_size), progress=wrap)
+        yield from check_config(
+            editing.prepare(configs.load_config(args.source[0]), args.data_root, args.input_size), progress=wrap
+        )
     else:
         layout = find_layout(args.data_root)
         for split in filter(None, (getattr(layout, name) for name in SPLITS)):

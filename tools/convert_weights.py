@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--raw', action='store_true', help='the raw weights of a training checkpoint, not their average')
     parser.add_argument('--trust', action='store_true', help='run what a pickle holds beside tensors; only for files you trust')
     args = parser.parse_args(argv)
-    from tinynet_mm.weights import convert
+    from tinynet_mm.mmlab.weights import convert
 
     print(convert(args.source, args.target, args.to, args.arch, args.raw, args.trust))
     return 0

@@ -11,7 +11,7 @@ import argparse
 
 from tinynet_mm.archs import resolve
 from tinynet_mm.cost import NOTHING, Cost, parts
-from tinynet_mm.errors import run
+from tinynet_mm.errors import UserError, run
 
 
 def number(key: str, text: str) -> float | bool:
@@ -20,7 +20,7 @@ def number(key: str, text: str) -> float | bool:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f'{key}={text}: a number is needed, as in efficientnet_b0:r=0.8,w=0.7,d=0.9.') from None
+        raise UserError(f'{key}={text}: a number is needed, as in efficientnet_b0:r=0.8,w=0.7,d=0.9.') from None
 
 
 def of_network(name: str, side: int | None, classes: int) -> tuple[tuple[int, int], dict[str, Cost]]:
@@ -32,8 +32,9 @@ def of_network(name: str, side: int | None, classes: int) -> tuple[tuple[int, in
 
 
 def of_config(name: str, side: int | None) -> tuple[tuple[int, int], dict[str, Cost]]:
-    from tinynet_mm.cli import load_config, set_input_size
-    from tinynet_mm.counting import count_config
+    from tinynet_mm.mmlab.configs import load_config
+    from tinynet_mm.mmlab.counting import count_config
+    from tinynet_mm.mmlab.editing import set_input_size
 
     cfg = load_config(name)
     if side and 'input_size' in cfg.model.get('bbox_head', {}):
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--stages', action='store_true', help='a line for each part too')
     args = parser.parse_args(argv)
     if args.resolution is not None and args.resolution < 1:
-        raise ValueError(f'--resolution {args.resolution}: at least one pixel is needed.')
+        raise UserError(f'--resolution {args.resolution}: at least one pixel is needed.')
     width = max(map(len, args.networks))
     header = f'{"network":{width}} {"input":>9} {"params (M)":>10} {"MACs (M)":>11} {"activations (M)":>15}'
     for index, name in enumerate(args.networks):

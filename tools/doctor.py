@@ -138,7 +138,8 @@ def check_opencv() -> list[Finding]:
 def check_package() -> list[Finding]:
     """Ours: versions fit, classes register, and configs are found by name."""
     code = (
-        'import tinynet_mm; from mmengine.registry import MODELS; import mmdet; from tinynet_mm.plugin import config_root; '
+        'import tinynet_mm; from mmengine.registry import MODELS; import mmdet; '
+        'from tinynet_mm.mmlab.registration import config_root; '
         'missing = [n for n in ("TinyNet", "SSDLiteHead") if MODELS.get(n) is None]; assert not missing, missing; '
         'print(tinynet_mm.__version__, "with configs in", config_root() / "configs")'
     )

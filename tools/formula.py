@@ -17,13 +17,15 @@ from pathlib import Path
 from tinynet_mm.archs import Arch, preset
 from tinynet_mm.cost import cost
 from tinynet_mm.errors import run
-from tinynet_mm.formula import Solution, TinyFormula, read_rows, write_rows
+from tinynet_mm.files import read_csv, write_csv
+from tinynet_mm.formula import Solution, TinyFormula
 from tinynet_mm.formula.bases import load_base
 from tinynet_mm.formula.budget import parse_budget
 from tinynet_mm.formula.configs import backbone, write_configs
-from tinynet_mm.formula.published import BUILT, neighbours, published_table
 from tinynet_mm.formula.report import describe, standing, timings, warnings
 from tinynet_mm.formula.solve import cost_meter
+from tinynet_mm.paper.comparison import published_table
+from tinynet_mm.paper.printed import BUILT, neighbours
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -51,7 +53,7 @@ def load_formula(args: argparse.Namespace, base: Arch) -> tuple[TinyFormula, str
         return TinyFormula.load(args.formula), f'of {args.formula}'
     if not args.frontier:
         return TinyFormula.published(), 'through the five published TinyNets (--frontier fits one to a sweep of yours)'
-    rows = read_rows(args.frontier, ('r', 'd'))
+    rows = read_csv(args.frontier, ('r', 'd'))
     formula = TinyFormula.fit(rows, None if 'c' in rows[0] else cost(base, classes=args.classes).macs)
     return formula, f'fitted to the {len(rows)} networks of {args.frontier}'
 
@@ -93,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = published_table()
         for row in rows:
             print('{name}  r {r_published} {r_formula}  d {d_published} {d_formula}  MACs {macs_difference:+.2%}'.format(**row))
-        print(f'rows: {write_rows(args.published, rows)}')
+        print(f'rows: {write_csv(args.published, rows)}')
         return 0
     base = load_base(args.base)
     formula, source = load_formula(args, base)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tinynet_mm.errors import run
-from tinynet_mm.index import write_index
+from tinynet_mm.mmlab.index import write_index
 
 
 def main(argv=None) -> None:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from tinynet_mm.errors import run
-from tinynet_mm.tables import make_rows, read_csv, readme_table, to_csv, to_markdown
+from tinynet_mm.paper.tables import make_rows, read_csv, readme_table, to_csv, to_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 

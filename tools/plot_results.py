@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from tinynet_mm import errors, plots
-from tinynet_mm.formula.rows import read_rows
+from tinynet_mm.files import read_csv
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -27,7 +27,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     plots.check_suffix(args.out)
-    rows = [row for table in args.tables for row in read_rows(table)]
+    rows = [row for table in args.tables for row in read_csv(table)]
     points, notes = plots.read_points(rows, args.x, args.y, args.label, args.group)
     plots.save(plots.tradeoff(points, args.x, args.y), args.out)
     for note in notes:

@@ -10,8 +10,10 @@ import json
 import os
 from pathlib import Path
 
-from tinynet_mm import cli, loading
-from tinynet_mm.predict import predict_folder
+from tinynet_mm import cli
+from tinynet_mm.data import folders
+from tinynet_mm.mmlab import checkpoints, configs
+from tinynet_mm.mmlab.inference import predict_folder
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -27,8 +29,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    files = cli.image_files(args.images)
-    model = loading.load_model(cli.load_config(args.config), args.checkpoint, args.device)
+    files = folders.image_files(args.images)
+    model = checkpoints.load_model(configs.load_config(args.config), args.checkpoint, args.device)
     rows = predict_folder(model, files, args.out, args.score_thr)
     target = args.out / 'predictions.json'
     unfinished = target.with_suffix('.tmp')

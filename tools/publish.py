@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--raw', action='store_true', help='the raw weights, not their average')
     parser.add_argument('--trust', action='store_true', help='run what a pickle holds beside tensors; only for files you trust')
     args = parser.parse_args(argv)
-    from tinynet_mm.weights import publish
+    from tinynet_mm.mmlab.weights import publish
 
     before = args.checkpoint.stat().st_size if args.checkpoint.exists() else 0
     for path in publish(args.checkpoint, args.out_dir, args.name, args.raw, args.trust):

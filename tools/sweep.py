@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from tinynet_mm import cli
+from tinynet_mm.errors import UserError
+from tinynet_mm.mmlab import configs, editing
 from tinynet_mm.sweep import engines, plan, report, results
 from tinynet_mm.sweep.folder import Sweep
 from tinynet_mm.sweep.trial import pending
@@ -54,9 +56,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def sample(sweep: Sweep, args: argparse.Namespace) -> int:
     grows = args.add and (sweep.path / 'samples.csv').exists()
     if grows and (args.config or args.data_root or args.cfg_options):
-        raise ValueError(f'{sweep.path} has its recipe already; leave out --config, --data-root and --cfg-options with --add.')
-    cfg = sweep.recipe() if grows else cli.merge_options(cli.load_config(args.config or RECIPE), args.cfg_options)
-    rows = plan.sample(sweep, cli.prepare(cfg, args.data_root), args.count, args.seed, args.budget, tuple(args.band), args.add)
+        raise UserError(f'{sweep.path} has its recipe already; leave out --config, --data-root and --cfg-options with --add.')
+    cfg = sweep.recipe() if grows else configs.merge_options(configs.load_config(args.config or RECIPE), args.cfg_options)
+    rows = plan.sample(
+        sweep, editing.prepare(cfg, args.data_root), args.count, args.seed, args.budget, tuple(args.band), args.add
+    )
     shares = [row['c'] for row in rows]
     print(f'{len(rows)} networks of {min(shares):.3f} to {max(shares):.3f} of the MACs of the base: {sweep.path}/samples.csv')
     return 0
@@ -64,7 +68,7 @@ def sample(sweep: Sweep, args: argparse.Namespace) -> int:
 
 def run(sweep: Sweep, args: argparse.Namespace) -> int:
     if args.engine == 'local' and (args.address or args.gpus_per_trial):
-        raise ValueError('--address and --gpus-per-trial need --engine ray; locally --jobs trials share what there is.')
+        raise UserError('--address and --gpus-per-trial need --engine ray; locally --jobs trials share what there is.')
     folders, remarks = pending(sweep)
     for remark in remarks:
         print(f'warning: {remark}', file=sys.stderr)

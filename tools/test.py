@@ -12,10 +12,11 @@ from pathlib import Path
 
 from mmengine.runner import Runner
 
-from tinynet_mm import cli, loading
+from tinynet_mm import cli
 from tinynet_mm.data.coco import splits_of
+from tinynet_mm.mmlab import checkpoints, configs, editing
+from tinynet_mm.mmlab.inference import split_sheet
 from tinynet_mm.plots import save
-from tinynet_mm.predict import split_sheet
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -36,19 +37,19 @@ def write_json(path: Path, content: dict) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    cfg = cli.prepare(cli.load_config(args.config), args.data_root, args.input_size, splits=(args.split,))
-    cli.merge_options(cfg, args.cfg_options)
+    cfg = editing.prepare(configs.load_config(args.config), args.data_root, args.input_size, splits=(args.split,))
+    configs.merge_options(cfg, args.cfg_options)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    cli.check_paths(cfg, ('test',))
-    if args.data_root and not cli.is_classifier(cfg):
+    editing.check_paths(cfg, ('test',))
+    if args.data_root and not configs.is_classifier(cfg):
         cli.check_data(cfg, ('test',))
     beside = Path('work_dirs') / Path(args.config).stem if '://' in args.checkpoint else Path(args.checkpoint).parent
     out = args.out or beside
     cfg.work_dir = str(out / 'test')
-    content = loading.read_checkpoint(args.checkpoint)
+    content = checkpoints.read_checkpoint(args.checkpoint)
     runner = Runner.from_cfg(cfg)
-    loading.check_fits(content, runner.model, args.checkpoint)
+    checkpoints.check_fits(content, runner.model, args.checkpoint)
     runner.load_checkpoint(args.checkpoint)
     metrics = runner.test()
     protocol = dict(
@@ -61,8 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     for name, value in metrics.items():
         print(f'{name:24} {value:.4f}')
     print(f'metrics: {out / "metrics.json"}')
-    if not cli.is_classifier(cfg):
-        save(split_sheet(loading.load_model(cfg, args.checkpoint), splits_of(cfg)['test']), out / 'detections.png')
+    if not configs.is_classifier(cfg):
+        save(split_sheet(checkpoints.load_model(cfg, args.checkpoint), splits_of(cfg)['test']), out / 'detections.png')
         print(f'ground truth beside prediction: {out / "detections.png"}')
     return 0
 

@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .probes import SUPPORTED, Candidate, ClassifierProbe, Probe
 
 # A box and its score are computed twice, here and by the head: equal up to rounding, in pixels of the input and in probability.
@@ -74,7 +75,7 @@ class DenseProbe(DetectorProbe):
         features = self.model.extract_feat(inputs)
         self.outs = self.head(tuple(tap(feature) for tap, feature in zip(self.levels, features)))
         if not 2 <= len(self.outs) <= 3 or not all(isinstance(out, list | tuple) for out in self.outs):
-            raise ValueError(f'{type(self.head).__name__} does not give scores and boxes level by level; {SUPPORTED}')
+            raise UserError(f'{type(self.head).__name__} does not give scores and boxes level by level; {SUPPORTED}')
         self.metas, self._scored = metas, {}
         self._read = _flatten(self.outs[0], self.head.cls_out_channels)  # (B, P, K)
         anchors = [scores[0].numel() // self.head.cls_out_channels for scores in self.outs[0]]
@@ -123,7 +124,7 @@ class DenseProbe(DetectorProbe):
         rows = rows if len(rows) else (scores >= score).nonzero()[:, 0]
         gaps = (self.boxes(image, rows) - box).abs().amax(1) / BOX_TOLERANCE
         if not len(rows) or gaps.min() > 1:
-            raise ValueError(f'no anchor of {type(self.head).__name__} decodes to the box it reports; {SUPPORTED}')
+            raise UserError(f'no anchor of {type(self.head).__name__} decodes to the box it reports; {SUPPORTED}')
         gaps += (scores[rows] - score).abs() / SCORE_TOLERANCE  # boxes that fill the image are all alike
         row = int(rows[gaps.argmin()])
         return Candidate(label, score, self.level_of[row], row, tuple(box.tolist()))
@@ -196,7 +197,7 @@ class RoIProbe(DetectorProbe):
             )
             rois = torch.cat([proposals.new_zeros(len(proposals), 1), proposals], dim=1)
             if not len(rois):
-                raise ValueError('the region proposal network proposes nothing on this image, so there is nothing to explain.')
+                raise UserError('the region proposal network proposes nothing on this image, so there is nothing to explain.')
             logits, deltas = self._pooled(features, rois)
             classes = 1 if self.head.reg_class_agnostic else self.head.num_classes
             anchors = proposals.repeat_interleave(classes, dim=0)
@@ -223,7 +224,7 @@ class RoIProbe(DetectorProbe):
         near = (boxes[:, label] - box).abs().amax(1) <= BOX_TOLERANCE
         gaps = (self.probabilities(logits)[:, label] - score).abs().masked_fill(~near, torch.inf)
         if not near.any():
-            raise ValueError(f'no proposal decodes to the box that {type(self.head).__name__} reports; {SUPPORTED}')
+            raise UserError(f'no proposal decodes to the box that {type(self.head).__name__} reports; {SUPPORTED}')
         return self._candidate(image, int(gaps.argmin()), label, score)
 
     @torch.no_grad()
@@ -264,4 +265,4 @@ def make_probe(model: nn.Module) -> Probe:
             return DenseProbe(model)
     elif hasattr(model, 'head') or not hasattr(model, 'backbone'):
         return ClassifierProbe(model)
-    raise ValueError(f'no class activation maps for {type(model).__name__}; {SUPPORTED}')
+    raise UserError(f'no class activation maps for {type(model).__name__}; {SUPPORTED}')

@@ -1,4 +1,4 @@
-"""Faithfulness of maps over a COCO-format set, beside a centre blob and noise, by :mod:`tinynet_mm.faithfulness`.
+"""Faithfulness of maps over a COCO-format set, beside a centre blob and noise, by :mod:`tinynet_mm.cam.faithfulness`.
 
 A detector is asked about each of its boxes that finds an object (same class, IoU of at least 0.5), a classifier about each class
 that an image is annotated with. Deletion replaces pixels of the input by the data preprocessor's mean, from the highest value of
@@ -19,8 +19,9 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from .. import faithfulness as measures
 from ..data.coco import Split, read_coco
+from ..errors import UserError
+from . import faithfulness as measures
 from .detectors import overlaps
 from .explain import Explainer
 from .images import Pipeline, Sample, to_batch
@@ -47,7 +48,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.boxes_per_image < 1:
-            raise ValueError(f'--topk {self.boxes_per_image}: at least one box or class must be explained.')
+            raise UserError(f'--topk {self.boxes_per_image}: at least one box or class must be explained.')
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +64,15 @@ def read_truth(split: Split, classes: Sequence[str], limit: int | None = None) -
     """The images of a split with their boxes of ``classes``, spread evenly over the split if ``limit`` is less than there are.
 
     Raises:
-        ValueError: no category has the name of a class of the model, or a ``limit`` below one.
+        UserError: no category has the name of a class of the model, or a ``limit`` below one.
     """
     if limit is not None and limit < 1:
-        raise ValueError(f'--limit {limit}: give how many images to look at, or 0 for all.')
+        raise UserError(f'--limit {limit}: give how many images to look at, or 0 for all.')
     content = read_coco(split.ann_file)
     labels = {c['id']: classes.index(c['name']) for c in content['categories'] if c['name'] in classes}
     if not labels:
         theirs, ours = (', '.join(names[:5]) for names in ([c['name'] for c in content['categories']], list(classes)))
-        raise ValueError(f'{split.ann_file} has the categories {theirs}, the model the classes {ours}: they share none.')
+        raise UserError(f'{split.ann_file} has the categories {theirs}, the model the classes {ours}: they share none.')
     boxes: dict = {}
     for annotation in content['annotations']:
         if annotation['category_id'] in labels and not annotation.get('iscrowd'):
@@ -186,7 +187,7 @@ def evaluate(evaluator: Evaluator, truths: Sequence[Truth], journal: Path, field
     if journal.exists():
         lines = journal.read_text().split('\n')[:-1]
         if not lines or lines[0] != head:
-            raise ValueError(f'{journal} is of a run with other settings; delete it or choose another --out.')
+            raise UserError(f'{journal} is of a run with other settings; delete it or choose another --out.')
         done = {entry['image']: entry['rows'] for entry in map(json.loads, lines[1:])}
     journal.parent.mkdir(parents=True, exist_ok=True)
     part = journal.with_name(f'.{journal.name}.part')

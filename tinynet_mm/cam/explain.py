@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .detectors import make_probe
 from .methods import TARGETS, Target, combine, make_method, own_map
 from .probes import ClassifierProbe
@@ -58,7 +59,7 @@ class Explainer:
         eigen_smooth, aug_smooth: grad-cam's smoothing: the first principal component; the mean over mirrored and rescaled input.
 
     Raises:
-        ValueError: a model, method or layer that does not serve, with those that do.
+        UserError: a model, method or layer that does not serve, with those that do.
     """
 
     def __init__(
@@ -92,13 +93,13 @@ class Explainer:
         for name in self.layers:
             if name not in self.modules:
                 near = difflib.get_close_matches(name, self.modules, n=3, cutoff=0.3)
-                raise ValueError(f'there is no layer {name!r} in {self._model}; the nearest: {", ".join(near or self.levels)}.')
+                raise UserError(f'there is no layer {name!r} in {self._model}; the nearest: {", ".join(near or self.levels)}.')
         if not self.layers and not self.levels:
-            raise ValueError(f'{self._model} has no backbone of its own; name a layer with --layer.')
+            raise UserError(f'{self._model} has no backbone of its own; name a layer with --layer.')
         if self.method.layers > max(1, len(self.layers)):
-            raise ValueError(f'{self.name} multiplies the maps of several layers: name two or more with --layer.')
+            raise UserError(f'{self.name} multiplies the maps of several layers: name two or more with --layer.')
         if self.method.needs == 'own' and (self.aug_smooth or not isinstance(self.probe, ClassifierProbe)):
-            raise ValueError(f'{self.name} has a loop of its own: it serves classifiers only, and not with --aug-smooth.')
+            raise UserError(f'{self.name} has a loop of its own: it serves classifiers only, and not with --aug-smooth.')
 
     @property
     def _model(self) -> str:
@@ -217,7 +218,7 @@ class Explainer:
         else:  # a layer that several levels share is called once for each
             output = outputs[question.candidates[0].level if len(outputs) == len(self.levels) else -1]
         if self.name == 'ablationcam' and len(outputs) > 1:
-            raise ValueError(f'ablationcam cannot ablate {name}, which the model uses {len(outputs)} times; name another layer.')
+            raise UserError(f'ablationcam cannot ablate {name}, which the model uses {len(outputs)} times; name another layer.')
         pair = as_map(output), as_map(gradients.get(id(output)))
         if self.method.needs != 'second':
             pair = [None if part is None else part[image : image + 1].detach().cpu().numpy() for part in pair]

@@ -15,6 +15,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 RAMP = 200  # grey levels of the pictures that measure the pipeline; 255 marks the inside, padding is usually 0 or 114
 
 
@@ -23,7 +25,7 @@ def check_images(files: Sequence[Path]) -> None:
     broken = [file for file in files if not cv2.haveImageReader(str(file))]
     if broken:
         more = f' (and {len(broken) - 1} more)' if len(broken) > 1 else ''
-        raise ValueError(f'{broken[0]}{more} is not an image that can be read; remove it or give the images by name.')
+        raise UserError(f'{broken[0]}{more} is not an image that can be read; remove it or give the images by name.')
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ class Pipeline:
     """A config's test pipeline without annotations, split behind the loading of the file, and the model's data preprocessor.
 
     Raises:
-        ValueError: a config without a test pipeline.
+        UserError: a config without a test pipeline.
     """
 
     def __init__(self, cfg: Config, model: nn.Module):
@@ -79,7 +81,7 @@ class Pipeline:
             dataset = dataset['dataset']
         steps = [s for s in dataset.get('pipeline', []) if 'Annotations' not in str(s['type'])]
         if not steps:
-            raise ValueError('the config has no test_dataloader with a pipeline, which says how images are prepared.')
+            raise UserError('the config has no test_dataloader with a pipeline, which says how images are prepared.')
         if 'Load' not in str(steps[0]['type']):  # a data set that comes as arrays, like CIFAR-10
             steps = [dict(type='LoadImageFromFile'), *steps]
         self.load, self.prepare = Compose(steps[:1]), Compose(steps[1:])
@@ -89,7 +91,7 @@ class Pipeline:
         try:
             loaded = self.load(dict(img_path=str(path), img_id=0))
         except (AssertionError, OSError, ValueError) as error:
-            raise ValueError(f'{path} is not an image that can be read: {error}') from None
+            raise UserError(f'{path} is not an image that can be read: {error}') from None
         picture = loaded['img'].astype(np.uint8)
         shape = picture.shape[:2]
         if shape not in self.ways:
@@ -107,7 +109,7 @@ class Pipeline:
         seen = np.asarray(self.prepare({**loaded, 'img': marked})['inputs'], dtype=np.float32)  # (3, h, w)
         inside = seen[2] > 254  # neither padding nor a seam with it
         if not inside.any() or seen[:2].max() > RAMP:
-            raise ValueError('the test pipeline changes colours; leave normalisation and channel order to the data preprocessor.')
+            raise UserError('the test pipeline changes colours; leave normalisation and channel order to the data preprocessor.')
         fits = [_line(seen[axis], inside, axis, side) for axis, side in ((0, width), (1, height))]
         return (fits[0][0], fits[1][0]), (fits[0][1], fits[1][1])
 

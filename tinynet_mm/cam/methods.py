@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
+from ..errors import MissingPackageError, UserError
 from .probes import Candidate, Probe
 
 
@@ -86,14 +87,14 @@ def make_method(name: str, probe: Probe) -> tuple[Method, Callable | None]:
 
     Raises:
         ImportError: grad-cam is not installed.
-        ValueError: an unknown method.
+        UserError: an unknown method.
     """
     if name not in METHODS:
-        raise ValueError(f'unknown method {name!r}; known: {", ".join(METHODS)}.')
+        raise UserError(f'unknown method {name!r}; known: {", ".join(METHODS)}.')
     try:
         import pytorch_grad_cam
     except ImportError:
-        raise ImportError('class activation maps need grad-cam: pip install "grad-cam==1.5.7"') from None
+        raise MissingPackageError('class activation maps need grad-cam: pip install "grad-cam==1.5.7"') from None
     method = METHODS[name]
     if method.needs == 'own':
         return method, None

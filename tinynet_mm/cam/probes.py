@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 SUPPORTED = (
     'supported are mmpretrain classifiers, mmdet detectors with a dense head on anchors or points '
     '(SSD, RetinaNet, FCOS, ATSS, GFL, RTMDet, YOLOX) and two-stage detectors with a StandardRoIHead (Faster R-CNN).'
@@ -100,7 +102,7 @@ class ClassifierProbe(Probe):
             finally:
                 handle.remove()
         if not isinstance(self._read, Tensor) or self._read.ndim != 2:
-            raise ValueError(f'{type(self.model).__name__} gives no (batch, classes) logits; {SUPPORTED}')
+            raise UserError(f'{type(self.model).__name__} gives no (batch, classes) logits; {SUPPORTED}')
 
     def _enter(self, module: nn.Module, inputs: tuple, output):
         if isinstance(output, Tensor):

@@ -14,12 +14,15 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from tqdm import tqdm
 
-from .. import cli, faithfulness
+from ..data import folders
 from ..data.coco import find_layout, splits_of
 from ..data.memory import read_from_files
-from ..loading import load_model
+from ..errors import UserError
+from ..mmlab import configs, editing
+from ..mmlab.checkpoints import load_model
 from ..plots import save
 from ..training.cpu import keep_freed_memory
+from . import faithfulness
 from .compare import Compared, compare
 from .evaluate import Evaluator, Protocol, evaluate, read_truth
 from .explain import Explainer
@@ -33,7 +36,7 @@ WEIGHTS = ('.pth', '.pt', '.ckpt')
 def split_paths(paths: Sequence[str]) -> tuple[str, str | None, list[Path]]:
     """CONFIG [CHECKPOINT] IMAGE... apart; the second is a checkpoint if it is spelled like one."""
     if not paths:
-        raise ValueError('give a config, its checkpoint and images: tools/cam.py CONFIG CHECKPOINT IMAGE_OR_FOLDER...')
+        raise UserError('give a config, its checkpoint and images: tools/cam.py CONFIG CHECKPOINT IMAGE_OR_FOLDER...')
     config, *rest = paths
     has_weights = bool(rest) and (rest[0].endswith(WEIGHTS) or '://' in rest[0])
     return config, rest[0] if has_weights else None, [Path(p) for p in rest[has_weights:]]
@@ -43,19 +46,19 @@ def load(config: str, checkpoint: str | None, args: Namespace) -> tuple[Config, 
     """A config, its model and its classes.
 
     Raises:
-        ValueError: neither a checkpoint nor ``--random-weights``, or a device that is not there.
+        UserError: neither a checkpoint nor ``--random-weights``, or a device that is not there.
     """
     check_device(args.device)
     if args.device == 'cpu':
         keep_freed_memory()  # without it page faults double the time of a forward pass
-    cfg = read_from_files(cli.load_config(config))
-    cfg = cli.prepare(cfg, None if cli.is_classifier(cfg) else args.data_root, args.input_size)
+    cfg = read_from_files(configs.load_config(config))
+    cfg = editing.prepare(cfg, None if configs.is_classifier(cfg) else args.data_root, args.input_size)
     if checkpoint is not None:
         model = load_model(cfg, checkpoint, args.device)
     elif args.random_weights:
         model = build_random(cfg).to(args.device)
     else:
-        raise ValueError(f'no checkpoint: give the .pth of {config} behind it, or --random-weights to go without.')
+        raise UserError(f'no checkpoint: give the .pth of {config} behind it, or --random-weights to go without.')
     return cfg, model, class_names(cfg, model)
 
 
@@ -64,7 +67,7 @@ def check_device(name: str) -> None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
+        raise UserError(
             f'--device {name} is not to be had here ({str(error).splitlines()[0]}); leave it out, or give cpu.'
         ) from None
 
@@ -72,7 +75,7 @@ def check_device(name: str) -> None:
 def build_random(cfg: Config, seed: int = 0) -> nn.Module:
     """The config's model with weights as they are before training, the same ones each time."""
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    for part in cli.walk(cfg.model):
+    for part in configs.walk(cfg.model):
         part.pop('init_cfg', None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -85,9 +88,9 @@ def explainer_of(model: nn.Module, args: Namespace, method: str | None = None) -
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    files = cli.image_files(paths)
+    files = folders.image_files(paths)
     if not files:
-        raise ValueError('no images: name files or folders behind the checkpoint.')
+        raise UserError('no images: name files or folders behind the checkpoint.')
     check_images(files)
     return files
 
@@ -99,7 +102,7 @@ def draw_maps(args: Namespace) -> Iterator[str]:
     cfg, model, classes = load(config, checkpoint, args)
     explainer = explainer_of(model, args)
     if args.batch < 1:
-        raise ValueError(f'--batch {args.batch}: at least one image must go through the network.')
+        raise UserError(f'--batch {args.batch}: at least one image must go through the network.')
     wanted = parse_target(args.target, classes, threshold=args.score_thr, topk=args.topk, per_box=args.per_box)
     seen = tqdm(explain_images(explainer, cfg, files, wanted, classes, args.batch), total=len(files), unit='image', disable=None)
     written, notes = 0, {}
@@ -110,7 +113,7 @@ def draw_maps(args: Namespace) -> Iterator[str]:
             notes.setdefault(one.note, []).append(f'{one.sample.path}{about}')
     if not written:
         note, (first, *_) = next(iter(notes.items()))
-        raise ValueError(f'no map could be drawn; {first}: {note}.')
+        raise UserError(f'no map could be drawn; {first}: {note}.')
     for note, where in list(notes.items())[:20]:
         yield f'note: {where[0]}{f" and {len(where) - 1} more" if len(where) > 1 else ""}: {note}.'
     if len(notes) > 20:
@@ -126,7 +129,7 @@ def compare_models(args: Namespace) -> Iterator[str]:
     for pair in pairs:
         config, mark, checkpoint = pair.rpartition('=')
         if not mark:
-            raise ValueError(f'--compare {pair}: give CONFIG=CHECKPOINT for each model.')
+            raise UserError(f'--compare {pair}: give CONFIG=CHECKPOINT for each model.')
         cfg, model, classes = load(config, checkpoint, args)
         for method in args.method.split(','):
             title = Path(config).stem + (f'\n{method}' if ',' in args.method else '')
@@ -151,7 +154,7 @@ def measure_faithfulness(args: Namespace) -> Iterator[str]:
     cfg, model, classes = load(config, checkpoint, args)
     splits = {args.split: find_layout(args.data_root).split(args.split)} if args.data_root else splits_of(cfg)
     if args.split not in splits:
-        raise ValueError(f'{config} reads no {args.split} split in COCO format; give one by --data-root DIR.')
+        raise UserError(f'{config} reads no {args.split} split in COCO format; give one by --data-root DIR.')
     truths = read_truth(splits[args.split], classes, args.limit or None)
     check_images([truth.path for truth in truths])
     smoothing = ' '.join(name for name in ('eigen', 'aug') if vars(args)[f'{name}_smooth'])
@@ -164,7 +167,7 @@ def measure_faithfulness(args: Namespace) -> Iterator[str]:
     several = evaluate(evaluator, truths, args.out / 'faithfulness.jsonl', fields)
     rows = [row for rows in tqdm(several, total=len(truths), unit='image', disable=None) for row in rows]
     if not rows:
-        raise ValueError(f'the model found none of the annotated objects with a score of {args.score_thr:g}; lower --score-thr.')
+        raise UserError(f'the model found none of the annotated objects with a score of {args.score_thr:g}; lower --score-thr.')
     summary = faithfulness.summarise(rows)
     target = args.out / 'faithfulness.csv'
     part = target.with_suffix('.part')

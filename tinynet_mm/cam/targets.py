@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import UserError
 from .probes import Candidate, ClassifierProbe, Probe
 
 KINDS = ('top1', 'class=NAME', 'box=K', 'all')
@@ -14,7 +15,7 @@ class Wanted:
     """``kind`` is top1, class, box or all; ``number`` the label of a class, or the place of a box, best first, from 1.
 
     Raises:
-        ValueError: ``topk`` below one, which leaves nothing to explain.
+        UserError: ``topk`` below one, which leaves nothing to explain.
     """
 
     kind: str = 'top1'
@@ -25,7 +26,7 @@ class Wanted:
 
     def __post_init__(self):
         if self.topk < 1:
-            raise ValueError(f'--topk {self.topk}: at least one box or class must be explained.')
+            raise UserError(f'--topk {self.topk}: at least one box or class must be explained.')
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def parse_target(text: str, classes: Sequence[str], **options) -> Wanted:
     """``top1``, ``class=NAME``, ``box=K`` or ``all``; ``options`` are the other fields of :class:`Wanted`.
 
     Raises:
-        ValueError: another word, a class that ``classes`` lacks (with the nearest ones), a box number below one.
+        UserError: another word, a class that ``classes`` lacks (with the nearest ones), a box number below one.
     """
     kind, _, value = text.partition('=')
     if text in ('top1', 'all'):
@@ -49,13 +50,13 @@ def parse_target(text: str, classes: Sequence[str], **options) -> Wanted:
         return Wanted('box', int(value), **options)
     if kind == 'class' and value:
         return Wanted('class', find_class(value, classes), **options)
-    raise ValueError(f'--target {text}: give one of {", ".join(KINDS)}; K counts boxes from 1, the best one.')
+    raise UserError(f'--target {text}: give one of {", ".join(KINDS)}; K counts boxes from 1, the best one.')
 
 
 def find_class(name: str, classes: Sequence[str]) -> int:
     """Index of a class by its name, whatever its case; ValueError with the nearest names where there is none."""
     if not classes:
-        raise ValueError(
+        raise UserError(
             f'--target class={name}: this model does not tell the names of its classes; give its data set by --data-root.'
         )
     lower = [known.lower() for known in classes]
@@ -63,7 +64,7 @@ def find_class(name: str, classes: Sequence[str]) -> int:
         return lower.index(name.lower())
     near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
     near = [classes[lower.index(word)] for word in near] or list(classes[:10])
-    raise ValueError(f'there is no class {name!r} among the {len(classes)} of this model; the nearest: {", ".join(near)}.')
+    raise UserError(f'there is no class {name!r} among the {len(classes)} of this model; the nearest: {", ".join(near)}.')
 
 
 def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
@@ -95,7 +96,7 @@ def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
 
 def _choose_class(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
     if wanted.kind == 'box':
-        raise ValueError('a classifier has no boxes: give --target top1, class=NAME or all.')
+        raise UserError('a classifier has no boxes: give --target top1, class=NAME or all.')
     if wanted.kind == 'all':
         return [Question((c,)) for c in probe.found(image, most=wanted.topk)]
     return [Question((probe.best(image, wanted.number if wanted.kind == 'class' else None),))]

@@ -21,6 +21,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from ..errors import UserError
+
 # mmdet's defaults of the five transforms; IMAGENET_MEAN (RGB) is what the configs of SSD expand with.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -176,7 +178,7 @@ class SSDWarp(BaseTransform):
         distort: whether colours are distorted.
 
     Raises:
-        ValueError: an argument out of its range; masks or segmentation maps in the results, which this does not transform.
+        UserError: an argument out of its range; masks or segmentation maps in the results, which this does not transform.
     """
 
     def __init__(
@@ -191,11 +193,11 @@ class SSDWarp(BaseTransform):
         distort: bool = True,
     ):
         if not (isinstance(size, int) and size > 0):
-            raise ValueError(f'SSDWarp: size={size!r} is the side of the square output, one positive number of pixels.')
+            raise UserError(f'SSDWarp: size={size!r} is the side of the square output, one positive number of pixels.')
         if not 1 <= expand_ratio[0] <= expand_ratio[1]:
-            raise ValueError(f'SSDWarp: expand_ratio={expand_ratio} is the least and the largest ratio, both at least 1.')
+            raise UserError(f'SSDWarp: expand_ratio={expand_ratio} is the least and the largest ratio, both at least 1.')
         if not 0 < min_crop_size <= 1:
-            raise ValueError(f'SSDWarp: min_crop_size={min_crop_size} is a share of the side, above 0 and up to 1.')
+            raise UserError(f'SSDWarp: min_crop_size={min_crop_size} is a share of the side, above 0 and up to 1.')
         self.size, self.mean, self.distort = size, tuple(mean), distort
         self.expand_ratio, self.expand_prob = tuple(expand_ratio), expand_prob
         self.min_ious, self.min_crop_size = min_ious, min_crop_size
@@ -214,10 +216,10 @@ class SSDWarp(BaseTransform):
         """Warp the image and its boxes in place; boxes whose centre falls outside go, with their labels and flags."""
         for key in ('gt_masks', 'gt_seg_map'):
             if key in results:
-                raise ValueError(f'SSDWarp transforms boxes, not {key}: leave with_mask and with_seg out of LoadAnnotations.')
+                raise UserError(f'SSDWarp transforms boxes, not {key}: leave with_mask and with_seg out of LoadAnnotations.')
         image, boxes = results['img'], results['gt_bboxes'].tensor.numpy()
         if image.dtype != np.uint8:
-            raise ValueError(f'SSDWarp works on 8-bit images, not {image.dtype}: leave to_float32 out of LoadImageFromFile.')
+            raise UserError(f'SSDWarp works on 8-bit images, not {image.dtype}: leave to_float32 out of LoadImageFromFile.')
         rng = np.random.default_rng(np.random.randint(2**31))
         window = self.sample(rng, image.shape[1], image.shape[0], boxes)
         image = warp(image, window, self.size, self.mean[::-1])

@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from PIL import Image, UnidentifiedImageError
 
+from ..errors import UserError
 from .augment import pairwise_iou
 from .coco import SPLITS, read_coco, splits_of
 
@@ -96,7 +97,7 @@ class Report:
     def stop_if_fatal(self) -> None:
         """Raise a ValueError that names the fatal findings, if there are any."""
         if self.fatal:
-            raise ValueError(f'{self.ann_file} cannot be used: {"; ".join(map(str, self.fatal))}.')
+            raise UserError(f'{self.ann_file} cannot be used: {"; ".join(map(str, self.fatal))}.')
 
     def __str__(self) -> str:
         lines = [f'{self.ann_file}: {self.images} images, {self.boxes} boxes, {self.classes} categories']
@@ -121,7 +122,7 @@ def check_split(
         progress: wraps the iteration over the images, to show how far it is.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or one that is not in COCO format. Findings do not raise, see ``Report``.
+        FileNotFoundError, UserError: no such file, or one that is not in COCO format. Findings do not raise, see ``Report``.
     """
     ann_file, content = Path(ann_file), read_coco(Path(ann_file))
     spots = list(entry_spots(content))
@@ -139,7 +140,7 @@ def check_config(cfg: Config, splits: Sequence[str] = SPLITS, progress: Progress
     """Check the splits that a detector's config reads, against its own anchors; a file that two splits share is checked once.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`check_split`.
+        FileNotFoundError, UserError: as :func:`check_split`.
     """
     anchors = anchors_of(cfg)
     places = [(split.ann_file, split.images) for name, split in splits_of(cfg).items() if name in splits]
@@ -287,7 +288,7 @@ def decoded_size(path: Path) -> tuple[int, int]:
         OSError, SyntaxError, ValueError: the file is broken, or OpenCV does not read its format.
     """
     if not cv2.haveImageReader(str(path)):
-        raise ValueError('not an image that OpenCV reads')
+        raise UserError('not an image that OpenCV reads')
     try:
         with Image.open(path) as picture:
             width, height = picture.size

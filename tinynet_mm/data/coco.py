@@ -8,13 +8,15 @@ import colorsys
 import copy
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
-SPLITS = ('train', 'val', 'test')
+from ..errors import UserError
+from ..mmlab.configs import SPLITS, walk
+
 SPELLINGS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 LAYOUTS = (
     'annotations/instances_train2017.json with train2017/',
@@ -46,14 +48,14 @@ class Layout:
         """The split, or its stand-in: test for a missing val and val for a missing test.
 
         Raises:
-            ValueError: neither is there.
+            UserError: neither is there.
         """
         stand_in = {'train': 'train', 'val': 'test', 'test': 'val'}[name]
         found = getattr(self, name) or getattr(self, stand_in)
         if found is None:
             there = ' and '.join(split for split in SPLITS if getattr(self, split))
             wanted = name if name == stand_in else f'{name} or {stand_in}'
-            raise ValueError(
+            raise UserError(
                 f'{self.root} has no {wanted} split, only {there}: move a part of the images and annotations into one.'
             )
         return found
@@ -74,25 +76,23 @@ def read_coco(ann_file: Path) -> dict:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON, or lacks the lists ``images``, ``annotations`` and ``categories``.
+        UserError: it is not JSON, or lacks the lists ``images``, ``annotations`` and ``categories``.
     """
     if not ann_file.is_file():
         raise FileNotFoundError(f'{ann_file}: no such annotation file.')
     try:
         content = json.loads(ann_file.read_bytes())
     except ValueError as error:
-        raise ValueError(f'{ann_file} is not JSON ({error}): export the annotations again, in COCO format.') from error
+        raise UserError(f'{ann_file} is not JSON ({error}): export the annotations again, in COCO format.') from error
     lists = ('images', 'annotations', 'categories')
     missing = [key for key in lists if not (isinstance(content, dict) and isinstance(content.get(key), list))]
     if missing:
-        raise ValueError(
-            f'{ann_file} is not in COCO format: it has no list of {", ".join(missing)}; export it as COCO detection.'
-        )
+        raise UserError(f'{ann_file} is not in COCO format: it has no list of {", ".join(missing)}; export it as COCO detection.')
     if broken := [key for key in lists if not all(isinstance(entry, dict) for entry in content[key])]:
-        raise ValueError(f'{ann_file} is not in COCO format: an entry of {", ".join(broken)} is not an object; export it again.')
+        raise UserError(f'{ann_file} is not in COCO format: an entry of {", ".join(broken)} is not an object; export it again.')
     for category in content['categories']:
         if not (isinstance(category.get('name'), str) and isinstance(category.get('id'), int)):
-            raise ValueError(f'{ann_file}: the category {category!r} needs a number as "id" and a text as "name".')
+            raise UserError(f'{ann_file}: the category {category!r} needs a number as "id" and a text as "name".')
     return content
 
 
@@ -104,14 +104,14 @@ def find_layout(root: str | Path) -> Layout:
 
     Raises:
         FileNotFoundError: no such folder, or annotations without their images.
-        ValueError: no known layout in it; files that are not in COCO format; splits whose categories differ.
+        UserError: no known layout in it; files that are not in COCO format; splits whose categories differ.
     """
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder; give the folder of a COCO-format data set.')
     files = {split: path for split in SPLITS if (path := find_ann_file(root, split))}
     if not files:
-        raise ValueError(f'{root} holds no COCO-format data: looked for {"; ".join(LAYOUTS)}.')
+        raise UserError(f'{root} holds no COCO-format data: looked for {"; ".join(LAYOUTS)}.')
     contents = {split: read_coco(path) for split, path in files.items()}
     dropped = empty_supercategories(contents.values())
     splits = {}
@@ -169,23 +169,23 @@ def common_classes(splits: dict[str, Split]) -> tuple[str, ...]:
     """The classes that all splits share, in their order.
 
     Raises:
-        ValueError: no classes, a name twice, or splits that differ in names or order (mmdet numbers by each file's order).
+        UserError: no classes, a name twice, or splits that differ in names or order (mmdet numbers by each file's order).
     """
     first, *others = splits.values()
     classes = first.classes
     if not classes:
-        raise ValueError(f'{first.ann_file} names no categories.')
+        raise UserError(f'{first.ann_file} names no categories.')
     if doubled := sorted({name for name in classes if classes.count(name) > 1}):
-        raise ValueError(f'{first.ann_file} names these categories twice: {", ".join(doubled)}; merge or rename them.')
+        raise UserError(f'{first.ann_file} names these categories twice: {", ".join(doubled)}; merge or rename them.')
     for other in others:
         if differing := sorted(set(classes) ^ set(other.classes)):
-            raise ValueError(
+            raise UserError(
                 f'the categories of {first.ann_file} and {other.ann_file} differ in {", ".join(differing)}: '
                 'write the same categories into every split, also where one has no boxes.'
             )
         if other.classes != classes:
             a, b = next((a, b) for a, b in zip(classes, other.classes) if a != b)
-            raise ValueError(
+            raise UserError(
                 f'{first.ann_file} and {other.ann_file} order the same categories differently ("{a}" where the other has '
                 f'"{b}"), so their labels would differ: bring them into one order.'
             )
@@ -199,7 +199,7 @@ def adopt(cfg: Config, root: str | Path, splits: Sequence[str] = SPLITS) -> Layo
     and ``num_classes`` of every head. A missing val is replaced by test and the reverse; ``Layout.notes`` says so.
 
     Raises:
-        ValueError, FileNotFoundError: see :func:`find_layout`; or a split is missing and has no stand-in.
+        UserError, FileNotFoundError: see :func:`find_layout`; or a split is missing and has no stand-in.
     """
     layout = find_layout(root)
     metainfo = dict(classes=layout.classes, palette=palette(len(layout.classes)))
@@ -209,13 +209,14 @@ def adopt(cfg: Config, root: str | Path, splits: Sequence[str] = SPLITS) -> Layo
             if cfg.get(part) is None:
                 continue
             cfg[part] = copy.deepcopy(cfg[part])  # test parts are often the val parts under a second name
-            for holder in dicts_with(cfg[part], 'ann_file'):
+            for holder in (found for found in walk(cfg[part]) if 'ann_file' in found):
                 if part.endswith('evaluator'):
                     holder['ann_file'] = str(split.ann_file)
                 else:
                     holder.update(dataset_paths(layout.root, split), metainfo=metainfo)
-    for head in dicts_with(cfg.model, 'num_classes', skip=('backbone', 'rpn_head')):
-        head['num_classes'] = len(layout.classes)
+    for head in walk(cfg.model, skip=('backbone', 'rpn_head')):
+        if 'num_classes' in head:
+            head['num_classes'] = len(layout.classes)
     return layout
 
 
@@ -225,23 +226,12 @@ def dataset_paths(root: Path, split: Split) -> dict:
     return dict(data_root=str(root), ann_file=split.ann_file.relative_to(root).as_posix(), data_prefix=dict(img=prefix))
 
 
-def dicts_with(node: object, key: str, skip: Sequence[str] = ()) -> Iterator[dict]:
-    """All dictionaries inside ``node`` that have the key, outermost first; entries named in ``skip`` are not entered."""
-    if isinstance(node, dict):
-        if key in node:
-            yield node
-        node = [value for name, value in node.items() if name not in skip]
-    if isinstance(node, list | tuple):
-        for value in node:
-            yield from dicts_with(value, key, skip)
-
-
 def splits_of(cfg: Config) -> dict[str, Split]:
     """The splits that a detector's config reads from COCO-format files, by name; of several data sets in a split the first."""
     found = {}
     for name in SPLITS:
-        for data in dicts_with(cfg.get(f'{name}_dataloader'), 'ann_file'):
-            if not str(data['ann_file']).endswith('.json'):
+        for data in walk(cfg.get(f'{name}_dataloader')):
+            if not str(data.get('ann_file')).endswith('.json'):
                 continue
             root = Path(data.get('data_root') or '')
             images = root / data.get('data_prefix', {}).get('img', '')

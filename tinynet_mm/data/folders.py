@@ -4,7 +4,10 @@ TinyNet (NeurIPS 2020), section 4.1 trains on ImageNet and ImageNet-100; nothing
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+from ..errors import UserError
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.webp')
 
@@ -14,13 +17,13 @@ def class_names(split: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: ``split`` does not exist.
-        ValueError: it holds no class folders.
+        UserError: it holds no class folders.
     """
     if not os.path.isdir(split):
         raise FileNotFoundError(f'{split}: no such folder; it should hold one folder of images for each class.')
     names = _folders(split)
     if not names:
-        raise ValueError(_without_classes(split))
+        raise UserError(_without_classes(split))
     return names
 
 
@@ -28,12 +31,12 @@ def class_folders(split: str | Path, names: list[str] | None = None) -> dict[str
     """Class name -> paths of its image files, both sorted; of the classes ``names`` only, where given.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`class_names`, and a class folder without an image.
+        FileNotFoundError, UserError: as :func:`class_names`, and a class folder without an image.
     """
     images = {name: _images(os.path.join(split, name)) for name in names or class_names(split)}
     if empty := [name for name, files in images.items() if not files]:
         suffixes = ', '.join(IMAGE_SUFFIXES)
-        raise ValueError(
+        raise UserError(
             f'{split}: {_some(empty)} without an image ({suffixes}); fill the folder, or remove the class everywhere.'
         )
     return images
@@ -43,20 +46,29 @@ def check_classes(split: str | Path, expected: int | None = None) -> list[str]:
     """The class names of ``split``, held against the splits beside it and against their ``expected`` number.
 
     Raises:
-        ValueError: a class is missing here or there, named where a folder beside this one knows it.
+        UserError: a class is missing here or there, named where a folder beside this one knows it.
     """
     split, names = Path(split), class_names(split)
     for other in (split.parent / name for name in ('train', 'val') if name != split.name):
         theirs = set(_folders(other)) if other.is_dir() else set()
         if theirs and (missing := sorted(theirs - set(names))):
-            raise ValueError(f'{split}: {_some(missing)} missing, present in {other}; unpack or copy what is missing.')
+            raise UserError(f'{split}: {_some(missing)} missing, present in {other}; unpack or copy what is missing.')
         if theirs and (missing := sorted(set(names) - theirs)):
-            raise ValueError(f'{other}: {_some(missing)} missing, present in {split}; unpack or copy what is missing.')
+            raise UserError(f'{other}: {_some(missing)} missing, present in {split}; unpack or copy what is missing.')
     if expected is not None and len(names) != expected:
-        raise ValueError(
-            f'{split}: {len(names)} class folders, {expected} expected; unpack what is missing, or mend num_classes.'
-        )
+        raise UserError(f'{split}: {len(names)} class folders, {expected} expected; unpack what is missing, or mend num_classes.')
     return names
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """Image files, and those directly in folders, sorted; ValueError where a path holds none."""
+    files = []
+    for path in paths:
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        if not found or not found[0].exists():
+            raise FileNotFoundError(f'{path}: no such image, or a folder without images ({", ".join(IMAGE_SUFFIXES)}).')
+        files += found
+    return files
 
 
 def _folders(folder: str | Path) -> list[str]:

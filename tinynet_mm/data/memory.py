@@ -20,6 +20,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS
 from torch import Tensor
 
+from ..errors import UserError
 from .folders import class_folders
 
 
@@ -61,7 +62,7 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per
         per_class: read only the first files of each class; 0 reads all.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`class_folders`; a file that does not decode; images of different sizes.
+        FileNotFoundError, UserError: see :func:`class_folders`; a file that does not decode; images of different sizes.
     """
     found = class_folders(folder)
     arrays, labels, paths = [], [], []
@@ -69,13 +70,13 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per
         for path in files[: per_class or None]:
             image = cv2.imread(path, cv2.IMREAD_COLOR)
             if image is None and broken != 'skip':
-                raise ValueError(f"{path}: does not decode as an image; replace or remove it, or load with broken='skip'.")
+                raise UserError(f"{path}: does not decode as an image; replace or remove it, or load with broken='skip'.")
             if image is not None:
                 arrays.append(_resized(image, size))
                 labels.append(label)
                 paths.append(path)
     if len({array.shape for array in arrays}) > 1:
-        raise ValueError(f'{folder}: images of different sizes; give size=, the side they are resized to.')
+        raise UserError(f'{folder}: images of different sizes; give size=, the side they are resized to.')
     pixels = torch.from_numpy(np.stack(arrays)[..., ::-1].copy())
     return Images(pixels, torch.tensor(labels), tuple(found), tuple(paths))
 
@@ -178,7 +179,7 @@ class MemoryPreprocessor(BaseDataPreprocessor):
     def __init__(self, mean: Sequence[float], std: Sequence[float], resolution: int | None = None, batch_augments: None = None):
         super().__init__()
         if batch_augments:
-            raise ValueError('MemoryPreprocessor: mixup and other batch augmentations need mmpretrain.ClsDataPreprocessor.')
+            raise UserError('MemoryPreprocessor: mixup and other batch augmentations need mmpretrain.ClsDataPreprocessor.')
         self.resolution = resolution
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)

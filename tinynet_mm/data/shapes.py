@@ -16,6 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..errors import UserError
+
 CLASSES = ('circle', 'square', 'triangle', 'star', 'ring')
 SHIFT = 4  # OpenCV's fixed-point bits: coordinates in sixteenths of a pixel, for smooth edges
 MIN_CONTRAST = 90  # least distance of a shape's colour from the background's mean, in 8-bit BGR
@@ -39,7 +41,7 @@ class ShapesSpec:
         for name, value in asdict(self).items():
             least = 0 if name == 'seed' else 32 if name.endswith('size') else 1
             if value < least:
-                raise ValueError(f'{name}={value}: give at least {least}.')
+                raise UserError(f'{name}={value}: give at least {least}.')
 
 
 @dataclass(frozen=True)
@@ -191,14 +193,14 @@ def make_shapes(out: str | os.PathLike, spec: ShapesSpec | None = None) -> Itera
     is drawn in a folder beside ``out`` and renamed when whole. Where ``out`` holds the same recipe's set, nothing happens.
 
     Raises:
-        ValueError: ``out`` exists and holds something else.
+        UserError: ``out`` exists and holds something else.
     """
     spec, out = spec or ShapesSpec(), Path(out)
     recipe = json.dumps(asdict(spec), indent=2) + '\n'
     if (out / SPEC_FILE).is_file() and (out / SPEC_FILE).read_text() == recipe:
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f'{out} exists and holds something other than this set of shapes: give another folder or remove it.')
+        raise UserError(f'{out} exists and holds something other than this set of shapes: give another folder or remove it.')
     draft = out.parent / f'.{out.name}.part'
     shutil.rmtree(draft, ignore_errors=True)
     for folder in ('annotations', 'images'):

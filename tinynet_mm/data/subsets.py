@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from .folders import check_classes, class_folders, class_names
 
 LISTING = 'subset.json'
@@ -39,13 +40,13 @@ def draw(source: str | Path, seed: int = 0, classes: int = 100, train: int = 500
         classes, train, val: how many classes, and at most how many images of each class in either split.
 
     Raises:
-        FileNotFoundError, ValueError: the layout is wrong (see :mod:`tinynet_mm.data.folders`), or there is too little.
+        FileNotFoundError, UserError: the layout is wrong (see :mod:`tinynet_mm.data.folders`), or there is too little.
     """
     source = Path(source)
     class_names(source / 'val')
     names = check_classes(source / 'train')
     if len(names) < classes:
-        raise ValueError(f'{source / "train"}: {len(names)} classes, {classes} were asked for; ask for fewer (--classes).')
+        raise UserError(f'{source / "train"}: {len(names)} classes, {classes} were asked for; ask for fewer (--classes).')
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.choice(names, classes, replace=False).tolist())
     drawn = {split: _draw_files(source / split, chosen, count, rng) for split, count in (('train', train), ('val', val))}
@@ -56,7 +57,7 @@ def _draw_files(split: Path, chosen: list[str], count: int, rng: np.random.Gener
     drawn = {}
     for name, files in class_folders(split, chosen).items():
         if len(files) < count:
-            raise ValueError(f'{split / name}: {len(files)} images, {count} were asked for; unpack the rest, or ask for fewer.')
+            raise UserError(f'{split / name}: {len(files)} images, {count} were asked for; unpack the rest, or ask for fewer.')
         drawn[name] = sorted(os.path.basename(path) for path in rng.permutation(files)[:count].tolist())
     return drawn
 
@@ -67,13 +68,13 @@ def make(subset: Subset, target: str | Path, copy: bool = False) -> Path:
     A subset that is there already is completed, not doubled, so a stopped run can simply be started again.
 
     Raises:
-        ValueError: the folder holds another subset.
+        UserError: the folder holds another subset.
     """
     target = Path(target)
     listing = target / LISTING
     content = json.dumps(asdict(subset), indent=1)
     if listing.exists() and json.loads(listing.read_text()) != asdict(subset):
-        raise ValueError(f'{target} holds another subset (see {listing}); give another folder, or remove that one.')
+        raise UserError(f'{target} holds another subset (see {listing}); give another folder, or remove that one.')
     target.mkdir(parents=True, exist_ok=True)
     temporary = listing.with_suffix('.tmp')
     temporary.write_text(content)

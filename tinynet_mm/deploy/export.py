@@ -14,6 +14,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 OPSET = 17
 TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6 in a trained network
 SLACK = 20  # times the model's own rounding error, which random weights (here to be timed) raise to 1e-3 and more
@@ -47,7 +49,7 @@ def export_onnx(model: nn.Module, path: str | Path, resolution: int, batch: int 
         the path; input ``images``, output ``logits``, float32.
 
     Raises:
-        ValueError: outputs of the file and of the model differ, or the model does not return one tensor.
+        UserError: outputs of the file and of the model differ, or the model does not return one tensor.
     """
     path, training = Path(path), model.training
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ def export_onnx(model: nn.Module, path: str | Path, resolution: int, batch: int 
         with torch.no_grad():
             expected = model(images)
             if not isinstance(expected, Tensor):
-                raise ValueError(
+                raise UserError(
                     f'{type(model).__name__} returns a {type(expected).__name__}; only a model of one tensor is exported.'
                 )
             exact = copy.deepcopy(model).double()(images.double())
@@ -82,7 +84,7 @@ def _write(model: nn.Module, images: Tensor, path: Path) -> None:
 
 def check_threads(threads: int) -> None:
     if not 1 <= threads <= (os.cpu_count() or 1):
-        raise ValueError(f'threads={threads}: this machine has 1 to {os.cpu_count()}.')
+        raise UserError(f'threads={threads}: this machine has 1 to {os.cpu_count()}.')
 
 
 def session(path: str | Path, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -101,4 +103,4 @@ def _verify(path: Path, images: np.ndarray, expected: np.ndarray, exact: np.ndar
     (found,) = runtime.run(None, {runtime.get_inputs()[0].name: images})
     error, rounding = (float(np.abs(a - exact).max() / max(np.abs(exact).max(), 1e-12)) for a in (found, expected))
     if not error <= TOLERANCE + SLACK * rounding:
-        raise ValueError(f'the exported network differs from the model by {error:.2g} of its largest output; it was not kept.')
+        raise UserError(f'the exported network differs from the model by {error:.2g} of its largest output; it was not kept.')

@@ -17,6 +17,7 @@ import onnxruntime
 from torch import nn
 
 from ..archs import Arch
+from ..errors import UserError
 from ..formula.solve import Meter
 from .export import check_threads, export_onnx, session
 
@@ -56,7 +57,7 @@ def measure_interleaved(
 ) -> dict[str, Latency]:
     """Time several files in turns of one run each, so that a busy machine is as busy for all of them."""
     if runs < 1 or warmup < 0:
-        raise ValueError(f'runs={runs}, warmup={warmup}: at least one run is timed.')
+        raise UserError(f'runs={runs}, warmup={warmup}: at least one run is timed.')
     sessions = {name: session(path, threads) for name, path in paths.items()}
     feeds = {name: _feed(s) for name, s in sessions.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
@@ -137,7 +138,7 @@ def _timed(runtime: onnxruntime.InferenceSession, feed: dict[str, np.ndarray]) -
 def _feed(runtime: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
     (image,) = runtime.get_inputs()
     if not all(isinstance(side, int) for side in image.shape):
-        raise ValueError(f'input {image.name} has the open shape {image.shape}; time a file exported for one size.')
+        raise UserError(f'input {image.name} has the open shape {image.shape}; time a file exported for one size.')
     return {image.name: np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32)}
 
 

@@ -4,7 +4,6 @@ Pure tables and NumPy, SciPy, scikit-learn, pymoo: nothing here needs torch.
 """
 
 from .frontier import frontier, non_dominated_ranks, spearman
-from .rows import read_rows, write_rows
 from .sampling import sample_band, sample_budget
 from .tiny import Solution, TinyFormula
 
@@ -13,9 +12,7 @@ __all__ = [
     'TinyFormula',
     'frontier',
     'non_dominated_ranks',
-    'read_rows',
     'sample_band',
     'sample_budget',
     'spearman',
-    'write_rows',
 ]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from ..archs import BASES, Arch
+from ..errors import UserError
 
 
 def load_base(base: Arch | str) -> Arch:
@@ -16,18 +17,18 @@ def load_base(base: Arch | str) -> Arch:
     if base in BASES:
         return BASES[base]
     if not base.endswith('.json'):
-        raise ValueError(f'unknown base {base!r}; known: {", ".join(BASES)}, or a table of your own as a .json file.')
+        raise UserError(f'unknown base {base!r}; known: {", ".join(BASES)}, or a table of your own as a .json file.')
     path = Path(base)
     if not path.is_file():
         raise FileNotFoundError(f'there is no base table {path}')
     try:
         table = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f'{path} is not JSON ({error}); write the table again.') from None
+        raise UserError(f'{path} is not JSON ({error}); write the table again.') from None
     if not isinstance(table, dict):
-        raise ValueError(f'{path} is not a base table but a {type(table).__name__}; it needs a JSON object.')
+        raise UserError(f'{path} is not a base table but a {type(table).__name__}; it needs a JSON object.')
     if wrong := _wrong_numbers(table):
-        raise ValueError(f'{path}: {wrong} is not a number of 0 or more; correct the table.')
+        raise UserError(f'{path}: {wrong} is not a number of 0 or more; correct the table.')
     return Arch.from_dict(table)
 
 

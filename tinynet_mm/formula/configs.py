@@ -12,7 +12,8 @@ import textwrap
 from pathlib import Path
 
 from ..archs import BASES, Arch, scale
-from ..plugin import config_root
+from ..errors import UserError
+from ..mmlab.registration import config_root
 from .budget import amount, readable
 from .tiny import Solution
 
@@ -80,11 +81,11 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
     """Write both configs of a solution into ``folder`` and return their paths, the ImageNet one first (ImageNet-100 for 100).
 
     Raises:
-        ValueError: a file of that name exists, the network has no levels of stride 16 and 32 for SSDLite, or was solved for
+        UserError: a file of that name exists, the network has no levels of stride 16 and 32 for SSDLite, or was solved for
             another number of classes than ImageNet's 1000 or ImageNet-100's 100.
     """
     if classes not in (100, 1000):
-        raise ValueError(
+        raise UserError(
             f'a network for {classes} classes: configs are written for the 1000 of ImageNet or the 100 of ImageNet-100; '
             'solve with one of these, as the classifier is part of the cost.'
         )
@@ -97,7 +98,7 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
     texts = [template.format(**_fields(solution, path, base, classes)) for path, template, base in written]
     for path, *_ in written:
         if path.exists():
-            raise ValueError(f'{path} is there already; remove it, or write to another folder.')
+            raise UserError(f'{path} is there already; remove it, or write to another folder.')
     folder.mkdir(parents=True, exist_ok=True)
     for (path, *_), text in zip(written, texts):
         partial = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -126,7 +127,7 @@ def detection_levels(arch: Arch) -> tuple[tuple[int, int], tuple[int, int]]:
             stride *= stage.stride
         strides.append(stride)
     if 16 not in strides or strides[-1] != 32:
-        raise ValueError(f'{arch.name} has levels of stride {strides}; SSDLite needs one of stride 16, and 32 as the last.')
+        raise UserError(f'{arch.name} has levels of stride {strides}; SSDLite needs one of stride 16, and 32 as the last.')
     middle = len(strides) - 1 - strides[::-1].index(16)
     last = len(strides) if arch.head else len(strides) - 1
     return (middle, last), (arch.levels[middle][-1].channels, arch.head or arch.stages[-1].channels)

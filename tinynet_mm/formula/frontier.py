@@ -9,6 +9,7 @@ from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_func
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from scipy.stats import spearmanr
 
+from ..errors import UserError
 from .rows import column
 
 
@@ -23,7 +24,7 @@ def frontier(rows: list[dict], share: float = 0.2) -> list[dict]:
     Rows need ``accuracy`` and ``macs``; they come back unchanged, by rising MACs. Raises ValueError on missing, NaN or no values.
     """
     if not 0 < share <= 1:
-        raise ValueError(f'share={share}: the share of the best networks is above 0 and at most 1, like 0.2.')
+        raise UserError(f'share={share}: the share of the best networks is above 0 and at most 1, like 0.2.')
     objectives = _objectives(column(rows, 'accuracy'), column(rows, 'macs'))
     ranks, wanted = _ranks(objectives), max(1, round(share * len(rows)))
     chosen: list[int] = []
@@ -39,7 +40,7 @@ def spearman(rows: list[dict]) -> dict[str, float]:
     """Spearman's rank correlation of r, w and d with MACs, from -1 to 1; 0 for one that is the same in all rows."""
     macs = column(rows, 'macs')
     if len(set(macs)) < 2:
-        raise ValueError('a rank correlation with MACs needs networks of at least two different costs.')
+        raise UserError('a rank correlation with MACs needs networks of at least two different costs.')
     columns = {name: column(rows, name) for name in 'rwd'}
     return {name: float(spearmanr(v, macs).statistic) if len(set(v)) > 1 else 0.0 for name, v in columns.items()}
 
@@ -48,9 +49,9 @@ def _objectives(accuracy, macs) -> np.ndarray:
     """(n, 2), both to be made small."""
     accuracy, macs = np.asarray(accuracy, dtype=float), np.asarray(macs, dtype=float)
     if accuracy.shape != macs.shape or accuracy.ndim != 1 or not len(accuracy):
-        raise ValueError(f'accuracy {accuracy.shape} and macs {macs.shape} are two lists of one length, one entry a network.')
+        raise UserError(f'accuracy {accuracy.shape} and macs {macs.shape} are two lists of one length, one entry a network.')
     if bad := np.flatnonzero(~(np.isfinite(accuracy) & np.isfinite(macs))).tolist():
-        raise ValueError(
+        raise UserError(
             f'{len(bad)} of {len(macs)} networks lack a finite accuracy or MACs (first: row {bad[0] + 1}); drop them.'
         )
     return np.stack([-accuracy, macs], axis=1)

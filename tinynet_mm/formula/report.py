@@ -1,7 +1,7 @@
 """A solution in words and columns: what a person wants to know of the network for a budget."""
 
+from ..paper.printed import neighbours
 from .budget import amount, readable
-from .published import neighbours
 from .tiny import Solution, TinyFormula
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..archs import EFFICIENTNET_B0, Arch, Scaling, scale
 from ..cost import cost
+from ..errors import UserError
 from .solve import last_below
 
 BOUNDS = (0.35, 2.8)
@@ -33,7 +34,7 @@ def sample_band(
     """
     _check(n, bounds)
     if not 0 < low < high:
-        raise ValueError(f'the band {low} to {high} is empty; it needs 0 < low < high, like 0.03 to 1.05 of the base.')
+        raise UserError(f'the band {low} to {high} is empty; it needs 0 < low < high, like 0.03 to 1.05 of the base.')
     base_macs = cost(base, classes=classes).macs
 
     def draw():
@@ -55,7 +56,7 @@ def sample_budget(
     """Draw r and d at random and tune w until the MACs are within ``tolerance`` of ``c`` times the base's; rows as above."""
     _check(n, bounds)
     if not (c > 0 and 0 < tolerance < 1):
-        raise ValueError(f'c={c}, tolerance={tolerance}: c is a positive share of the base, the tolerance is between 0 and 1.')
+        raise UserError(f'c={c}, tolerance={tolerance}: c is a positive share of the base, the tolerance is between 0 and 1.')
     target = c * cost(base, classes=classes).macs
 
     def draw():
@@ -74,9 +75,9 @@ def sample_budget(
 
 def _check(n: int, bounds: tuple[float, float]):
     if n < 1:
-        raise ValueError(f'cannot draw {n} networks; ask for one or more.')
+        raise UserError(f'cannot draw {n} networks; ask for one or more.')
     if not 0 < bounds[0] < bounds[1]:
-        raise ValueError(f'bounds={bounds}: r, w and d are drawn between two positive numbers, the smaller first.')
+        raise UserError(f'bounds={bounds}: r, w and d are drawn between two positive numbers, the smaller first.')
 
 
 def _collect(n: int, draw, base: Arch, classes: int, wanted: str) -> list[dict]:
@@ -98,7 +99,7 @@ def _collect(n: int, draw, base: Arch, classes: int, wanted: str) -> list[dict]:
                 break
         stalled = 0 if len(found) > before else stalled + 1
     if len(found) < n:
-        raise ValueError(f'found only {len(found)} different networks at {wanted}, not {n}; ask for fewer, or widen the band.')
+        raise UserError(f'found only {len(found)} different networks at {wanted}, not {n}; ask for fewer, or widen the band.')
     return list(found.values())
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..archs import Arch, Scaling, inverted_compound, scale
 from ..cost import cost
+from ..errors import UserError
 from .budget import amount
 
 TOLERANCE = 0.03  # how far above the budget a network may lie: section 3.1 accepts a difference of 3 %
@@ -36,9 +37,9 @@ def cost_meter(quantity: str = 'macs', classes: int = 1000) -> Meter:
     """A meter of ``macs``, ``params`` or ``activations`` of the classifier with ``classes`` classes."""
     names = dict(macs='MACs', params='parameters', activations='activations')
     if quantity not in names:
-        raise ValueError(f'a budget counts {", ".join(names)}, not {quantity!r}.')
+        raise UserError(f'a budget counts {", ".join(names)}, not {quantity!r}.')
     if classes < 1:
-        raise ValueError(f'classes={classes}: a classifier has one class or more.')
+        raise UserError(f'classes={classes}: a classifier has one class or more.')
     return Meter(names[quantity], lambda arch: getattr(cost(arch, classes=classes), quantity))
 
 
@@ -84,7 +85,7 @@ def giant(base: Arch) -> Staircase:
 def single(base: Arch, dimension: str) -> Staircase:
     """Shrink one of r, d, w alone (Table 1), stem and head kept."""
     if dimension not in ('r', 'd', 'w'):
-        raise ValueError(f'shrink one of r, d or w, not {dimension!r}.')
+        raise UserError(f'shrink one of r, d or w, not {dimension!r}.')
     return Staircase(base, dimension, lambda x: Scaling(**{dimension: x}), 0.05, 1.0)
 
 
@@ -136,12 +137,12 @@ def solve(stairs: Staircase, budget: float, meter: Meter | None = None) -> tuple
     s, reached = step.scaling, meter.text(step.achieved)
     given = f'changing {stairs.name} (now r={s.r:g}, w={s.w:g}, d={s.d:g})'
     if step.achieved > (1 + TOLERANCE) * budget:
-        raise ValueError(
+        raise UserError(
             f'{stairs.base.name} cannot shrink to {meter.text(budget)}: {given}, the smallest it reaches is {reached}. '
             'Ask for that or more, or take a base with fewer stages or a smaller stem and head.'
         )
     if larger is None and step.value >= stairs.high and step.achieved < (1 - TOLERANCE) * budget:
-        raise ValueError(
+        raise UserError(
             f'{stairs.base.name} cannot grow to {meter.text(budget)}: {given}, the largest it reaches is {reached}. '
             'Ask for that or less, or take a larger base.'
         )

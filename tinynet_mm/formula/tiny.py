@@ -17,6 +17,7 @@ import numpy as np
 
 from ..archs import EFFICIENTNET_B0, PRESETS, Arch, Scaling, preset
 from ..cost import Cost, cost
+from ..errors import UserError
 from .bases import load_base
 from .process import Process
 from .rows import column
@@ -73,13 +74,13 @@ class TinyFormula:
         c = [macs / base_macs for macs in column(rows, 'macs')] if base_macs else column(rows, 'c')
         r, d = column(rows, 'r'), column(rows, 'd')
         if len(rows) < 5:
-            raise ValueError(
+            raise UserError(
                 f'a frontier of {len(rows)} networks is too small to fit; it needs five or more (a larger share or sweep).'
             )
         if min(*c, *r, *d) <= 0:
-            raise ValueError('c, r and d of a frontier are positive numbers.')
+            raise UserError('c, r and d of a frontier are positive numbers.')
         if max(c) < 1.2 * min(c):
-            raise ValueError(
+            raise UserError(
                 f'all networks of this frontier cost about the same (c from {min(c):.3g} to {max(c):.3g}): '
                 'one budget says nothing about others; sample a band of budgets.'
             )
@@ -120,7 +121,7 @@ class TinyFormula:
         Raises ValueError for a budget outside the fitted range (unless ``extrapolate``) and for one the base cannot reach.
         """
         if not 0 < budget < np.inf:
-            raise ValueError(f'a budget is a positive number, not {budget}.')
+            raise UserError(f'a budget is a positive number, not {budget}.')
         base, macs = load_base(base), cost_meter('macs', classes)
         meter = meter or macs
         limits = EXTRAPOLATED if extrapolate else self.range
@@ -175,8 +176,8 @@ class TinyFormula:
             return
         ends, advice = f'{meter.text(low)} to {meter.text(high)} for {base.name}', 'take a budget inside it'
         if limits == EXTRAPOLATED:
-            raise ValueError(f'{meter.text(budget)} is too far to extrapolate, which ends at {ends}; {advice}, or another base.')
-        raise ValueError(
+            raise UserError(f'{meter.text(budget)} is too far to extrapolate, which ends at {ends}; {advice}, or another base.')
+        raise UserError(
             f'{meter.text(budget)} is outside the range of this formula, {ends}; {advice}, or allow to extrapolate '
             '(--extrapolate, in Python extrapolate=True), which no trained network supports.'
         )
@@ -200,4 +201,4 @@ class TinyFormula:
             table = json.loads(path.read_text())
             return cls(*(Process.from_dict(table[name]) for name in 'rd'))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f'{path} is not a whole saved formula ({error}); fit and save it again.') from None
+            raise UserError(f'{path} is not a whole saved formula ({error}); fit and save it again.') from None

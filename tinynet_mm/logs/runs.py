@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from .files import Session, find, read_sessions, search
 from .placing import Row, place
 
@@ -67,10 +68,10 @@ def read_run(files: Sequence[Path], name: str) -> Run:
         sessions += found
         notes += remarks
     if not any(session.lines for session in sessions):
-        raise ValueError(f'{files[-1]}: the log is empty; MMEngine writes its first line after LoggerHook.interval iterations.')
+        raise UserError(f'{files[-1]}: the log is empty; MMEngine writes its first line after LoggerHook.interval iterations.')
     sessions = [session for session in sessions if session.trained]
     if not sessions:
-        raise ValueError(f'{files[-1]}: the log holds a validation but no training, so there is no curve to draw.')
+        raise UserError(f'{files[-1]}: the log holds a validation but no training, so there is no curve to draw.')
     rows, by_epoch, dropped = place(sessions)
     return Run(name, rows, by_epoch, tuple(notes + _remarks(name, sessions, dropped, rows)))
 
@@ -126,11 +127,11 @@ def select(runs: Sequence[Run], wanted: str) -> list[str]:
         if len({plain[key] for key in fits}) == 1:
             return fits
         if fits:
-            raise ValueError(f'key {wanted!r} fits {", ".join(sorted({plain[key] for key in fits}))}; give one of these in full.')
+            raise UserError(f'key {wanted!r} fits {", ".join(sorted({plain[key] for key in fits}))}; give one of these in full.')
     names = list(dict.fromkeys(plain.values()))
     close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
     hint = f' Did you mean {close[0]!r}?' if close else ''
-    raise ValueError(f'no key {wanted!r} in these logs.{hint} There are: {", ".join(names)}.')
+    raise UserError(f'no key {wanted!r} in these logs.{hint} There are: {", ".join(names)}.')
 
 
 def write_csv(runs: Sequence[Run], keys: Sequence[str], path: str | Path) -> Path:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..archs import Arch
+from ..errors import UserError
 
 
 class ScaledBackbone(BaseModule):
@@ -37,7 +38,7 @@ class ScaledBackbone(BaseModule):
         levels = len(arch.levels) + bool(arch.head) + bool(arch.hidden)
         self.out_indices = _valid_indices(out_indices, levels)
         if not -1 <= frozen_stages <= levels:
-            raise ValueError(f'frozen_stages={frozen_stages}: -1 freezes nothing, 0 the stem, 1 to {levels} the first levels.')
+            raise UserError(f'frozen_stages={frozen_stages}: -1 freezes nothing, 0 the stem, 1 to {levels} the first levels.')
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
 
@@ -106,7 +107,7 @@ def _valid_indices(out_indices: Sequence[int], levels: int) -> tuple[int, ...]:
         out_indices = (out_indices,)
     indices = tuple(i + levels if i < 0 else i for i in out_indices)
     if not indices or list(indices) != sorted(set(indices)) or not 0 <= indices[0] <= indices[-1] < levels:
-        raise ValueError(f'out_indices={tuple(out_indices)}: ascending levels from 0 to {levels - 1} are needed.')
+        raise UserError(f'out_indices={tuple(out_indices)}: ascending levels from 0 to {levels - 1} are needed.')
     return indices
 
 

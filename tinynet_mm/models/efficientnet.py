@@ -27,7 +27,7 @@ class ScaledEfficientNet(ScaledBackbone):
             block begins as the identity. In trainings of a few hundred steps deep networks hardly learn without it.
 
     Raises:
-        ValueError: unknown architecture (with the nearest name), an index out of range.
+        UserError: unknown architecture (with the nearest name), an index out of range.
     """
 
     def __init__(

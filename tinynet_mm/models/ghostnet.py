@@ -109,7 +109,7 @@ class ScaledGhostNet(ScaledBackbone):
         drop_path_rate: stochastic depth of the last block.
 
     Raises:
-        ValueError: unknown architecture (with the nearest name) or one of another family, an index out of range.
+        UserError: unknown architecture (with the nearest name) or one of another family, an index out of range.
     """
 
     def __init__(

@@ -81,7 +81,7 @@ class ScaledResNet(ScaledBackbone):
         drop_path_rate: stochastic depth of the last block.
 
     Raises:
-        ValueError: unknown architecture (with the nearest name) or one of another family, an index out of range.
+        UserError: unknown architecture (with the nearest name) or one of another family, an index out of range.
     """
 
     stem_stride = 4

@@ -14,6 +14,8 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..errors import UserError
+
 # Anchor sizes as shares of the input side, of SSD300 on COCO (Liu et al., 2016, section 3.4 and its published code): a small
 # first level, then 0.15 to 0.87 in equal steps. The last number only bounds the last level's second square.
 SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
@@ -32,7 +34,7 @@ class SSDLiteHead(SSDHead):
         ratios: aspect ratios beside 1, each also inverted; 2 and 3 give six anchors a cell.
 
     Raises:
-        ValueError: lengths that do not fit each other; maps that do not fit ``input_size`` (at the first forward pass).
+        UserError: lengths that do not fit each other; maps that do not fit ``input_size`` (at the first forward pass).
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class SSDLiteHead(SSDHead):
         **kwargs,
     ):
         if not len(in_channels) == len(strides) == len(scales) - 1:
-            raise ValueError(
+            raise UserError(
                 f'SSDLiteHead has {len(in_channels)} in_channels, {len(strides)} strides and {len(scales)} scales; '
                 'each level needs one of each, and scales one more.'
             )
@@ -70,7 +72,7 @@ class SSDLiteHead(SSDHead):
         """Levels (B, C_i, side_i, side_i) to scores (B, anchors * (classes + 1), ...) and deltas (B, anchors * 4, ...)."""
         sides = [tuple(feature.shape[-2:]) for feature in x]
         if sides != [(side, side) for side in self.sides]:
-            raise ValueError(
+            raise UserError(
                 f'the feature maps are {sides}, but anchors for input_size={self.input_size} need {self.sides}: '
                 'let the pipeline resize to the same size (--input-size N sets both).'
             )

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ..errors import UserError
 from .labels import place_labels
 from .style import COLOURS, MARKERS, MILLIONS, SCORES, axis_name, new_figure, styled
 
@@ -58,7 +59,7 @@ def _check_columns(rows: Sequence[dict], wanted: Sequence[str]) -> None:
                 column, there, n=1, cutoff=0.5
             )
             hint = f' Did you mean {close[0]!r}?' if close else ''
-            raise ValueError(f'no column {column!r} in these tables.{hint} There are: {", ".join(there)}.')
+            raise UserError(f'no column {column!r} in these tables.{hint} There are: {", ".join(there)}.')
 
 
 def _check_units(points: Sequence[Point], y: str) -> None:
@@ -68,7 +69,7 @@ def _check_units(points: Sequence[Point], y: str) -> None:
         highest[point.source] = max(point.y, highest.get(point.source, -math.inf))
     if any(score in y for score in SCORES) and min(highest.values()) <= 1 < 1.5 < max(highest.values()):
         low = min(highest, key=highest.get)
-        raise ValueError(f'column {y!r} holds fractions where source is {low!r} and per cent elsewhere; bring them to one unit.')
+        raise UserError(f'column {y!r} holds fractions where source is {low!r} and per cent elsewhere; bring them to one unit.')
 
 
 def read_points(
@@ -93,7 +94,7 @@ def read_points(
             points.append(replace(point, protocol=protocol))
     points = list(dict.fromkeys(points))
     if not points:
-        raise ValueError(f'no network in these tables has both {x!r} and {y!r} as numbers.')
+        raise UserError(f'no network in these tables has both {x!r} and {y!r} as numbers.')
     _check_units(points, y)
     missing = list(
         dict.fromkeys(str(row.get(label)) for row in rows if str(row.get(label)) not in {point.name for point in points})

@@ -16,6 +16,7 @@ from scipy.signal import lfilter
 from tinynet_mm import logs
 from tinynet_mm.logs import Run
 
+from ..errors import UserError
 from .style import COLOURS, MARKERS, SCORES, axis_name, check_suffix, new_figure, save, styled
 
 _COLUMNS = 3
@@ -35,7 +36,7 @@ class Panel:
 def check_smoothing(weight: float) -> None:
     """ValueError unless ``weight`` is from 0 (no smoothing) to below 1."""
     if not 0 <= weight < 1:
-        raise ValueError(f'smoothing is {weight}; it is the weight of the neighbours in the mean, from 0 (none) to below 1.')
+        raise UserError(f'smoothing is {weight}; it is the weight of the neighbours in the mean, from 0 (none) to below 1.')
 
 
 def smooth(values: np.ndarray, weight: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from ..errors import UserError
 from .style import COLOURS, new_figure, styled
 
 CROWDED = 12  # boxes in a picture above which only the score is written on a box
@@ -30,7 +31,7 @@ class Boxes:
         scores = None if self.scores is None else np.asarray(self.scores, dtype=float).reshape(-1)
         if len(labels) != len(boxes) or (scores is not None and len(scores) != len(boxes)):
             counts = f'{len(boxes)} boxes, {len(labels)} labels' + ('' if scores is None else f', {len(scores)} scores')
-            raise ValueError(f'{counts}: each box needs one label, and one score where there are scores.')
+            raise UserError(f'{counts}: each box needs one label, and one score where there are scores.')
         for name, value in (('boxes', boxes), ('labels', labels), ('scores', scores)):
             object.__setattr__(self, name, value)
 
@@ -38,15 +39,13 @@ class Boxes:
 def _check(images, ground_truth, predictions, classes: Sequence[str]) -> None:
     if not len(images) == len(ground_truth) == len(predictions) > 0:
         counts = f'{len(images)} images, {len(ground_truth)} ground truths, {len(predictions)} predictions'
-        raise ValueError(f'{counts}: a sheet needs at least one image, and one ground truth and one prediction for each.')
+        raise UserError(f'{counts}: a sheet needs at least one image, and one ground truth and one prediction for each.')
     for image in images:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f'an image is {image.dtype} {image.shape}; give RGB arrays of uint8, shaped (height, width, 3).')
+            raise UserError(f'an image is {image.dtype} {image.shape}; give RGB arrays of uint8, shaped (height, width, 3).')
     for found in (*ground_truth, *predictions):
         if found.labels.size and not 0 <= found.labels.min() <= found.labels.max() < len(classes):
-            raise ValueError(
-                f'labels go from {found.labels.min()} to {found.labels.max()}, but there are {len(classes)} classes.'
-            )
+            raise UserError(f'labels go from {found.labels.min()} to {found.labels.max()}, but there are {len(classes)} classes.')
 
 
 def _write(axes: Axes, corner: np.ndarray, text: str, colour: str, shape: tuple[int, ...]) -> None:

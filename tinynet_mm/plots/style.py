@@ -12,6 +12,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..errors import UserError
+
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 SUFFIXES = ('.png', '.pdf', '.svg')
@@ -65,7 +67,7 @@ def check_suffix(path: str | Path) -> Path:
     """The path itself, where its suffix names a format we draw; ValueError otherwise, so that tools can ask before long work."""
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f'{path}: the suffix decides the format, and must be one of {", ".join(SUFFIXES)}.')
+        raise UserError(f'{path}: the suffix decides the format, and must be one of {", ".join(SUFFIXES)}.')
     return path
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from ..errors import MissingPackageError, UserError
 from .folder import is_done, read_result, write_text
 from .trial import Busy, log_event, run_trial
 
@@ -88,7 +89,7 @@ def local(folders: Sequence[Path], jobs: int = 1, train: Train | None = None) ->
 
 def _check_jobs(jobs: int) -> None:
     if jobs < 1:
-        raise ValueError(f'{jobs} trials at a time train nothing; --jobs is 1 or more.')
+        raise UserError(f'{jobs} trials at a time train nothing; --jobs is 1 or more.')
 
 
 def _reason(code: int) -> str:
@@ -136,7 +137,7 @@ def on_ray(
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
         import ray
     except ImportError as error:
-        raise ImportError(RAY_MISSING) from error
+        raise MissingPackageError(RAY_MISSING) from error
     ray.init(address=address, num_cpus=None if address else jobs, include_dashboard=False, log_to_driver=False)
     # a process for each trial (max_calls=1): MMEngine keeps every runner's loggers and histories until its process ends
     task = ray.remote(num_cpus=1, num_gpus=gpus_per_trial, max_retries=retries, max_calls=1)(_remote)

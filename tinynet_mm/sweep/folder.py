@@ -9,7 +9,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..archs import BASES, Arch, Scaling, resolve
-from ..formula.rows import read_rows
+from ..errors import UserError
+from ..files import read_csv
 
 COMMAND = 'tools/sweep.py'
 MADE_BY = {
@@ -37,13 +38,13 @@ class Settings:
         """Read ``sweep = dict(base=, resolution=, resolution_keys=)``; ValueError says what is missing there."""
         table = cfg.get('sweep', {})
         if missing := [key for key in ('base', 'resolution', 'resolution_keys') if key not in table]:
-            raise ValueError(
+            raise UserError(
                 f"{source} does not say what to scale: sweep.{missing[0]} is missing; write sweep = dict(base='efficientnet_b0', "
                 "resolution=48, resolution_keys=['model.data_preprocessor.resolution'])."
             )
         named = isinstance(table['base'], str)
         if named and table['base'] not in BASES:
-            raise ValueError(
+            raise UserError(
                 f'{source}: unknown base {table["base"]!r}; known: {", ".join(BASES)}, or a table of your own as a dict.'
             )
         base = BASES[table['base']] if named else resolve(table['base'].to_dict())
@@ -72,15 +73,15 @@ class Sweep:
 
     def samples(self) -> list[dict]:
         """Networks to train, checked."""
-        rows = read_rows(self.need('samples.csv'), NUMBERS)
+        rows = read_csv(self.need('samples.csv'), NUMBERS)
         names = [row['name'] for row in rows]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f'{self.path / "samples.csv"} has {twice} twice; every network needs a name of its own.')
+            raise UserError(f'{self.path / "samples.csv"} has {twice} twice; every network needs a name of its own.')
         return rows
 
     def rows(self) -> list[dict]:
         """Networks with their accuracies, checked."""
-        return read_rows(self.need('rows.csv'), (*NUMBERS, 'accuracy'))
+        return read_csv(self.need('rows.csv'), (*NUMBERS, 'accuracy'))
 
     def trial(self, name: str) -> Path:
         return self.path / 'trials' / str(name)
@@ -100,11 +101,11 @@ def read_result(trial: Path) -> dict | None:
         result = json.loads(path.read_text())
         accuracy = float(result['accuracy'])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f'{path} is cut off or no result ({type(error).__name__}); it counts as not done, `run` makes it anew.'
         ) from None
     if not math.isfinite(accuracy):
-        raise ValueError(f'{path} has the accuracy {accuracy}; it counts as not done, `run` makes it anew.')
+        raise UserError(f'{path} has the accuracy {accuracy}; it counts as not done, `run` makes it anew.')
     return result
 
 

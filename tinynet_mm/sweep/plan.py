@@ -14,7 +14,8 @@ from mmengine.config import Config
 
 from ..archs import Arch, Scaling, scale
 from ..cost import cost
-from ..formula.rows import read_rows, write_rows
+from ..errors import UserError
+from ..files import read_csv, write_csv
 from ..formula.sampling import BOUNDS, sample_band, sample_budget
 from ..formula.solve import cost_meter, giant, single, solve
 from ..formula.tiny import TinyFormula
@@ -40,11 +41,11 @@ def sample(
         add: append to the networks which the sweep has already, under its own recipe; without it such a sweep is refused.
 
     Raises:
-        ValueError: a sweep is there already, the band or the budget holds too few networks.
+        UserError: a sweep is there already, the band or the budget holds too few networks.
     """
     path = sweep.path / 'samples.csv'
     if path.exists() and not add:
-        raise ValueError(f'{path} is there already; --add draws more networks for it, or give another directory.')
+        raise UserError(f'{path} is there already; --add draws more networks for it, or give another directory.')
     known = sweep.samples() if path.exists() else []
     cfg = sweep.recipe() if known else cfg
     settings = Settings.of(cfg, 'the config')
@@ -53,7 +54,7 @@ def sample(
     new = [_row(f'net{start + i:03d}', RANDOM, seed, c, True, row) for i, row in enumerate(rows)]
     if not known:
         write_text(sweep.path / 'recipe.py', cfg.pretty_text)
-    write_rows(path, known + new)
+    write_csv(path, known + new)
     return new
 
 
@@ -64,7 +65,7 @@ def _draw(settings: Settings, count: int, seed: int, c: float | None, band: tupl
     smallest = scale(base, Scaling(*[BOUNDS[0]] * 3))
     least = cost(smallest, classes=settings.classes).macs / cost(base, classes=settings.classes).macs
     if c < least:
-        raise ValueError(
+        raise UserError(
             f'{base.name} cannot shrink to {c:g} of its MACs: with r, w and d at {BOUNDS[0]} it still costs {least:.3f} of them. '
             'Ask for that or more, or take a base with fewer stages or a smaller stem and head.'
         )
@@ -81,7 +82,7 @@ def _unknown(new: list[dict], known: list[dict], base: Arch) -> list[dict]:
     seen = {scale(base, scaling_of(row)) for row in known if row['method'] == RANDOM}
     fresh = [row for row in new if scale(base, Scaling(r=row['r'], w=row['w'], d=row['d'])) not in seen]
     if not fresh:
-        raise ValueError('the sweep has all of these networks already; draw others with another --seed.')
+        raise UserError('the sweep has all of these networks already; draw others with another --seed.')
     return fresh
 
 
@@ -98,9 +99,9 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
     underflow"), which also lie in ``left_out.csv``. Raises FileNotFoundError where the formula was not fitted yet.
     """
     if wrong := [target for target in budgets if not 0 < target <= 1]:
-        raise ValueError(f'{wrong[0]:g} is no budget to compare at; give shares of the MACs of the base, like 0.5 0.25.')
+        raise UserError(f'{wrong[0]:g} is no budget to compare at; give shares of the MACs of the base, like 0.5 0.25.')
     if not seeds:
-        raise ValueError('a comparison without trainings says nothing; take one seed or more, three to know the deviation.')
+        raise UserError('a comparison without trainings says nothing; take one seed or more, three to know the deviation.')
     formula, settings = TinyFormula.load(sweep.need('formula.json')), sweep.settings()
     known, added, left_out = sweep.samples(), [], []
     for target in budgets:
@@ -112,9 +113,9 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
                 continue
             added += [_compared(method, target, seed, scaling, settings) for seed in seeds]
     if twice := {row['name'] for row in known} & {row['name'] for row in added}:
-        raise ValueError(f'{sweep.path / "samples.csv"} has {min(twice)} already; compare other budgets or seeds.')
+        raise UserError(f'{sweep.path / "samples.csv"} has {min(twice)} already; compare other budgets or seeds.')
     if added:
-        write_rows(sweep.path / 'samples.csv', known + added)
+        write_csv(sweep.path / 'samples.csv', known + added)
     if left_out:
         _append(sweep.path / 'left_out.csv', left_out)
     return added, left_out
@@ -131,7 +132,7 @@ def solved(method: str, target: float, settings: Settings, formula: TinyFormula)
     if method == 'tiny':
         low, high = formula.range
         if not low <= target <= high:
-            raise ValueError(f'the fitted front reaches from {low:.3g} to {high:.3g} of the MACs of {base.name} only.')
+            raise UserError(f'the fitted front reaches from {low:.3g} to {high:.3g} of the MACs of {base.name} only.')
         return formula.solve(budget, base, classes=classes).scaling
     stairs = giant(base) if method == 'giant' else single(base, method)
     step, larger = solve(stairs, budget, cost_meter('macs', classes))
@@ -147,7 +148,7 @@ def _compared(method: str, target: float, seed: int, scaling: Scaling, settings:
 
 
 def _append(path: Path, rows: list[dict]) -> None:
-    known = read_rows(path) if path.exists() else []
-    write_rows(
+    known = read_csv(path) if path.exists() else []
+    write_csv(
         path, known + [row for row in rows if (row['method'], row['target']) not in {(k['method'], k['target']) for k in known}]
     )

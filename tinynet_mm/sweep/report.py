@@ -10,8 +10,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ..errors import UserError
+from ..files import read_csv, write_csv
 from ..formula.frontier import spearman
-from ..formula.rows import read_rows, write_rows
 from ..formula.tiny import TinyFormula
 from ..plots.style import save, styled
 from . import figures
@@ -28,12 +29,12 @@ def write(sweep: Sweep) -> tuple[Path, list[str]]:
     """
     rows, folder, notes = sweep.rows(), sweep.path / 'report', []
     front = (
-        read_rows(sweep.path / 'front.csv', ('r', 'w', 'd', 'c', 'macs', 'accuracy'))
+        read_csv(sweep.path / 'front.csv', ('r', 'w', 'd', 'c', 'macs', 'accuracy'))
         if (sweep.path / 'front.csv').exists()
         else []
     )
     if lost := [row['name'] for row in front if row['name'] not in {row['name'] for row in rows}]:
-        raise ValueError(f'front.csv has {lost[0]}, which rows.csv lacks; make it anew by: {COMMAND} fit {sweep.path}')
+        raise UserError(f'front.csv has {lost[0]}, which rows.csv lacks; make it anew by: {COMMAND} fit {sweep.path}')
     formula = TinyFormula.load(sweep.path / 'formula.json') if (sweep.path / 'formula.json').exists() else None
     one_budget = at_one_budget(rows)
     compared = figures.summary(rows)
@@ -56,7 +57,7 @@ def write(sweep: Sweep) -> tuple[Path, list[str]]:
     needs = f'no figure 6: nothing to compare; {COMMAND} compare {sweep.path}, then run and collect.'
     draw('figure6_methods.png', bool(compared), needs, figures.methods_figure, rows)
     if compared:
-        write_rows(folder / 'table1.csv', compared)
+        write_csv(folder / 'table1.csv', compared)
     return write_text(folder / 'index.html', page(_content(sweep, rows, front, formula, one_budget, notes))), notes
 
 
@@ -90,7 +91,7 @@ def _content(
         fit=_fit(front, formula) if formula and front else None,
         budget=[row['name'] for row in one_budget],
         table=figures.summary(rows),
-        left_out=read_rows(left_out) if left_out.exists() else [],
+        left_out=read_csv(left_out) if left_out.exists() else [],
         labels=figures.LABELS | {RANDOM: 'sampled', 'front': 'best'},
         colours=figures.COLOUR,
         dimensions=figures.DIMENSIONS,

@@ -6,8 +6,9 @@ TinyNet (NeurIPS 2020), section 3.2: the best 20 % by non-dominated sorting, Spe
 import math
 from dataclasses import dataclass
 
+from ..errors import UserError
+from ..files import write_csv
 from ..formula.frontier import frontier, spearman
-from ..formula.rows import write_rows
 from ..formula.tiny import TinyFormula
 from .folder import COMMAND, RANDOM, Sweep, read_result
 
@@ -43,10 +44,10 @@ def collect(sweep: Sweep) -> Collected:
         kept = {key: result.get(key, '') for key in KEPT} | dict(accuracy=round(result['accuracy'], 4))  # it was 32 bits wide
         rows.append(sample | kept)
     if not rows:
-        raise ValueError(
+        raise UserError(
             f'none of the {len(samples)} networks of {sweep.path} is trained yet; train them by: {COMMAND} run {sweep.path}'
         )
-    write_rows(sweep.path / 'rows.csv', rows)
+    write_csv(sweep.path / 'rows.csv', rows)
     return Collected(rows, len(samples) - len(rows), remarks)
 
 
@@ -66,16 +67,16 @@ def fit(sweep: Sweep, share: float = 0.2) -> Fitted:
     """
     random = [row for row in sweep.rows() if row['method'] == RANDOM]
     if not random:
-        raise ValueError(
+        raise UserError(
             f'{sweep.path / "rows.csv"} has no random networks; draw some by: {COMMAND} sample {sweep.path} --add -n 24'
         )
     front = frontier(random, share)
     if len(front) < 5 <= len(random):
-        raise ValueError(
+        raise UserError(
             f'the best {share:.0%} of {len(random)} random networks are a front of {len(front)}, and a fit needs five; take '
             f'--share {math.ceil(500 / len(random)) / 100:g} or more, or draw more by: {COMMAND} sample {sweep.path} --add -n 24'
         )
     formula = TinyFormula.fit(front)
-    write_rows(sweep.path / 'front.csv', front)
+    write_csv(sweep.path / 'front.csv', front)
     formula.save(sweep.path / 'formula.json')
     return Fitted(front, spearman(front), formula)

@@ -31,7 +31,7 @@ from mmengine.runner import Runner
 
 from ..archs import scale
 from ..data.folders import check_classes
-from ..weights import read
+from ..mmlab.weights import read
 from .folder import Settings, Sweep, is_done, read_result, scaling_of, write_text
 
 METRIC = 'accuracy/top1'

@@ -10,9 +10,10 @@ from mmengine.dataset import BaseDataset, default_collate
 from mmengine.registry import DATASETS, FUNCTIONS
 
 from ..data.folders import check_classes, class_folders
+from ..errors import UserError
 
 
-class BrokenImage(ValueError):
+class BrokenImage(UserError):
     """An image that does not decode. Its text stays one sentence when a loader's worker process passes it on."""
 
     def __str__(self) -> str:
@@ -32,7 +33,7 @@ class ClassFolders(BaseDataset):
         test_mode: True for validation: every image once, in order.
 
     Raises:
-        FileNotFoundError, ValueError: the folder is not there, classes are missing, validation images lie loose.
+        FileNotFoundError, UserError: the folder is not there, classes are missing, validation images lie loose.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ClassFolders(BaseDataset):
         **kwargs,
     ):
         if broken not in ('fatal', 'skip'):
-            raise ValueError(f"broken={broken!r}: 'fatal' stops at an image that does not decode, 'skip' goes on without it.")
+            raise UserError(f"broken={broken!r}: 'fatal' stops at an image that does not decode, 'skip' goes on without it.")
         self.folder, self.expected, self.broken = Path(data_root) / split, num_classes, broken
         super().__init__(data_root=data_root, pipeline=list(pipeline), test_mode=test_mode, **kwargs)
 

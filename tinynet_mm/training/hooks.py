@@ -9,8 +9,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch.utils.data import DataLoader
 
+from ..errors import UserError
 
-class NonFiniteLoss(ValueError):
+
+class NonFiniteLoss(UserError):
     """The loss became infinite or not a number."""
 
 

@@ -13,6 +13,8 @@ from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 from torch import nn
 
+from ..errors import UserError
+
 
 @OPTIMIZERS.register_module()
 def RMSpropTF(params: Iterable, **kwargs) -> torch.optim.Optimizer:
@@ -70,7 +72,7 @@ class StaircaseLR(_ParamScheduler):
         verbose: bool = False,
     ):
         if every <= 0:
-            raise ValueError(f'StaircaseLR: every={every} epochs; a positive number is needed, like 2.4.')
+            raise UserError(f'StaircaseLR: every={every} epochs; a positive number is needed, like 2.4.')
         self.gamma, self.every = gamma, every
         super().__init__(optimizer, 'lr', begin=begin, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose)
 

@@ -14,6 +14,7 @@ from mmengine.config import Config
 
 from ..archs import Arch, resolve
 from ..cost import cost
+from ..errors import UserError
 from ..logs import read
 
 # column -> key of the log; the plain keys belong to the averaged model where an EMAHook was at work
@@ -32,7 +33,7 @@ def read_runs(work_dirs: Sequence[str | Path]) -> list[dict]:
     """Network, seed, recipe, cost and last scores of each training.
 
     Raises:
-        FileNotFoundError, ValueError: a folder without a training, or without the config that MMEngine keeps beside the log.
+        FileNotFoundError, UserError: a folder without a training, or without the config that MMEngine keeps beside the log.
     """
     return [_row(Path(folder)) for folder in work_dirs]
 
@@ -45,7 +46,7 @@ def _row(folder: Path) -> dict:
     row |= dict(epochs=cfg.train_cfg.max_epochs, batch=cfg.train_dataloader.batch_size)
     last = {column: run.series(key) for column, key in SCORES.items()}
     if last['top1'][0][-1] < cfg.train_cfg.max_epochs:
-        raise ValueError(f'{folder}: stopped at epoch {last["top1"][0][-1]:g} of {row["epochs"]}; go on with --resume.')
+        raise UserError(f'{folder}: stopped at epoch {last["top1"][0][-1]:g} of {row["epochs"]}; go on with --resume.')
     row |= {column: float(values[-1]) if len(values) else None for column, (_, values) in last.items()}
     return row | dict(seconds_per_step=statistics.median(run.series('train/time')[1].tolist()))
 
@@ -53,7 +54,7 @@ def _row(folder: Path) -> dict:
 def _config(folder: Path) -> Config:
     configs = sorted(folder.rglob('vis_data/config.py'), key=lambda path: path.stat().st_mtime)
     if not configs:
-        raise ValueError(f'{folder}: no vis_data/config.py beside the log, so network and seed are unknown.')
+        raise UserError(f'{folder}: no vis_data/config.py beside the log, so network and seed are unknown.')
     return Config.fromfile(configs[-1])
 
 
@@ -72,15 +73,15 @@ def pool(rows: Sequence[dict]) -> list[dict]:
     """One row a network: mean and standard deviation (over the seeds, n - 1; empty for one seed) of every score.
 
     Raises:
-        ValueError: runs of one network that differ in more than the seed, or the same seed twice.
+        UserError: runs of one network that differ in more than the seed, or the same seed twice.
     """
     pooled = []
     for name in dict.fromkeys(row['name'] for row in rows):
         runs = [row for row in rows if row['name'] == name]
         if len({tuple(row[key] for key in RECIPE) for row in runs}) > 1:
-            raise ValueError(f'{name}: runs of different {", ".join(RECIPE)} cannot be one row; give those of one recipe.')
+            raise UserError(f'{name}: runs of different {", ".join(RECIPE)} cannot be one row; give those of one recipe.')
         if len({row['seed'] for row in runs}) < len(runs):
-            raise ValueError(
+            raise UserError(
                 f'{name}: seed {runs[0]["seed"]} is there twice; give each run once (--cfg-options randomness.seed=1).'
             )
         summary = dict(name=name, seeds=len(runs)) | {key: runs[0][key] for key in RECIPE}

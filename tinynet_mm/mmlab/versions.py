@@ -11,6 +11,8 @@ from pathlib import Path
 
 from packaging.version import Version
 
+from ..errors import MissingPackageError
+
 # host: first version that fits, first that no longer does
 RANGES = {
     'mmengine': ('0.10.0', '1.0'),
@@ -38,7 +40,7 @@ def check_versions() -> None:
         if version and not Version(first) <= Version(version) < Version(last):
             wrong.append(f'{package}>={first},<{last} (installed: {version})')
     if wrong:
-        raise ImportError(f'tinynet_mm needs {" and ".join(wrong)}; {MEND}')
+        raise MissingPackageError(f'tinynet_mm needs {" and ".join(wrong)}; {MEND}')
 
 
 def allow_history_buffers() -> None:

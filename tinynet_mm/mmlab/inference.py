@@ -15,21 +15,22 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 from torchvision.utils import draw_bounding_boxes
 
-from .data.coco import Split, palette, read_coco
-from .plots import Boxes, detection_sheet
+from ..data.coco import Split, palette, read_coco
+from ..errors import UserError
+from ..plots import Boxes, detection_sheet
 
 
 def read_image(path: Path) -> np.ndarray:
     """An image file as (H, W, 3) uint8 BGR, as mmdet's pipelines take it.
 
     Raises:
-        ValueError: the file is no image or is cut short.
+        UserError: the file is no image or is cut short.
     """
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert('RGB'))[:, :, ::-1].copy()
     except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f'{path} is not an image that can be read ({error}); remove it or save it again.') from error
+        raise UserError(f'{path} is not an image that can be read ({error}); remove it or save it again.') from error
 
 
 def detect(model, images: Sequence[np.ndarray], score_thr: float = 0.0) -> list[Boxes]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .archs import BASES, EFFICIENTNET_B0, PRESETS, Scaling, preset
-from .cost import Cost, cost, scaled_cost
+from ..archs import BASES, EFFICIENTNET_B0, PRESETS, Scaling, preset
+from ..cost import Cost, cost, scaled_cost
+from ..errors import UserError
 
 STEP = 0.01  # of r, w and d: the published TinyNets have two to three digits
 REACH = 0.2  # how far from the trend r and d are searched, as a ratio
@@ -62,7 +63,7 @@ def infer(name: str) -> Scaling:
     distance = np.log(r / r0) ** 2 + np.log(d / d0) ** 2
     fits = np.flatnonzero(budget.meets(found))
     if not fits.size:
-        raise ValueError(
+        raise UserError(
             f'nothing within {REACH:.0%} of r={r0:.2f} and d={d0:.2f} meets the budget of {name}: widen REACH or TOLERANCE.'
         )
     best = fits[np.lexsort((np.abs(found.macs / budget.macs - 1)[fits], distance[fits]))[0]]

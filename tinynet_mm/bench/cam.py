@@ -18,13 +18,13 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from .explain import Explainer
-from .folder import explain_images, write_all
-from .images import Pipeline, batches, to_batch
-from .methods import METHODS
-from .probes import Candidate
-from .record import frozen
-from .targets import Wanted, choose
+from ..cam.explain import Explainer
+from ..cam.folder import explain_images, write_all
+from ..cam.images import Pipeline, batches, to_batch
+from ..cam.methods import METHODS
+from ..cam.probes import Candidate
+from ..cam.record import frozen
+from ..cam.targets import Wanted, choose
 
 Ready = list[tuple[Tensor, list[Candidate]]]  # inputs (B, 3, H, W), and the candidate of each
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .archs import BASES, PRESETS, preset
-from .compat import harmless
-from .cost import cost
+from ..archs import BASES, PRESETS, preset
+from ..cost import cost
+from ..errors import UserError
+from .versions import harmless
 
 # Release v1.2.0 of huawei-noah/CV-Backbones, the authors' weights, as named in the registry of timm 1.0.31 (get_pretrained_cfg).
 RELEASE = 'https://github.com/huawei-noah/CV-Backbones/releases/download/v1.2.0'
@@ -39,7 +40,7 @@ CLASSIFIERS = ('classifier', 'fc')  # timm: EfficientNet, TinyNet and GhostNet; 
 def published_url(name: str) -> str:
     """Where the authors' ImageNet weights of ``tinynet_a`` to ``tinynet_e`` lie; ValueError for any other network."""
     if name not in PUBLISHED:
-        raise ValueError(f'no weights of {name} were published; there are some of {", ".join(PUBLISHED)}.')
+        raise UserError(f'no weights of {name} were published; there are some of {", ".join(PUBLISHED)}.')
     return PUBLISHED[name]
 
 
@@ -54,7 +55,7 @@ def read(path: str | Path, trust: bool = False) -> dict:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint, or one that holds more than tensors and plain values.
+        UserError: not a checkpoint, or one that holds more than tensors and plain values.
     """
     path = Path(path)
     if not path.is_file():
@@ -66,11 +67,11 @@ def read(path: str | Path, trust: bool = False) -> dict:
             return load_file(path)
         content = _load_anything(path) if trust or os.environ.get(TRUST_ALL) == '1' else _load_weights(path)
     except pickle.UnpicklingError as error:
-        raise ValueError(_why_not(path, error)) from error
+        raise UserError(_why_not(path, error)) from error
     except Exception as error:  # torch and safetensors raise half a dozen types for files that are something else
-        raise ValueError(f'{path} is not a checkpoint that can be read ({type(error).__name__}).') from error
+        raise UserError(f'{path} is not a checkpoint that can be read ({type(error).__name__}).') from error
     if not isinstance(content, dict):
-        raise ValueError(f'{path} holds a {type(content).__name__}, and a dict of weights is needed; save model.state_dict().')
+        raise UserError(f'{path} holds a {type(content).__name__}, and a dict of weights is needed; save model.state_dict().')
     return content
 
 
@@ -146,7 +147,7 @@ def _layout(state: Mapping[str, Tensor]) -> str:
     if 'conv_stem.weight' in state or 'conv1.weight' in state:
         return 'timm'
     example = ', '.join(list(state)[:3]) or 'nothing'
-    raise ValueError(f'the checkpoint is none of {"; ".join(LAYOUTS.values())}: it holds {example}.')
+    raise UserError(f'the checkpoint is none of {"; ".join(LAYOUTS.values())}: it holds {example}.')
 
 
 def _canonical(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
@@ -174,7 +175,7 @@ def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def expected_shapes(name: str) -> dict[str, torch.Size]:
     """Shapes of our backbone of a preset, by timm's keys; without the classifier, the counters of norms left out."""
-    from .models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet
+    from ..models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet
 
     kinds = {'efficientnet': ScaledEfficientNet, 'ghostnet': ScaledGhostNet, 'resnet': ScaledResNet}
     arch = preset(name)
@@ -212,7 +213,7 @@ def check_fits(tensors: Mapping[str, Tensor], name: str) -> None:
     found = '; '.join(f'{len(keys)} {what}: {_some(keys)}' for what, keys in problems.items() if keys)
     known = identify(tensors)
     mend = f'It is {known}: give that name.' if known else 'It is none of our presets.'
-    raise ValueError(f'the checkpoint does not fit {name}: {found}. {mend}')
+    raise UserError(f'the checkpoint does not fit {name}: {found}. {mend}')
 
 
 def _some(keys: list[str], limit: int = 4) -> str:
@@ -232,12 +233,12 @@ def convert(source: Path, target: Path, to: str, name: str | None = None, raw: b
         raw, trust: see :func:`unpack` and :func:`read`.
 
     Raises:
-        ValueError: unknown layout; keys that do not fit, all named.
+        UserError: unknown layout; keys that do not fit, all named.
     """
     weights = unpack(read(source, trust), raw)
     known = name or identify(weights.tensors)
     if known is None:
-        raise ValueError(f'{source} fits none of our presets; name the network it should be (--arch), to see which keys differ.')
+        raise UserError(f'{source} fits none of our presets; name the network it should be (--arch), to see which keys differ.')
     check_fits(weights.tensors, known)
     if to == 'ours':
         content = dict(state_dict=to_ours(weights.tensors), meta=_slim_meta(weights.meta))
@@ -263,7 +264,7 @@ def _bytes(content: dict, suffix: str) -> bytes:
         tensors = content.get('state_dict', content)
         return save({key: value.detach().clone().contiguous() for key, value in tensors.items()}, metadata={'format': 'pt'})
     if suffix not in ('.pth', '.pt'):
-        raise ValueError(f'{suffix or "no suffix"}: weights are written as .pth or .safetensors.')
+        raise UserError(f'{suffix or "no suffix"}: weights are written as .pth or .safetensors.')
     buffer = io.BytesIO()  # torch writes a file's name into it; through a buffer equal weights give equal files
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -296,6 +297,6 @@ def publish(source: Path, folder: Path, name: str | None = None, raw: bool = Fal
         _write(path, data)
         again = read(path)
         if set(again.get('state_dict', again)) != set(state):
-            raise ValueError(f'{path}: what was read back is not what was written; is the disk full?')
+            raise UserError(f'{path}: what was read back is not what was written; is the disk full?')
         written.append(path)
     return written

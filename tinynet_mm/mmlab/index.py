@@ -15,7 +15,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from .cost import Cost
+from ..cost import Cost
+from ..errors import UserError
 from .counting import count
 
 HEADER = '# written by tools/make_index.py from the configs; do not edit\n'
@@ -57,7 +58,7 @@ def input_size(cfg: Config) -> int:
         if size:
             sizes.append(size if isinstance(size, int) else size[0])
     if not sizes:
-        raise ValueError(f'{cfg.filename}: the test pipeline has no crop or resize with a size, so its cost has no meaning.')
+        raise UserError(f'{cfg.filename}: the test pipeline has no crop or resize with a size, so its cost has no meaning.')
     return sizes[-1]
 
 

@@ -15,11 +15,11 @@ import timm
 import torch
 import torchvision
 
-from .archs import BASES, EFFICIENTNET_B0, INFERRED, PRESETS, Arch, Scaling, preset, scale
-from .cost import Cost, cost
-from .counting import count_images
-from .formula.published import GHOSTNETS, IMAGENET, RESNETS, Published
-from .formula.solve import giant, nearest
+from ..archs import BASES, EFFICIENTNET_B0, INFERRED, PRESETS, Arch, Scaling, preset, scale
+from ..cost import Cost, cost
+from ..formula.solve import giant, nearest
+from ..mmlab.counting import count_images
+from .printed import BUILT, GHOSTNETS, IMAGENET, RESNETS, Published
 
 BUILDERS: dict[str, Callable] = {'timm': timm.create_model, 'torchvision': torchvision.models.get_model}
 
@@ -64,13 +64,6 @@ TABLE_1 = _printed(
 TABLE_5 = _printed(5, ('EfficientNet-B-3', 0, 51), ('TinyNet-D', 0, 52))
 PAPER: tuple[Published, ...] = (*TABLE_1, *RESNETS, *IMAGENET, *TABLE_5, *GHOSTNETS)
 
-PRESET_NAMES = {
-    **{f'TinyNet-{letter.upper()}': f'tinynet_{letter}' for letter in 'abcde'},
-    **{f'EfficientNet-B{i}': f'efficientnet_b{i}' for i in (0, 1, -1, -2, -3, -4)},
-    **{f'ResNet-{name}': f'resnet{name.lower().replace("-", "_")}' for name in ('18', '34', '50', '50-A', '50-B')},
-    **{f'GhostNet-{letter.upper()}': f'ghostnet_{letter}' for letter in 'abcd'},
-    'GhostNet-1.0x': 'ghostnet_100',
-}
 SHRUNKEN = {
     'EfficientNet-B-1, tuned': Scaling(r=0.86, w=0.89, d=0.8, fixed_ends=False),  # section 3.1
     'B0 by r = 0.70': Scaling(r=0.70),
@@ -143,8 +136,8 @@ class Row:
 
 def network_of(name: str, macs: float) -> Arch | None:
     """Our table of a network that the paper names, None where it is another library's. ``macs`` is the paper's figure."""
-    if name in PRESET_NAMES:
-        return preset(PRESET_NAMES[name])
+    if name in BUILT:
+        return preset(BUILT[name])
     if name in SHRUNKEN:
         return scale(EFFICIENTNET_B0, SHRUNKEN[name])
     if name.startswith('ResNet-50 by the EfficientNet rule'):
@@ -261,7 +254,7 @@ def _inferred_text() -> str:
 
 The paper prints what these cost and not how they are scaled. Here r and d are as near as possible to those of the TinyNets at the
 same ratio of cost, such that the multiply-adds come within 1 % and the parameters, where they are printed, within 1.5 % of the
-paper's (`tinynet_mm.inferred`). Other multipliers would meet the same figures.
+paper's (`tinynet_mm.paper.inferred`). Other multipliers would meet the same figures.
 
 {table}
 """
@@ -278,5 +271,5 @@ def readme_table(rows: list[Row]) -> str:
     for name in BACKBONES:
         row = of_table_3[name]
         counts = [millions(row.params, 2), millions(row.paper_params), millions(row.macs), millions(row.paper_macs, 0)]
-        lines.append([name, f'`{PRESET_NAMES[name]}`', str(row.input), *counts])
+        lines.append([name, f'`{BUILT[name]}`', str(row.input), *counts])
     return markdown_table(['network', 'arch', 'input', 'params (M)', 'paper', 'MACs (M)', 'paper'], lines, text=(0, 1))

@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 
-from .cli import walk
+from ..errors import UserError
+from .configs import walk
 from .weights import read
 
 
@@ -55,7 +56,7 @@ def read_checkpoint(path: str, model: str = 'this config') -> dict:
     try:
         content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except Exception as error:  # torch raises half a dozen types for files that are not checkpoints
-        raise ValueError(f'{path} is not a checkpoint that can be read ({type(error).__name__}).') from error
+        raise UserError(f'{path} is not a checkpoint that can be read ({type(error).__name__}).') from error
     return content if 'state_dict' in content else dict(state_dict=content)
 
 
@@ -67,7 +68,7 @@ def check_fits(content: dict, model, path: str) -> None:
     if missing or other:
         example = other[0] if other else missing[0]
         found = f'is {tuple(given[example].shape)} there, {tuple(own[example].shape)} here' if other else 'is not in it'
-        raise ValueError(
+        raise UserError(
             f'{path} is the checkpoint of another model: {len(missing)} of {len(own)} weights are missing and {len(other)} have '
             f'another shape; {example} {found}. Give the config it was trained with (a copy lies in its work directory).'
         )
@@ -86,7 +87,7 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu'):
     """A built model in evaluation mode with a checkpoint's weights; ``model.dataset_meta`` names its classes.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or the checkpoint of another model.
+        FileNotFoundError, UserError: no such file, or the checkpoint of another model.
     """
 
     content = read_checkpoint(checkpoint)

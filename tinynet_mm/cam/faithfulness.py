@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ..errors import UserError
+
 MEASURES = ('pointing', 'pointing_class', 'energy', 'energy_class', 'deletion', 'insertion')
 
 
@@ -38,7 +40,7 @@ def energy(values: np.ndarray, boxes: Sequence[Sequence[float]]) -> float:
 def top_shares(values: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:
     """Masks (steps + 1, H, W): in the k-th the highest k / steps of the pixels are True; equal values are drawn by ``rng``."""
     if steps < 1:
-        raise ValueError(f'{steps} steps: deletion and insertion need at least one.')
+        raise UserError(f'{steps} steps: deletion and insertion need at least one.')
     shuffled = rng.permutation(values.size)
     order = shuffled[np.argsort(-values.ravel()[shuffled], kind='stable')]
     rank = np.empty(values.size, dtype=np.int64)

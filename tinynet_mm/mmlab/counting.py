@@ -17,7 +17,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .cost import NOTHING, Cost
+from ..cost import NOTHING, Cost
+from ..errors import UserError
 
 COUNTED = (nn.Conv2d, nn.Linear)
 ELSEWHERE = 'elsewhere'
@@ -96,4 +97,4 @@ def input_size(cfg: Config) -> tuple[int, int]:
                 if size := transform.get(key):
                     width, height = (size, size) if isinstance(size, int) else size
                     return (height, width) if key == 'scale' else (width, height)
-    raise ValueError('the test pipeline of this config names no size; give one by --resolution N.')
+    raise UserError('the test pipeline of this config names no size; give one by --resolution N.')

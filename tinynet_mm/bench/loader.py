@@ -21,9 +21,10 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from .augment import IMAGENET_MEAN
-from .coco import dataset_paths, find_layout
-from .shapes import CLASSES, draw_background, place_shape, write_jpeg
+from ..data.augment import IMAGENET_MEAN
+from ..data.coco import dataset_paths, find_layout
+from ..data.shapes import CLASSES, draw_background, place_shape, write_jpeg
+from ..errors import UserError
 
 BOXES = 14  # boxes a drawn image, as many as the sets that tiny detectors are tried on
 COLUMNS = ('pipeline', 'stage', 'unit', 'median', 'least', 'most', 'share')
@@ -87,10 +88,10 @@ def benchmark(samples: list[dict], size: int, rounds: int) -> dict[str, dict[str
     Both pipelines take each image in turn, and change who begins.
 
     Raises:
-        ValueError: no samples, or no round.
+        UserError: no samples, or no round.
     """
     if not samples or rounds < 1 or size < 1:
-        raise ValueError(f'{len(samples)} images, {rounds} rounds, {size} pixels: each must be at least 1.')
+        raise UserError(f'{len(samples)} images, {rounds} rounds, {size} pixels: each must be at least 1.')
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     np.random.seed(0)

@@ -14,7 +14,7 @@ from types import ModuleType
 from wrapt import register_post_import_hook
 
 HOSTS = ('mmengine', 'mmcv', 'mmdet')
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 # our modules that register classes; they need mmengine and mmcv, and the detection head registers itself where mmdet is
 ROOMS = ('tinynet_mm.models', 'tinynet_mm.data.augment', 'tinynet_mm.data.memory', 'tinynet_mm.training')
 
@@ -29,10 +29,10 @@ def arm() -> None:
 def host_imported(host: ModuleType) -> None:
     """A host is whole now: check the versions, and register unless another host is in the middle of its own import."""
     if host.__name__ == 'mmengine':
-        from . import compat
+        from . import versions
 
-        compat.check_versions()
-        compat.allow_history_buffers()
+        versions.check_versions()
+        versions.allow_history_buffers()
     others = [sys.modules[name] for name in HOSTS if name in sys.modules and name != host.__name__]
     if not any(getattr(module.__spec__, '_initializing', False) for module in others):
         register()
@@ -44,7 +44,7 @@ def register() -> None:
 
     # Configs are looked for in the folder of this distribution or module. A module, because that of an editable install's
     # distribution is site-packages, where we are not (mmengine 0.10.7).
-    MODULE2PACKAGE.setdefault('tinynet_mm', __name__)
+    MODULE2PACKAGE.setdefault('tinynet_mm', 'tinynet_mm.registry')
     if find_spec('mmcv'):
         for room in ROOMS:
             importlib.import_module(room)

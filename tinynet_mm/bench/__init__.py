@@ -1,0 +1,1 @@
+"""Measurements of speed, all taken by one clock (turns, spread, protocol)."""

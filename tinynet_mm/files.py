@@ -1,0 +1,169 @@
+"""Files: one atomic write for everything that this package produces, CSV and JSON, and the name of the machine.
+
+A file appears under its name only when it is complete: it is written under a temporary name with the process id in the same
+folder, then renamed. This module needs no package beside the standard library.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import UserError
+
+WHOLE = re.compile(r'[+-]?[0-9]+')
+DECIMAL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?inf', re.IGNORECASE)
+
+
+@contextmanager
+def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``, and rename it to ``path`` at the end of the context.
+
+    The temporary name keeps the suffix, since some writers choose their format by it. After an error nothing is left.
+
+    Args:
+        path: the file to write; missing folders are created.
+        durable: flush the file to the disk before the rename, for what took hours to compute.
+
+    Raises:
+        UserError: the folder or the file cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.stem[:180]}.{os.getpid()}.part{path.suffix}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if durable:
+            _flush(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), str(path), str(path.parent)):
+            raise  # of another file, which the caller reads inside the context
+        raise UserError(f'cannot write {path}: {error.strerror or error}; choose another path, or free the disk.') from error
+    finally:
+        _remove(temporary)
+
+
+def _flush(path: Path) -> None:
+    with path.open('rb') as file:
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        path.unlink()
+
+
+def write_bytes(path: str | Path, data: bytes, durable: bool = False) -> Path:
+    """Write bytes atomically; returns the path. Raises as :func:`atomic`."""
+    with atomic(path, durable) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
+
+
+def write_text(path: str | Path, text: str, durable: bool = False) -> Path:
+    """Write UTF-8 text atomically, with its line ends as they are; returns the path. Raises as :func:`atomic`."""
+    return write_bytes(path, text.encode(), durable)
+
+
+def write_json(path: str | Path, content: object, indent: int | None = 2) -> Path:
+    """Write JSON atomically with a line end; returns the path. Raises as :func:`atomic`."""
+    return write_text(path, json.dumps(content, indent=indent) + '\n')
+
+
+def read_json(path: str | Path) -> object:
+    """Read JSON in UTF-8 or UTF-16, with or without a byte order mark.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file is not JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file.')
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is not JSON ({error}): write the file again.') from error
+
+
+def csv_text(rows: Iterable[Mapping], columns: Sequence[str] | None = None) -> str:
+    """Rows as CSV text with a header and ``\\n`` line ends; ``columns`` are those of the first row by default."""
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns or rows[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_csv(path: str | Path, rows: Iterable[Mapping], columns: Sequence[str] | None = None) -> Path:
+    """Write rows with equal keys as CSV atomically; returns the path. Raises as :func:`atomic`."""
+    return write_text(path, csv_text(rows, columns))
+
+
+def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
+    """Read the rows of a CSV file: whole numbers as int, other numbers as float, the rest as text.
+
+    Args:
+        path: the file.
+        needed: columns that hold a finite number in every row.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: a needed column is missing, a line is cut off or holds no finite number; the first such line is named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such table.')
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path} is not text in UTF-8 ({error.reason}): give a CSV file.') from error
+    if not text.endswith('\n'):
+        raise UserError(f'{path}: the last line has no line end, so the file is cut off; write it again, or delete that line.')
+    reader = csv.DictReader(io.StringIO(text, newline=''))
+    if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
+        raise UserError(f'{path} has no column {missing[0]!r}; it needs {", ".join(needed)}.')
+    rows = [_row(record, f'{path}, line {reader.line_num}', needed) for record in reader]
+    if not rows:
+        raise UserError(f'{path} has no rows.')
+    return rows
+
+
+def _row(record: dict, where: str, needed: Sequence[str]) -> dict:
+    if None in record or None in record.values():
+        raise UserError(f'{where} is incomplete: the file is cut off; write it again, or delete that line.')
+    for name in needed:
+        if not math.isfinite(to_number(record[name])):
+            raise UserError(f'{where}: {name} is {record[name]!r}, not a finite number; measure it again, or delete the line.')
+    return {name: _parse(text) for name, text in record.items()}
+
+
+def to_number(value: object) -> float:
+    """A value as a float; NaN if it is not a number."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _parse(text: str) -> int | float | str:
+    if WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if DECIMAL.fullmatch(text) else text
+
+
+def machine_name() -> str:
+    """The processor's model and the number of its cores, for instance ``AMD EPYC 7B13, 2 cores``."""
+    cpuinfo = Path('/proc/cpuinfo')
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    model = models[0] if models else platform.processor() or platform.machine()
+    return f'{model}, {os.cpu_count()} cores'

@@ -1,0 +1,1 @@
+"""Everything that depends on how MMEngine works: registration, versions, model index, configs, checkpoints."""
