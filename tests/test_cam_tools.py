@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tinynet_mm.cam.run import build_random, split_paths
 
 from tinynet_mm import cli
 from tinynet_mm.cam import Evaluator, Explainer, Protocol, Seen, Truth, Wanted, choose, explain_images, read_truth
 from tinynet_mm.cam.images import Pipeline, to_batch
-from tinynet_mm.cam.run import build_random, split_paths
 from tinynet_mm.data.coco import Split
 from tinynet_mm.mmlab import configs, editing
 from tinynet_mm.mmlab.checkpoints import load_model

@@ -42,7 +42,7 @@ def test_the_short_schedule_replaces_the_optimizer(cfg):
 @pytest.mark.parametrize(
     'key, words',
     [
-        ('optim_wrapper.optimzer.lr', "has no 'optimzer'; did you mean optimizer"),
+        ('optim_wrapper.optimzer.lr', "has no 'optimzer'. Did you mean optimizer"),
         ('max_epoch', "has no 'max_epoch'"),
         ('train_pipeline.9.size', 'a list of 4'),
     ],
@@ -57,7 +57,7 @@ def test_an_option_of_a_built_object_may_be_new(cfg):
 
 
 def test_configs_by_path_and_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match='did you mean configs/ssdlite_tinynet_e_coco.py'):
+    with pytest.raises(FileNotFoundError, match='Did you mean configs/ssdlite_tinynet_e_coco.py'):
         configs.load_config('configs/ssdlite_tinynet_e_cocoo.py')
     zoo = configs.load_config('mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
     assert zoo.model.backbone.type == 'MobileNetV2'
@@ -67,7 +67,7 @@ def test_configs_by_path_and_name(tmp_path):
 @pytest.mark.parametrize(
     'name, words',
     [
-        ('mmdet::ssd/ssd300_cocoo.py', r'did you mean mmdet::ssd/ssd300_coco\.py'),
+        ('mmdet::ssd/ssd300_cocoo.py', r'Did you mean mmdet::ssd/ssd300_coco\.py'),
         ('mmdet::', 'mmdet has no config without a name'),
         ('json::a.py', 'no package json with configs is installed'),
         ('nowhere::a.py', 'no package nowhere with configs'),
@@ -81,7 +81,7 @@ def test_a_packaged_config_that_is_not_there(name, words):
 def test_weights_that_cannot_be_had_are_dropped_with_a_reason(cfg, monkeypatch):
     monkeypatch.setattr(checkpoints, 'unreachable', lambda url: 'URLError: no route')
     (warning,) = checkpoints.pretrained_or_scratch(cfg)
-    assert 'tinynet_e.pth cannot be had (URLError: no route): TinyNet starts from scratch' in warning
+    assert 'tinynet_e.pth is not available (URLError: no route): TinyNet starts from random weights' in warning
     assert cfg.model.backbone.init_cfg is None
 
 
@@ -91,7 +91,7 @@ def test_a_server_that_cannot_be_reached_is_a_reason_not_a_crash():
 
 def test_a_local_checkpoint_that_is_not_there_is_an_error(cfg):
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
-    with pytest.raises(FileNotFoundError, match='there is no checkpoint nowhere.pth'):
+    with pytest.raises(FileNotFoundError, match='no checkpoint at nowhere.pth'):
         checkpoints.pretrained_or_scratch(cfg)
 
 

@@ -1,26 +1,76 @@
-"""What the command lines of the tools share: arguments, and notes and reports that are printed before the work starts."""
+"""What the command lines of the tools share: arguments, and notes and reports that are printed before the work starts.
+
+Nothing heavy is imported here: arguments are parsed before torch and MMLab load.
+"""
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
-from rich.progress import track
+from .errors import run  # noqa: F401 (the tools find it here)
 
-from .data.check import check_config
-from .errors import run  # noqa: F401 (tools that load MMLab find it here)
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """CONFIG, --data-root, --input-size, --cfg-options: what train, test and check_dataset have in common."""
+    """Add CONFIG, --data-root, --input-size and --cfg-options, which train and test share."""
     parser.add_argument('config', help='a config file, or a name like mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
-    parser.add_argument('--data-root', type=Path, help='folder of any COCO-format data set; classes are read from its files')
+    parser.add_argument('--data-root', type=Path, help='folder of a COCO-format data set; classes are read from its files')
     parser.add_argument('--input-size', type=int, help='side of the square input in pixels: resizing, anchors, strides together')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='settings to change')
+    add_cfg_options(parser)
 
 
-def check_data(cfg: Config, splits: Sequence[str]) -> None:
-    """Look at every file of a detector's splits before training; prints a report each, raises ValueError for what is fatal."""
-    for report in check_config(cfg, splits, lambda steps, total: track(steps, 'looking at images', total, transient=True)):
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add --cfg-options; :func:`tinynet_mm.mmlab.configs.parse_options` turns its value into a dict."""
+    parser.add_argument('--cfg-options', nargs='+', type=_pair, default=[], metavar='KEY=VALUE', help='settings to change')
+
+
+def _pair(text: str) -> str:
+    key, mark, _ = text.partition('=')
+    if not (key and mark):
+        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE, for instance optim_wrapper.optimizer.lr=0.001')
+    return text
+
+
+def probability(text: str) -> float:
+    """An argument from 0 to 1, for ``type=``; argparse reports any other value."""
+    value = float(text)
+    if not 0 <= value <= 1 or math.isnan(value):
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for ``type=``; argparse reports any other value."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a whole number above 0')
+    return value
+
+
+def note(text: str) -> None:
+    """Print one note for the user."""
+    print(f'note: {text}', flush=True)
+
+
+def progress(steps: Iterable, total: int | None = None, title: str = 'images') -> Iterable:
+    """``steps`` with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(steps, total=total, unit=f' {title}', leave=False, disable=None)
+
+
+def check_data(cfg: 'Config', splits: Sequence[str]) -> None:
+    """Check every file of a detector's splits before training and print a report of each.
+
+    Raises:
+        UserError: a fatal finding, see :mod:`tinynet_mm.data.check`.
+    """
+    from .data.check import check_config
+
+    for report in check_config(cfg, splits, progress):
         print(report, flush=True)
         report.stop_if_fatal()

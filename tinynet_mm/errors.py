@@ -37,7 +37,7 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
     except (UserError, FileNotFoundError) as error:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        print(f'error: {one_line(error)}', file=sys.stderr)
+        print(f'error: {printable(one_line(error))}', file=sys.stderr)
         sys.exit(2)
     except Exception:
         traceback.print_exc()
@@ -50,6 +50,11 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f'{error.filename}: {error.strerror.lower()}; check the path.'
     return ' '.join(str(error).split()) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text with ``?`` for what UTF-8 cannot encode, such as a file name in another encoding."""
+    return text.encode(errors='replace').decode()
 
 
 def did_you_mean(word: str, known: Iterable[str], count: int = 3, cutoff: float = 0.5) -> str:

@@ -13,9 +13,7 @@ from pathlib import Path
 
 import torch
 
-from tinynet_mm import cli
 from tinynet_mm.bench.cam import measure
-from tinynet_mm.cam.run import explainer_of, image_files, load, split_paths
 from tinynet_mm.files import read_csv, write_csv
 
 
@@ -30,16 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--rounds', type=int, default=5, help='turns, after one that is not counted')
     parser.add_argument('--out', type=Path, help='a CSV file that gets one more row')
     args = parser.parse_intermixed_args(argv)
-    common = dict(layer=['auto'], eigen_smooth=False, aug_smooth=False, device='cpu', random_weights=True)
-    args = argparse.Namespace(**vars(args), **common)
-    config, checkpoint, paths = split_paths(args.paths)
-    files = image_files(paths)[: args.images]
-    cfg, model, _ = load(config, checkpoint, args)
-    explainer = explainer_of(model, args)
-    row = dict(config=Path(config).stem, method=explainer.name, **measure(explainer, cfg, files, args.batch, args.rounds))
-    row |= dict(
-        device='cpu', threads=torch.get_num_threads(), precision='fp32', machine=platform.machine(), torch=torch.__version__
-    )
+
+    from tinynet_mm.cam import tasks
+
+    config, checkpoint, paths = tasks.split_paths(args.paths)
+    files = tasks.image_files(paths)[: args.images]
+    loaded = tasks.load(config, checkpoint, args.data_root, args.input_size, random_weights=True)
+    (explainer,) = tasks.Method(args.method).explainers(loaded.model)
+    found = measure(explainer, loaded.cfg, files, args.batch, args.rounds)
+    about = dict(device='cpu', threads=torch.get_num_threads(), precision='fp32', machine=platform.machine())
+    row = dict(config=Path(config).stem, method=explainer.name, **found, **about, torch=torch.__version__)
     print('\n'.join(f'{key:20} {value}' for key, value in row.items()))
     if args.out:
         earlier = read_csv(args.out) if args.out.exists() else []
@@ -48,4 +46,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    run(main)

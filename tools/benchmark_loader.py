@@ -10,8 +10,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tinynet_mm import cli
-from tinynet_mm.bench.loader import benchmark, drawn_samples, protocol, samples_of, table, write_csv
+from tinynet_mm.errors import run
+from tinynet_mm.files import write_csv
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -26,12 +26,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
+    from tinynet_mm.bench.loader import benchmark, drawn_samples, protocol, samples_of, table
+
     with tempfile.TemporaryDirectory() as folder:
         samples = samples_of(args.data_root, args.images) if args.data_root else drawn_samples(Path(folder), args.images)
         spent = benchmark(samples, args.size, args.rounds)
     rows = table(spent)
     source = args.data_root.name if args.data_root else '640x480 drawn'
-    write_csv(args.out, rows, protocol(samples, args.size, args.rounds, source))
+    about = protocol(samples, args.size, args.rounds, source)
+    write_csv(args.out, [row | about for row in rows])
     for row in rows:
         print('{pipeline:<13} {stage:<22} {median:>7.2f} {unit:<9} ({least:.2f} to {most:.2f})'.format(**row))
     print(f'written: {args.out}')
@@ -39,4 +42,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    run(main)

@@ -12,22 +12,22 @@ suppression; the layer `auto` is the level that the box was read from, named lev
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from tinynet_mm import cli
-from tinynet_mm.cam import METHODS
-from tinynet_mm.cam.run import compare_models, draw_maps, measure_faithfulness
+from tinynet_mm.errors import printable
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('paths', nargs='*', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER', help='a config, its .pth, what to look at')
-    p.add_argument('--method', default='auto', help=f'{", ".join(METHODS)}; auto: hirescam for boxes, gradcam for classes')
+    p.add_argument('--method', default='auto', help='auto: hirescam for boxes, gradcam for classes; an unknown name lists all')
     p.add_argument('--target', default='top1', help='top1, class=NAME, box=K (from 1, the best) or all (default %(default)s)')
     p.add_argument('--layer', nargs='+', default=['auto'], help='auto, or names as in model.named_modules(), level0...')
     p.add_argument('--per-box', action='store_true', help='a map for each box instead of one for all of the target')
     p.add_argument('--topk', type=int, default=5, help='at most so many boxes or classes (default %(default)s)')
-    p.add_argument('--score-thr', type=float, default=0.3, help='least score of a box (default %(default)s)')
+    p.add_argument('--score-thr', type=cli.probability, default=0.3, help='least score of a box (default %(default)s)')
     p.add_argument('--eigen-smooth', action='store_true', help='first principal component of the weighted maps')
     p.add_argument('--aug-smooth', action='store_true', help='mean over mirrored and rescaled input; six times the work')
     p.add_argument('--out', type=Path, default=Path('cams'), help='folder of the results (default %(default)s)')
@@ -43,11 +43,41 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def method_of(args: argparse.Namespace):
+    from tinynet_mm.cam.tasks import Method
+
+    return Method(args.method, () if args.layer == ['auto'] else tuple(args.layer), args.eigen_smooth, args.aug_smooth)
+
+
+def lines(args: argparse.Namespace) -> Iterator[str]:
+    """What the chosen task has to say."""
+    from tinynet_mm.cam import tasks
+
+    common = (args.data_root, args.input_size, args.device, args.random_weights)
+    if args.compare:
+        pairs, images = tasks.split_compared([*args.paths, *args.compare])
+        files = tasks.image_files(images)
+        models = {Path(config).stem: tasks.load(config, checkpoint, *common) for config, checkpoint in pairs}
+        options = dict(target=args.target, threshold=args.score_thr, topk=args.topk)
+        return tasks.compare_models(models, files, args.out, method_of(args), **options)
+    config, checkpoint, images = tasks.split_paths(args.paths)
+    if args.evaluate:
+        about = dict(config=Path(config).stem, weights=tasks.fingerprint(checkpoint))
+        options = dict(score_threshold=args.score_thr, boxes_per_image=args.topk)
+        data = (args.data_root, args.split, args.limit)
+        return tasks.measure_faithfulness(
+            tasks.load(config, checkpoint, *common), method_of(args), args.out, about, *data, **options
+        )
+    files = tasks.image_files(images)
+    options = dict(threshold=args.score_thr, topk=args.topk, per_box=args.per_box)
+    loaded = tasks.load(config, checkpoint, *common)
+    return tasks.draw_maps(loaded, files, args.out, method_of(args), args.target, args.batch, **options)
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_intermixed_args(argv)
-    mode = compare_models if args.compare else measure_faithfulness if args.evaluate else draw_maps
-    for line in mode(args):
-        print(line, flush=True)
+    for line in lines(args):
+        print(printable(line), flush=True)
     return 0
 
 

@@ -1,25 +1,17 @@
-"""Check a COCO-format data set before training on it; exits 1 where training would fail or be meaningless.
+"""Check a data set before training on it; exits with 1 if training fails on it or makes no sense.
 
 python tools/check_dataset.py configs/ssdlite_tinynet_d_coco.py --data-root DIR    # also compares boxes and anchors
+python tools/check_dataset.py configs/cifar10/tinynet_e_cifar10.py --data-root DIR # image folders of a classifier
 python tools/check_dataset.py --data-root DIR
 python tools/check_dataset.py ANNOTATIONS.json IMAGE_FOLDER
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.progress import track
-
 from tinynet_mm import cli
-from tinynet_mm.data.check import Report, check_config, check_split
-from tinynet_mm.data.coco import SPLITS, find_layout
-from tinynet_mm.mmlab import configs, editing
-
-
-def wrap(steps: Iterator, total: int) -> Iterator:
-    return track(steps, 'reading images', total, transient=True, disable=not sys.stdout.isatty())
+from tinynet_mm.errors import printable
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -35,24 +27,25 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def reports(args: argparse.Namespace) -> Iterator[Report]:
-    """A report for each annotation file that the arguments mean."""
+def reports(args: argparse.Namespace) -> Iterator:
+    """A report for each annotation file or image folder that the arguments mean."""
+    from tinynet_mm.data import check
+    from tinynet_mm.mmlab import configs, editing
+
     if len(args.source) == 2:
-        yield check_split(*args.source, progress=wrap)
-    elif args.source:
-        yield from check_config(
-            editing.prepare(configs.load_config(args.source[0]), args.data_root, args.input_size), progress=wrap
-        )
-    else:
-        layout = find_layout(args.data_root)
-        for split in filter(None, (getattr(layout, name) for name in SPLITS)):
-            yield check_split(split.ann_file, split.images, progress=wrap)
+        return iter([check.check_split(*args.source, progress=cli.progress)])
+    if not args.source:
+        return check.check_root(args.data_root, cli.progress)
+    cfg = editing.prepare(configs.load_config(args.source[0]), args.data_root, args.input_size, note=cli.note)
+    if configs.is_classifier(cfg):
+        return check.check_class_folders(check.class_roots(cfg), cli.progress)
+    return check.check_config(cfg, progress=cli.progress)
 
 
 def main(argv: list[str] | None = None) -> int:
     fatal = False
     for report in reports(parse_arguments(argv)):
-        print(report, flush=True)
+        print(printable(str(report)), flush=True)
         fatal |= bool(report.fatal)
     print('This set cannot be used as it is.' if fatal else 'This set can be used.')
     return int(fatal)

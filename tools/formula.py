@@ -13,19 +13,13 @@ The formula is the one through the five published TinyNets, or one fitted to the
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tinynet_mm.archs import Arch, preset
-from tinynet_mm.cost import cost
 from tinynet_mm.errors import run
-from tinynet_mm.files import read_csv, write_csv
-from tinynet_mm.formula import Solution, TinyFormula
-from tinynet_mm.formula.bases import load_base
-from tinynet_mm.formula.budget import parse_budget
-from tinynet_mm.formula.configs import backbone, write_configs
-from tinynet_mm.formula.report import describe, standing, timings, warnings
-from tinynet_mm.formula.solve import cost_meter
-from tinynet_mm.paper.comparison import published_table
-from tinynet_mm.paper.printed import BUILT, neighbours
+
+if TYPE_CHECKING:
+    from tinynet_mm.archs import Arch
+    from tinynet_mm.formula import Solution, TinyFormula
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -48,7 +42,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_formula(args: argparse.Namespace, base: Arch) -> tuple[TinyFormula, str]:
+def load_formula(args: argparse.Namespace, base: 'Arch') -> 'tuple[TinyFormula, str]':
+    from tinynet_mm.cost import cost
+    from tinynet_mm.files import read_csv
+    from tinynet_mm.formula import TinyFormula
+
     if args.formula:
         return TinyFormula.load(args.formula), f'of {args.formula}'
     if not args.frontier:
@@ -58,8 +56,11 @@ def load_formula(args: argparse.Namespace, base: Arch) -> tuple[TinyFormula, str
     return formula, f'fitted to the {len(rows)} networks of {args.frontier}'
 
 
-def solve(args: argparse.Namespace, formula: TinyFormula, base: Arch) -> Solution:
+def solve(args: argparse.Namespace, formula: 'TinyFormula', base: 'Arch') -> 'Solution':
     """By counting; milliseconds by measuring (only that loads torch)."""
+    from tinynet_mm.formula.budget import parse_budget
+    from tinynet_mm.formula.solve import cost_meter
+
     if args.latency_ms is None:
         quantity = next(name for name in ('macs', 'params', 'activations') if getattr(args, name))
         budget, meter = parse_budget(getattr(args, quantity)), cost_meter(quantity, args.classes)
@@ -75,13 +76,17 @@ def builder(args: argparse.Namespace):
     from mmengine.registry import MODELS
 
     from tinynet_mm.deploy.export import Classifier
+    from tinynet_mm.formula.configs import backbone
 
     return lambda arch: Classifier(MODELS.build(backbone(arch)), args.classes)
 
 
-def measured(args: argparse.Namespace, solution: Solution) -> list[str]:
+def measured(args: argparse.Namespace, solution: 'Solution') -> list[str]:
     """The network's time beside those of its published neighbours."""
+    from tinynet_mm.archs import preset
     from tinynet_mm.deploy.latency import compare
+    from tinynet_mm.formula.report import timings
+    from tinynet_mm.paper.printed import BUILT, neighbours
 
     near = [row for row in neighbours(solution.cost.macs, solution.arch.family) if row.name in BUILT]
     archs = {f'{row.name}, {row.top1} % in the paper': preset(BUILT[row.name]) for row in near}
@@ -89,14 +94,25 @@ def measured(args: argparse.Namespace, solution: Solution) -> list[str]:
     return timings({name: latency.row() for name, latency in found.items()})
 
 
+def write_published(path: Path) -> int:
+    from tinynet_mm.files import write_csv
+    from tinynet_mm.paper.comparison import published_table
+
+    rows = published_table()
+    for row in rows:
+        print('{name}  r {r_published} {r_formula}  d {d_published} {d_formula}  MACs {macs_difference:+.2%}'.format(**row))
+    print(f'rows: {write_csv(path, rows)}')
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     if args.published:
-        rows = published_table()
-        for row in rows:
-            print('{name}  r {r_published} {r_formula}  d {d_published} {d_formula}  MACs {macs_difference:+.2%}'.format(**row))
-        print(f'rows: {write_csv(args.published, rows)}')
-        return 0
+        return write_published(args.published)
+    from tinynet_mm.formula.bases import load_base
+    from tinynet_mm.formula.configs import write_configs
+    from tinynet_mm.formula.report import describe, standing, warnings
+
     base = load_base(args.base)
     formula, source = load_formula(args, base)
     solution = solve(args, formula, base)

@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 from tinynet_mm.errors import run
-from tinynet_mm.mmlab.index import write_index
 
 
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--root', type=Path, default=Path(__file__).resolve().parent.parent, help='the checkout')
-    for path in write_index(parser.parse_args(argv).root):
+    root = parser.parse_args(argv).root
+    from tinynet_mm.mmlab.index import write_index
+
+    for path in write_index(root):
         print(f'wrote {path}')
 
 

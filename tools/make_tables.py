@@ -5,21 +5,12 @@ python tools/make_tables.py --readme    prints the README's table of backbones f
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from tinynet_mm.errors import run
-from tinynet_mm.paper.tables import make_rows, read_csv, readme_table, to_csv, to_markdown
+from tinynet_mm.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + '.part')
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,12 +19,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--docs', type=Path, default=ROOT / 'docs' / 'tables.md', help='default: docs/tables.md')
     parser.add_argument('--readme', action='store_true', help='only print the table of backbones, from the CSV')
     args = parser.parse_args(argv)
+    from tinynet_mm.paper.tables import make_rows, read_csv, readme_table, to_csv, to_markdown
+
     if args.readme:
         print(readme_table(read_csv(args.csv)))
         return 0
     rows = make_rows()
-    write(args.csv, to_csv(rows))
-    write(args.docs, to_markdown(rows))
+    write_text(args.csv, to_csv(rows))
+    write_text(args.docs, to_markdown(rows))
     print(f'{len(rows)} rows written to {args.csv} and {args.docs}')
     return 0
 

@@ -11,7 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
-from tinynet_mm import errors, logs, plots
+from tinynet_mm import errors
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -29,7 +29,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def draw(args: argparse.Namespace) -> str:
-    """Draw once; returns what there is to say."""
+    """Draw once; returns the lines to print."""
+    from tinynet_mm import plots
+
     keys = [key.strip() for key in args.keys.split(',') if key.strip()] if args.keys else None
     runs = plots.write_curves(args.work_dirs, args.out, keys, args.smoothing)
     notes = [f'note: {note}' for run in runs for note in run.notes]
@@ -37,14 +39,16 @@ def draw(args: argparse.Namespace) -> str:
 
 
 def watch(args: argparse.Namespace, seconds: float = 5.0) -> None:
-    """Draw whenever the logs have grown; what is not there yet (a first line, a first validation) is waited for."""
+    """Draw again whenever the logs grow; wait for a first line and a first validation."""
+    from tinynet_mm import logs
+
     drawn = said = None
     while True:
         state = logs.state(args.work_dirs)
         if state != drawn:
             try:
                 words = draw(args)
-            except ValueError as error:
+            except errors.UserError as error:
                 words = f'waiting: {error}'
             if words != said:
                 print(words, flush=True)
@@ -54,6 +58,8 @@ def watch(args: argparse.Namespace, seconds: float = 5.0) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
+    from tinynet_mm import plots
+
     plots.check_suffix(args.out)
     plots.check_smoothing(args.smoothing)
     if not args.watch:

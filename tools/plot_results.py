@@ -9,7 +9,7 @@ MACs and parameters are raw integers in the tables. Rows whose column `source` s
 import argparse
 from pathlib import Path
 
-from tinynet_mm import errors, plots
+from tinynet_mm import errors
 from tinynet_mm.files import read_csv
 
 
@@ -26,6 +26,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
+    from tinynet_mm import plots
+
     plots.check_suffix(args.out)
     rows = [row for table in args.tables for row in read_csv(table)]
     points, notes = plots.read_points(rows, args.x, args.y, args.label, args.group)

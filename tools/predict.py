@@ -3,41 +3,42 @@
     python tools/predict.py work_dirs/x/ssdlite_tinynet_d_coco.py work_dirs/x/best_*.pth photo.jpg folder/ --out predictions
 
 predictions.json has COCO's result fields (bbox as x, y, width, height in pixels of the image) with the file and class by name.
+Images that cannot be read are listed at the end, and the exit status is 1.
 """
 
 import argparse
-import json
-import os
+import sys
 from pathlib import Path
 
 from tinynet_mm import cli
-from tinynet_mm.data import folders
-from tinynet_mm.mmlab import checkpoints, configs
-from tinynet_mm.mmlab.inference import predict_folder
+from tinynet_mm.errors import printable
+from tinynet_mm.files import write_json
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a config file or package::name')
-    parser.add_argument('checkpoint', help='a .pth file or a URL')
+    parser.add_argument('checkpoint', help='a .pth or .safetensors file, or a URL')
     parser.add_argument('images', nargs='+', type=Path, help='image files or folders')
     parser.add_argument('--out', type=Path, default=Path('predictions'), help='folder of results (default %(default)s)')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='least score drawn and written (default %(default)s)')
+    parser.add_argument('--score-thr', type=cli.probability, default=0.3, help='least score, 0 to 1 (default %(default)s)')
     parser.add_argument('--device', default='cpu', help='cpu or cuda:0 (default %(default)s)')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    files = folders.image_files(args.images)
+    from tinynet_mm.data.folders import image_files
+    from tinynet_mm.mmlab import checkpoints, configs, inference
+
+    files = image_files(args.images)
     model = checkpoints.load_model(configs.load_config(args.config), args.checkpoint, args.device)
-    rows = predict_folder(model, files, args.out, args.score_thr)
-    target = args.out / 'predictions.json'
-    unfinished = target.with_suffix('.tmp')
-    unfinished.write_text(json.dumps(rows, indent=1) + '\n')
-    os.replace(unfinished, target)
-    print(f'{len(rows)} objects in {len(files)} images: {target}, drawn in {args.out}')
-    return 0
+    rows, broken = inference.predict_folder(model, files, args.out, args.score_thr)
+    target = write_json(args.out / 'predictions.json', rows, indent=1)
+    print(f'{len(rows)} objects in {len(files) - len(broken)} images: {target}, drawn in {args.out}')
+    for sentence in broken:
+        print(f'error: {printable(sentence)}', file=sys.stderr)
+    return int(bool(broken))
 
 
 if __name__ == '__main__':

@@ -14,13 +14,13 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinynet_mm import cli
 from tinynet_mm.errors import UserError
-from tinynet_mm.mmlab import configs, editing
-from tinynet_mm.sweep import engines, plan, report, results
-from tinynet_mm.sweep.folder import Sweep
-from tinynet_mm.sweep.trial import pending
+
+if TYPE_CHECKING:
+    from tinynet_mm.sweep.folder import Sweep
 
 RECIPE = 'configs/sweep/cifar10.py'
 
@@ -39,7 +39,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add('--band', type=float, nargs=2, default=(0.03, 1.05), metavar=('LOW', 'HIGH'), help='MACs as shares of the base')
     add('--add', action='store_true', help='draw more networks for a sweep that has some')
     add('--data-root', type=Path, help='folder with train/CLASS/*.jpg and val/CLASS/*.jpg')
-    add('--cfg-options', nargs='+', action=cli.DictAction, default={}, metavar='KEY=VALUE', help='settings to change')
+    cli.add_cfg_options(commands['sample'])
     add = commands['run'].add_argument
     add('--jobs', type=int, default=1, help='trials at a time on this machine, one thread each (default %(default)s)')
     add('--engine', choices=['local', 'ray'], default='local')
@@ -53,11 +53,21 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def sample(sweep: Sweep, args: argparse.Namespace) -> int:
+def read_recipe(args: argparse.Namespace):
+    from tinynet_mm.mmlab import configs
+
+    options = configs.parse_options(args.cfg_options)
+    return configs.merge_options(configs.load_config(args.config or RECIPE), options)
+
+
+def sample(sweep: 'Sweep', args: argparse.Namespace) -> int:
+    from tinynet_mm.mmlab import editing
+    from tinynet_mm.sweep import plan
+
     grows = args.add and (sweep.path / 'samples.csv').exists()
     if grows and (args.config or args.data_root or args.cfg_options):
         raise UserError(f'{sweep.path} has its recipe already; leave out --config, --data-root and --cfg-options with --add.')
-    cfg = sweep.recipe() if grows else configs.merge_options(configs.load_config(args.config or RECIPE), args.cfg_options)
+    cfg = sweep.recipe() if grows else read_recipe(args)
     rows = plan.sample(
         sweep, editing.prepare(cfg, args.data_root), args.count, args.seed, args.budget, tuple(args.band), args.add
     )
@@ -66,7 +76,10 @@ def sample(sweep: Sweep, args: argparse.Namespace) -> int:
     return 0
 
 
-def run(sweep: Sweep, args: argparse.Namespace) -> int:
+def run(sweep: 'Sweep', args: argparse.Namespace) -> int:
+    from tinynet_mm.sweep import engines
+    from tinynet_mm.sweep.trial import pending
+
     if args.engine == 'local' and (args.address or args.gpus_per_trial):
         raise UserError('--address and --gpus-per-trial need --engine ray; locally --jobs trials share what there is.')
     folders, remarks = pending(sweep)
@@ -89,7 +102,9 @@ def run(sweep: Sweep, args: argparse.Namespace) -> int:
     return 0
 
 
-def collect(sweep: Sweep, args: argparse.Namespace) -> int:
+def collect(sweep: 'Sweep', args: argparse.Namespace) -> int:
+    from tinynet_mm.sweep import results
+
     collected = results.collect(sweep)
     for remark in collected.remarks:
         print(f'warning: {remark}', file=sys.stderr)
@@ -98,7 +113,9 @@ def collect(sweep: Sweep, args: argparse.Namespace) -> int:
     return 0
 
 
-def fit(sweep: Sweep, args: argparse.Namespace) -> int:
+def fit(sweep: 'Sweep', args: argparse.Namespace) -> int:
+    from tinynet_mm.sweep import results
+
     fitted = results.fit(sweep, args.share)
     ranks = ', '.join(f'{name} {value:.2f}' for name, value in fitted.spearman.items())
     print(f'front of {len(fitted.front)} networks; rank correlation with MACs (Spearman): {ranks}')
@@ -106,7 +123,9 @@ def fit(sweep: Sweep, args: argparse.Namespace) -> int:
     return 0
 
 
-def compare(sweep: Sweep, args: argparse.Namespace) -> int:
+def compare(sweep: 'Sweep', args: argparse.Namespace) -> int:
+    from tinynet_mm.sweep import plan
+
     added, left_out = plan.compare(sweep, args.budgets, range(args.seeds))
     for row in {(row['method'], row['target']): row for row in added}.values():
         if abs(row['c'] / row['target'] - 1) > 0.03:
@@ -117,7 +136,9 @@ def compare(sweep: Sweep, args: argparse.Namespace) -> int:
     return 0
 
 
-def write_report(sweep: Sweep, args: argparse.Namespace) -> int:
+def write_report(sweep: 'Sweep', args: argparse.Namespace) -> int:
+    from tinynet_mm.sweep import report
+
     page, notes = report.write(sweep)
     for note in notes:
         print(f'note: {note}')
@@ -130,6 +151,8 @@ STAGES = dict(sample=sample, run=run, collect=collect, fit=fit, compare=compare,
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
+    from tinynet_mm.sweep.folder import Sweep
+
     return STAGES[args.stage](Sweep(args.directory), args)
 
 

@@ -8,8 +8,7 @@ inputs and known targets, which differentiates the network down to its first lay
 
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from ..cam.methods import METHODS
 from ..cam.probes import Candidate
 from ..cam.record import frozen
 from ..cam.targets import Wanted, choose
+from .clock import in_turns, ratios, spread
 
 Ready = list[tuple[Tensor, list[Candidate]]]  # inputs (B, 3, H, W), and the candidate of each
 
@@ -76,18 +76,6 @@ def _own(image: int, label: int, logits: Tensor) -> Tensor:
     return logits[image, label]
 
 
-def in_turns(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contender in each round, after one round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for counted in range(rounds + 1):
-        for name, contender in contenders.items():
-            started = time.perf_counter()
-            contender()
-            if counted:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
 def measure(explainer: Explainer, cfg: Config, images: Sequence[Path], batch: int, rounds: int) -> dict[str, float | int | str]:
     """A row of results: medians in ms an image, and the ratios of each round as median, least and most."""
     wanted = Wanted('top1')
@@ -102,7 +90,6 @@ def measure(explainer: Explainer, cfg: Config, images: Sequence[Path], batch: in
     row: dict = dict(input='x'.join(map(str, ready[0][0].shape[-2:])), batch=batch, images=len(images), rounds=rounds)
     row |= {f'{name}_ms': round(1000 * statistics.median(times) / len(images), 1) for name, times in seconds.items()}
     for name in ('folder', 'gradcam'):
-        ratios = sorted(a / b for a, b in zip(seconds[name], seconds['passes']))
-        row |= {f'{name}_ratio': round(statistics.median(ratios), 2)}
-        row |= {f'{name}_ratio_least': round(ratios[0], 2), f'{name}_ratio_most': round(ratios[-1], 2)}
+        found = spread(ratios(seconds[name], seconds['passes']))
+        row |= {f'{name}_ratio{key}': value for key, value in zip(('', '_least', '_most'), found)}
     return row

@@ -6,7 +6,6 @@ more than memory, and other programs on the machine count less in it than on the
 """
 
 import copy
-import csv
 import os
 import platform
 import time
@@ -25,6 +24,8 @@ from ..data.augment import IMAGENET_MEAN
 from ..data.coco import dataset_paths, find_layout
 from ..data.shapes import CLASSES, draw_background, place_shape, write_jpeg
 from ..errors import UserError
+from ..files import machine_name
+from .clock import spread
 
 BOXES = 14  # boxes a drawn image, as many as the sets that tiny detectors are tried on
 COLUMNS = ('pipeline', 'stage', 'unit', 'median', 'least', 'most', 'share')
@@ -112,20 +113,12 @@ def table(spent: dict[str, dict[str, np.ndarray]]) -> list[dict]:
     for name, by_stage in spent.items():
         for stage, times in (*by_stage.items(), ('total', totals[name])):
             share = round(float(np.median(times) / np.median(totals[name])), 3)
-            rows.append(dict(zip(COLUMNS, (name, stage, 'ms/image', *spread(times), share))))
-    return [*rows, dict(zip(COLUMNS, ('stock / ours', 'total', 'ratio', *spread(totals['stock'] / totals['ours']), '')))]
-
-
-def spread(times: np.ndarray) -> tuple[float, float, float]:
-    """Median, least and most."""
-    return tuple(round(float(number), 3) for number in (np.median(times), times.min(), times.max()))
+            rows.append(dict(zip(COLUMNS, (name, stage, 'ms/image', *spread(times, 3), share))))
+    return [*rows, dict(zip(COLUMNS, ('stock / ours', 'total', 'ratio', *spread(totals['stock'] / totals['ours'], 3), '')))]
 
 
 def protocol(samples: list[dict], size: int, rounds: int, source: str) -> dict[str, str | int]:
     """What the numbers hold for."""
-    model = [
-        line.split(':')[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')
-    ]
     return {
         'source': source,
         'output': size,
@@ -133,21 +126,10 @@ def protocol(samples: list[dict], size: int, rounds: int, source: str) -> dict[s
         'boxes_per_image': round(float(np.mean([len(sample['instances']) for sample in samples])), 1),
         'rounds': rounds,
         'clock': 'CPU time of one thread',
-        'cpu': model[0] if model else platform.processor(),
+        'cpu': machine_name().rpartition(', ')[0],
         'cores': os.cpu_count(),
         'python': platform.python_version(),
         'opencv': cv2.__version__,
         'torch': torch.__version__,
         **{name: import_module(name).__version__ for name in ('mmengine', 'mmcv', 'mmdet')},
     }
-
-
-def write_csv(path: Path, rows: list[dict], environment: dict) -> None:
-    """Write the rows, the environment repeated in each; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'.{path.name}.part')
-    with draft.open('w', newline='') as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *environment], lineterminator='\n')
-        writer.writeheader()
-        writer.writerows({**row, **environment} for row in rows)
-    os.replace(draft, path)

@@ -10,7 +10,7 @@ Nothing outside this package imports pytorch_grad_cam.
 from .compare import Compared, compare
 from .evaluate import Evaluator, Protocol, Truth, evaluate, read_truth
 from .explain import Explainer, Explanation
-from .folder import Seen, class_names, explain_images, write_all
+from .folder import Seen, explain_images, write_all
 from .images import check_images
 from .methods import METHODS
 from .probes import Candidate
@@ -30,7 +30,6 @@ __all__ = [
     'Wanted',
     'check_images',
     'choose',
-    'class_names',
     'compare',
     'evaluate',
     'explain_images',

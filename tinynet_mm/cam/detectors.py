@@ -12,6 +12,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from ..errors import UserError
 from .probes import SUPPORTED, Candidate, ClassifierProbe, Probe
@@ -157,7 +158,7 @@ class DenseProbe(DetectorProbe):
         """The anchor of the mirrored image that overlaps the mirrored box best, weighted by its score for the class."""
         box = self._read.new_tensor([_mirrored(candidate.box, width)])
         boxes = self.boxes(image, range(len(self.level_of)))
-        row = int((overlaps(box, boxes)[0] * self.scores(image)[:, candidate.label]).argmax())
+        row = int((box_iou(box, boxes)[0] * self.scores(image)[:, candidate.label]).argmax())
         return replace(candidate, row=row, level=self.level_of[row], box=tuple(box[0].tolist()))
 
 
@@ -245,14 +246,6 @@ class RoIProbe(DetectorProbe):
 
 def _mirrored(box: Sequence[float], width: int) -> tuple[float, ...]:
     return width - box[2], box[1], width - box[0], box[3]
-
-
-def overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """(n, m) intersection over union of boxes (n, 4) and (m, 4), corners x1, y1, x2, y2."""
-    sides = torch.minimum(a[:, None, 2:], b[None, :, 2:]) - torch.maximum(a[:, None, :2], b[None, :, :2])
-    shared = sides.clamp(min=0).prod(-1)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(-1) for boxes in (a, b))
-    return shared / (area_a[:, None] + area_b[None] - shared).clamp(min=1e-6)
 
 
 def make_probe(model: nn.Module) -> Probe:

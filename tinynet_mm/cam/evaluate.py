@@ -8,7 +8,6 @@ that anchor or proposal.
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,12 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from ..data.coco import Split, read_coco
 from ..errors import UserError
+from ..files import write_text
 from . import faithfulness as measures
-from .detectors import overlaps
 from .explain import Explainer
 from .images import Pipeline, Sample, to_batch
 from .probes import Candidate, ClassifierProbe, Probe
@@ -112,7 +112,7 @@ class Evaluator:
         rows = []
         for place, (question, own) in enumerate(pairs):
             candidate, rng = question.candidates[0], np.random.default_rng([self.protocol.seed, place])
-            asked = dict(image=truth.path.name, place=place, label=candidate.label, score=candidate.score)
+            asked = dict(image=truth.path.as_posix(), place=place, label=candidate.label, score=candidate.score)
             maps = {name: answered[place].map for name, answered in answers.items()}
             shape = tuple(inputs.shape[-2:])
             maps |= {'centre blob': measures.centre_blob(shape), 'random': measures.random_map(shape, rng)}
@@ -146,7 +146,7 @@ class Evaluator:
 
     def _object(self, candidate: Candidate, sample: Sample, truth: Truth, free: np.ndarray) -> int | None:
         box = torch.from_numpy(sample.to_original(candidate.box))[None]
-        shares = overlaps(box, torch.from_numpy(truth.boxes))[0].numpy() * (truth.labels == candidate.label) * free
+        shares = box_iou(box, torch.from_numpy(truth.boxes))[0].numpy() * (truth.labels == candidate.label) * free
         best = int(shares.argmax())
         return best if shares[best] > 0 and shares[best] >= self.protocol.iou else None
 
@@ -179,24 +179,26 @@ def _blur(inputs: Tensor, share: float) -> Tensor:
 
 
 def evaluate(evaluator: Evaluator, truths: Sequence[Truth], journal: Path, fields: dict) -> Iterator[list[dict]]:
-    """All rows, image by image. ``journal`` keeps what is done, a line of JSON for each image, and is gone on with if it exists.
+    """All rows, image by image. ``journal`` keeps the results, a line of JSON for each image; a later call continues it.
 
-    ``fields`` say what is measured how; they are the journal's first line. ValueError if it was begun with others.
+    ``fields`` say what is measured how; they are the first line of the journal.
+
+    Raises:
+        UserError: the journal is of a run with other settings, or of a version that kept file names without folders.
     """
-    head, done = json.dumps(fields), {}
+    head, done = json.dumps(fields | dict(keys='path')), {}
     if journal.exists():
         lines = journal.read_text().split('\n')[:-1]
         if not lines or lines[0] != head:
-            raise UserError(f'{journal} is of a run with other settings; delete it or choose another --out.')
+            raise UserError(f'{journal} is of a run with other settings or an older version; delete it or choose another --out.')
         done = {entry['image']: entry['rows'] for entry in map(json.loads, lines[1:])}
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    part = journal.with_name(f'.{journal.name}.part')
-    part.write_text('\n'.join([head, *(json.dumps(dict(image=i, rows=r)) for i, r in done.items()), '']))
-    os.replace(part, journal)  # a line cut short by a crash is gone
+    lines = [head, *(json.dumps(dict(image=i, rows=r)) for i, r in done.items()), '']
+    write_text(journal, '\n'.join(lines))  # without a line that a crash cut off
     with journal.open('a') as file:
         for truth in truths:
-            if truth.path.name not in done:
-                done[truth.path.name] = evaluator(truth)
-                file.write(json.dumps(dict(image=truth.path.name, rows=done[truth.path.name])) + '\n')
+            key = truth.path.as_posix()
+            if key not in done:
+                done[key] = evaluator(truth)
+                file.write(json.dumps(dict(image=key, rows=done[key])) + '\n')
                 file.flush()
-            yield done[truth.path.name]
+            yield done[key]

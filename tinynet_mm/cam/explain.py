@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .detectors import make_probe
-from .methods import TARGETS, Target, combine, make_method, own_map
+from .methods import TARGETS, Target, combine, make_method
 from .probes import ClassifierProbe
 from .record import as_map, frozen, is_map, least_side, recorded
 from .targets import Question
@@ -41,6 +41,33 @@ class Explanation:
     reason: str = ''
     refused: bool = False
     note: str = ''
+
+
+def _single(question: Question) -> list[Question]:
+    """A question for each candidate; the question itself if it has less than two."""
+    if len(question.candidates) < 2:
+        return [question]
+    return [replace(question, candidates=(candidate,)) for candidate in question.candidates]
+
+
+def _pooled(questions: Sequence[Question], answers: Sequence[Explanation]) -> list[Explanation]:
+    """One explanation for each question from those of its candidates, in the same order."""
+    remaining, pooled = list(answers), []
+    for question in questions:
+        count = max(1, len(question.candidates))
+        own, remaining = remaining[:count], remaining[count:]
+        pooled.append(own[0] if count == 1 else _pool(question, own))
+    return pooled
+
+
+def _pool(question: Question, own: Sequence[Explanation]) -> Explanation:
+    seen = [e for e in own if e.map is not None]
+    layers = tuple(dict.fromkeys(name for e in own for name in e.layers))
+    low, high = min(e.low for e in own), max(e.high for e in own)
+    note = '; '.join(dict.fromkeys(e.note for e in own if e.note))
+    if not seen:
+        return replace(own[0], question=question, layers=layers, low=low, high=high)
+    return Explanation(question, layers, np.max([e.map for e in seen], axis=0), low, high, note=note)
 
 
 class NoGradient(Exception):
@@ -74,7 +101,7 @@ class Explainer:
         self.name = method if method != 'auto' else 'gradcam' if isinstance(self.probe, ClassifierProbe) else 'hirescam'
         self.method, self.cam = make_method(self.name, self.probe)
         self.layers, self.eigen_smooth, self.aug_smooth = tuple(layers), eigen_smooth, aug_smooth
-        self.gradients, self._served = self.method.needs in ('gradients', 'second'), ''
+        self.gradients, self._served = self.method.needs == 'gradients', ''
         self.levels = {f'level{i}': module for i, module in enumerate(self.probe.levels)}
         self.modules = self.levels | {name: module for name, module in self.probe.model.named_modules() if name}
         self._check()
@@ -98,8 +125,6 @@ class Explainer:
             raise UserError(f'{self._model} has no backbone of its own; name a layer with --layer.')
         if self.method.layers > max(1, len(self.layers)):
             raise UserError(f'{self.name} multiplies the maps of several layers: name two or more with --layer.')
-        if self.method.needs == 'own' and (self.aug_smooth or not isinstance(self.probe, ClassifierProbe)):
-            raise UserError(f'{self.name} has a loop of its own: it serves classifiers only, and not with --aug-smooth.')
 
     @property
     def _model(self) -> str:
@@ -108,7 +133,9 @@ class Explainer:
     def __call__(self, inputs: Tensor, metas: Sequence[dict], choose: Callable) -> list[list[Explanation]]:
         """Maps for a batch (B, 3, H, W) from the data preprocessor, with the meta information of its samples.
 
-        ``choose(probe, image)`` gives the questions on one image of the batch, as :func:`.targets.choose` does.
+        ``choose(probe, image)`` gives the questions on one image of the batch, as :func:`.targets.choose` does. The map of a
+        question with several candidates is the maximum of their maps, each scaled to 0..1 by itself, so that a candidate with a
+        lower logit is as visible as the others; ``low`` and ``high`` are those of the raw maps.
         """
         if inputs.shape[-2:] != self._shape:
             self._start(inputs.shape[-2:])
@@ -116,28 +143,17 @@ class Explainer:
         with frozen(self.probe):
             calls = self._read(inputs, metas)
             questions = [choose(self.probe, image) for image in range(len(inputs))]
-            if self._find_stand_ins(singles, questions, calls):
+            separate = [[one for question in asked for one in _single(question)] for asked in questions]
+            if self._find_stand_ins(singles, separate, calls):
                 calls = self._read(inputs, metas)
-            if self.method.needs not in ('own', 'second'):
-                return self._finish(inputs, metas, questions, calls)
-            if self.method.needs == 'second':
-                return [[self._second(*single, question) for question in asked] for single, asked in zip(singles, questions)]
-        return [[self._own(image, question) for question in asked] for (image, _), asked in zip(singles, questions)]
+            explained = self._finish(inputs, metas, separate, calls)
+        return [_pooled(asked, answers) for asked, answers in zip(questions, explained)]
 
     def _finish(self, inputs: Tensor, metas: Sequence[dict], questions: Sequence, calls: dict) -> list[list[Explanation]]:
         explained = self._explain(inputs, questions, calls)
         if self.aug_smooth:
             explained = self._smooth(inputs, metas, questions, explained)
         return [[self._advise(e, inputs[i : i + 1], metas[i : i + 1]) for e in es] for i, es in enumerate(explained)]
-
-    def _second(self, image: Tensor, meta: Sequence[dict], question: Question) -> Explanation:
-        """A forward pass for each question: grad-cam differentiates the gradients again and frees the graph."""
-        return self._finish(image, meta, [[question]], self._read(image, meta))[0][0]
-
-    def _own(self, image: Tensor, question: Question) -> Explanation:
-        name = (self.layers or tuple(self.levels))[0]
-        own = own_map(self.name, self.probe, self.modules[name], image, question.candidates[0].label, self.eigen_smooth)
-        return self._judge(question, (name,), [own], image)
 
     def _read(self, inputs: Tensor, metas: Sequence[dict]) -> dict[str, list[Tensor]]:
         with torch.set_grad_enabled(self.gradients), recorded(self.watched) as calls:
@@ -198,8 +214,7 @@ class Explainer:
         kept = [output for name, outputs in calls.items() if name in names for output in outputs]
         if not total.requires_grad:
             return {}
-        second = self.method.needs == 'second'
-        gradients = torch.autograd.grad(total, kept, retain_graph=keep or second, create_graph=second, allow_unused=True)
+        gradients = torch.autograd.grad(total, kept, retain_graph=keep, allow_unused=True)
         return {id(output): gradient for output, gradient in zip(kept, gradients) if gradient is not None}
 
     def _target(self, question: Question) -> Target:
@@ -220,8 +235,7 @@ class Explainer:
         if self.name == 'ablationcam' and len(outputs) > 1:
             raise UserError(f'ablationcam cannot ablate {name}, which the model uses {len(outputs)} times; name another layer.')
         pair = as_map(output), as_map(gradients.get(id(output)))
-        if self.method.needs != 'second':
-            pair = [None if part is None else part[image : image + 1].detach().cpu().numpy() for part in pair]
+        pair = [None if part is None else part[image : image + 1].detach().cpu().numpy() for part in pair]
         self.probe.fixed = question.candidates
         arguments = inputs[image : image + 1], self.modules[name], [self._target(question)], *pair, self.eigen_smooth
         return np.asarray(self.cam.get_cam_image(*arguments)[0], dtype=np.float32)

@@ -1,8 +1,6 @@
 """Maps for many images: in batches, each written as a picture with its raw values beside it, and a list of them all."""
 
-import csv
 import math
-import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,12 +11,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from queue import SimpleQueue
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import nn
 
+from ..data.images import UniqueNames, write_image
+from ..files import atomic, write_csv
 from .draw import overlay
 from .explain import Explainer, Explanation
 from .images import Pipeline, Sample, batches, to_batch
@@ -75,7 +73,7 @@ class Seen:
 
     @property
     def _unseen(self) -> str:
-        """Boxes that share a map with others and have hardly any of it: the evidence at their own anchors is negative."""
+        """Boxes whose own map is empty: the evidence at their anchors is negative, so they have none of the shared map."""
         if not self.has_map or len(self.boxes) < 2:
             return ''
         dark = [label for box, label in zip(self.boxes, self.labels) if self.values[_slices(box)].max(initial=0) < DARK]
@@ -185,44 +183,25 @@ def write_all(seen: Iterable[list[Seen]], out: Path) -> Iterator[Seen]:
                 written.result()
     finally:
         if rows:
-            _write_table(rows, out / 'maps.csv')
-
-
-def _write_table(rows: Sequence[list], target: Path) -> None:
-    part = target.with_name(f'.{target.name}.part')
-    with open(part, 'w', newline='') as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-    os.replace(part, target)
+            write_csv(out / 'maps.csv', [dict(zip(COLUMNS, row)) for row in rows])
 
 
 def _named(seen: Iterable[list[Seen]]) -> Iterator[tuple[Seen, str]]:
-    taken: dict[tuple[str, int | None], Path] = {}
+    names = UniqueNames()
     for several in seen:
         for place, one in enumerate(several):
-            yield one, _name(one, taken, place if len(several) > 1 else None)
+            stem = names(one.sample.path)
+            yield one, stem if len(several) == 1 else f'{stem}_{place + 1}_{_slug(one)}'
 
 
-def _name(seen: Seen, taken: dict[tuple[str, int | None], Path], place: int | None) -> str:
-    """``photo`` or ``photo_2_cat`` for the second map of several; ``photo-2`` for another image of the same name."""
-    stem, number = seen.sample.path.stem, 1
-    while taken.setdefault((stem if number == 1 else f'{stem}-{number}', place), seen.sample.path) != seen.sample.path:
-        number += 1
-    stem = stem if number == 1 else f'{stem}-{number}'
-    if place is None:
-        return stem
-    name = re.sub(r'\W+', '-', seen.names[0]) if seen.names else 'none'
-    return f'{stem}_{place + 1}_{name}'
+def _slug(seen: Seen) -> str:
+    return re.sub(r'\W+', '-', seen.names[0]) if seen.names else 'none'
 
 
 def _write(seen: Seen, target: Path) -> None:
-    picture = overlay(seen.sample.picture, seen.values, seen.boxes, seen.labels)
-    part = target.with_name(f'.{target.name}.part')
-    _, encoded = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, 93])
-    part.write_bytes(encoded.tobytes())
-    os.replace(part, f'{target}.jpg')
-    with open(part, 'wb') as file:
-        np.save(file, seen.values)
-    os.replace(part, f'{target}.npy')
+    write_image(f'{target}.jpg', overlay(seen.sample.picture, seen.values, seen.boxes, seen.labels), quality=93)
+    with atomic(f'{target}.npy') as temporary:
+        np.save(temporary, seen.values)
 
 
 def _row(seen: Seen, file: str) -> list:
@@ -231,18 +210,3 @@ def _row(seen: Seen, file: str) -> list:
     scores = ';'.join(f'{c.score:.4f}' for c in e.question.candidates)
     numbers = [f'{e.low:.6g}', f'{e.high:.6g}'] if e.layers else ['', '']
     return [seen.sample.path, file, ';'.join(seen.names), scores, boxes, ';'.join(e.layers), *numbers, seen.note]
-
-
-def class_names(cfg: Config, model: nn.Module) -> list[str]:
-    """The classes of a model: from its checkpoint, its config's data set, or the data set's type; empty where nobody says."""
-    from mmengine.registry import DATASETS
-
-    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-    meta = getattr(model, 'dataset_meta', None) or {}
-    kind = str(dataset.get('type'))
-    named = DATASETS.get(kind if '.' in kind else f'{cfg.get("default_scope", "mmengine")}.{kind}')
-    for source in (meta, dataset.get('metainfo') or {}, getattr(named, 'METAINFO', {})):
-        names = source.get('classes') or source.get('CLASSES')
-        if names:
-            return [names] if isinstance(names, str) else list(names)
-    return []

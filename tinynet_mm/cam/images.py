@@ -15,17 +15,20 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import Tensor, nn
 
+from ..data.images import check_header, read_image
 from ..errors import UserError
 
 RAMP = 200  # grey levels of the pictures that measure the pipeline; 255 marks the inside, padding is usually 0 or 114
 
 
 def check_images(files: Sequence[Path]) -> None:
-    """ValueError that names the first file which is no image; only headers are read, so that thousands cost a moment."""
-    broken = [file for file in files if not cv2.haveImageReader(str(file))]
-    if broken:
-        more = f' (and {len(broken) - 1} more)' if len(broken) > 1 else ''
-        raise UserError(f'{broken[0]}{more} is not an image that can be read; remove it or give the images by name.')
+    """Check that each file begins as an image; only headers are read, so that thousands take a moment.
+
+    Raises:
+        FileNotFoundError, UserError: the first file that is not an image.
+    """
+    for file in files:
+        check_header(file)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +91,8 @@ class Pipeline:
         self.ways: dict[tuple[int, int], tuple] = {}  # of each size of original, measured once
 
     def __call__(self, path: Path) -> Sample:
-        try:
-            loaded = self.load(dict(img_path=str(path), img_id=0))
-        except (AssertionError, OSError, ValueError) as error:
-            raise UserError(f'{path} is not an image that can be read: {error}') from None
+        read_image(path)  # raises one sentence for a file that the pipeline would crash on, or fill with grey
+        loaded = self.load(dict(img_path=str(path), img_id=0))
         picture = loaded['img'].astype(np.uint8)
         shape = picture.shape[:2]
         if shape not in self.ways:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import MissingPackageError, UserError
 from .probes import Candidate, Probe
@@ -17,8 +17,8 @@ from .probes import Candidate, Probe
 
 @dataclass(frozen=True)
 class Method:
-    """``needs``: 'gradients'; 'second' (derivatives); 'activations' alone; 'passes' (many forward passes of perturbed input);
-    'own' (grad-cam's whole loop, for classifiers only). ``layers`` is the least number of layers it takes."""
+    """``needs``: 'gradients', 'activations' alone, or 'passes' (many forward passes of perturbed input). ``layers`` is the least
+    number of layers that it takes. FullGrad, SESS and ShapleyCAM are left out: each needs a loop of its own."""
 
     cls: str
     needs: str = 'gradients'
@@ -37,14 +37,11 @@ METHODS: dict[str, Method] = {
     'finercam': Method('GradCAM'),
     'refinecam': Method('GradCAMPlusPlus', layers=2),
     'randomcam': Method('RandomCAM'),
-    'shapleycam': Method('ShapleyCAM', 'second'),
     'eigencam': Method('EigenCAM', 'activations'),
     'kpcacam': Method('KPCA_CAM', 'activations'),
     'fem': Method('FEM', 'activations'),
     'scorecam': Method('ScoreCAM', 'passes'),
     'ablationcam': Method('AblationCAM', 'passes'),
-    'fullgrad': Method('FullGrad', 'own'),
-    'sess': Method('SESS', 'own'),
 }
 
 
@@ -82,8 +79,8 @@ class FinerTarget(Target):
 TARGETS: dict[str, type[Target]] = {'finercam': FinerTarget, 'ablationcam': ProbabilityTarget}
 
 
-def make_method(name: str, probe: Probe) -> tuple[Method, Callable | None]:
-    """The method's description and grad-cam's object for it, without hooks; None for those with a loop of their own.
+def make_method(name: str, probe: Probe) -> tuple[Method, Callable]:
+    """The method's description and grad-cam's object for it, without hooks.
 
     Raises:
         ImportError: grad-cam is not installed.
@@ -96,33 +93,9 @@ def make_method(name: str, probe: Probe) -> tuple[Method, Callable | None]:
     except ImportError:
         raise MissingPackageError('class activation maps need grad-cam: pip install "grad-cam==1.5.7"') from None
     method = METHODS[name]
-    if method.needs == 'own':
-        return method, None
     cam = getattr(pytorch_grad_cam, method.cls)(probe, [])
     cam.batch_size = 8  # of perturbed copies of one image, for the methods that need many passes
     return method, cam
-
-
-def own_map(name: str, probe: Probe, layer: nn.Module, image: Tensor, label: int, eigen_smooth: bool) -> np.ndarray:
-    """Map (H, W) in 0 to 1 by a method that brings its own loop over ``image`` (1, 3, H, W), for a class of a classifier."""
-    import pytorch_grad_cam
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
-    cam = getattr(pytorch_grad_cam, METHODS[name].cls)(_Rows(probe), [] if name == 'fullgrad' else [layer])
-    with cam:
-        return cam(image.requires_grad_(), [ClassifierOutputTarget(label)], eigen_smooth=eigen_smooth)[0]
-
-
-class _Rows(nn.Module):
-    """A classifier's probe as a plain network, (B, 3, H, W) to (B, K)."""
-
-    def __init__(self, probe: Probe):
-        super().__init__()
-        self.probe = probe
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        self.probe.read(inputs)
-        return self.probe.logits([(image, None) for image in range(len(inputs))])
 
 
 def combine(raws: Sequence[np.ndarray], size: tuple[int, int], multiply: bool = False) -> np.ndarray:

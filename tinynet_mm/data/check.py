@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
+from ..mmlab.configs import SPLITS
 from .augment import pairwise_iou
-from .coco import SPLITS, read_coco, splits_of
+from .coco import find_layout, read_coco, splits_of
+from .folders import check_classes, class_folders
+from .images import image_size
 
 # kind of finding: (is it fatal, what to do about it)
 KINDS = {
@@ -148,6 +149,50 @@ def check_config(cfg: Config, splits: Sequence[str] = SPLITS, progress: Progress
         yield check_split(ann_file, images, anchors, progress)
 
 
+def check_root(root: Path, progress: Progress = no_progress) -> Iterator[Report]:
+    """Check every split of a data set, in COCO format or as class folders (``train/<class>/*.jpg``)."""
+    folders = [root / split for split in ('train', 'val') if (root / split).is_dir()]
+    if folders and not (root / 'annotations').is_dir() and not list(root.glob('*/_annotations.coco.json')):
+        yield from check_class_folders(folders, progress)
+        return
+    layout = find_layout(root)
+    for split in filter(None, (getattr(layout, name) for name in SPLITS)):
+        yield check_split(split.ann_file, split.images, progress=progress)
+
+
+def class_roots(cfg: Config) -> list[Path]:
+    """The folders of class folders that the config of a classifier reads, train first."""
+    found = []
+    for split in SPLITS:
+        data = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
+        where = data.get('folder') or Path(data.get('data_root', ''), data.get('split') or data.get('data_prefix') or '')
+        found.append(Path(where))
+    return list(dict.fromkeys(found))
+
+
+def check_class_folders(roots: Sequence[Path], progress: Progress = no_progress) -> Iterator[Report]:
+    """Check folders with one folder of images for each class: the same classes in all, and every image decodes.
+
+    Raises:
+        FileNotFoundError, UserError: a folder or a class is missing, or a class has no image.
+    """
+    for root in roots:
+        names, files = check_classes(root), class_folders(root)
+        paths = [path for name in names for path in files[name]]
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            broken = [text for text in progress(pool.map(_broken, paths), len(paths)) if text]
+        findings = (Finding('unreadable images', len(broken), broken[0]),) if broken else ()
+        yield Report(root, len(paths), 0, len(names), findings)
+
+
+def _broken(path: str) -> str | None:
+    try:
+        image_size(path)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -264,43 +309,18 @@ def image_spots(images: list[dict], folder: Path, progress: Progress) -> Iterato
 
 
 def image_spot(folder: Path, image: dict) -> Spot | None:
-    """What is wrong with an image's file, if anything.
-
-    Pillow decodes, as it refuses truncated files (OpenCV fills them with grey); OpenCV must know the format, as mmdet uses it.
-    """
+    """What is wrong with the file of an image, if anything; it is read as training and prediction read it."""
     path = folder / image['file_name']
     if not path.is_file():
         return 'missing images', str(path)
     try:
-        size = decoded_size(path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises on bad files
-        return 'unreadable images', f'{path} ({error})'
+        size = image_size(path)
+    except UserError as error:
+        return 'unreadable images', str(error)
     if size != (image['width'], image['height']):
         stated = f'{image["width"]}x{image["height"]}'
         return 'images of another size than in the file', f'{path} is {size[0]}x{size[1]}, not {stated}'
     return None
-
-
-def decoded_size(path: Path) -> tuple[int, int]:
-    """Decode a file to its end; width and height as training sees them, turned by the camera's orientation tag.
-
-    Raises:
-        OSError, SyntaxError, ValueError: the file is broken, or OpenCV does not read its format.
-    """
-    if not cv2.haveImageReader(str(path)):
-        raise UserError('not an image that OpenCV reads')
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the sides
-            picture.draft('L', (width // 8, height // 8))  # a JPEG is read to its end, but computed at 1/8
-            picture.load()
-    except UnidentifiedImageError:  # a format of OpenCV's alone
-        picture = cv2.imread(str(path))
-        if picture is None:
-            raise
-        return picture.shape[1], picture.shape[0]
-    return (height, width) if turned else (width, height)
 
 
 def anchors_of(cfg: Config) -> np.ndarray | None:

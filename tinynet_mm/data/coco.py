@@ -17,6 +17,7 @@ from mmengine.config import Config
 from ..errors import UserError
 from ..mmlab.configs import SPLITS, walk
 
+SKIPPED_HEADS = ('backbone', 'rpn_head')  # parts of a model whose num_classes is not that of the data
 SPELLINGS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 LAYOUTS = (
     'annotations/instances_train2017.json with train2017/',
@@ -81,9 +82,11 @@ def read_coco(ann_file: Path) -> dict:
     if not ann_file.is_file():
         raise FileNotFoundError(f'{ann_file}: no such annotation file.')
     try:
-        content = json.loads(ann_file.read_bytes())
-    except ValueError as error:
-        raise UserError(f'{ann_file} is not JSON ({error}): export the annotations again, in COCO format.') from error
+        content = json.loads(ann_file.read_bytes().decode())  # as pycocotools reads it in training: UTF-8 without a BOM
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f'{ann_file} is not JSON in UTF-8 without a byte order mark ({error}): export the annotations again, in COCO format.'
+        ) from error
     lists = ('images', 'annotations', 'categories')
     missing = [key for key in lists if not (isinstance(content, dict) and isinstance(content.get(key), list))]
     if missing:
@@ -214,7 +217,7 @@ def adopt(cfg: Config, root: str | Path, splits: Sequence[str] = SPLITS) -> Layo
                     holder['ann_file'] = str(split.ann_file)
                 else:
                     holder.update(dataset_paths(layout.root, split), metainfo=metainfo)
-    for head in walk(cfg.model, skip=('backbone', 'rpn_head')):
+    for head in walk(cfg.model, skip=SKIPPED_HEADS):
         if 'num_classes' in head:
             head['num_classes'] = len(layout.classes)
     return layout

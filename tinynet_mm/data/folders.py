@@ -60,8 +60,26 @@ def check_classes(split: str | Path, expected: int | None = None) -> list[str]:
     return names
 
 
+def named_classes(root: Path) -> list[str]:
+    """The classes of a data set in ``root``: names of its class folders, or the categories of its COCO annotations.
+
+    Raises:
+        FileNotFoundError, UserError: neither is in the folder.
+    """
+    for split in ('train', 'val'):
+        if (root / split).is_dir() and (names := _folders(root / split)):
+            return names
+    from .coco import find_layout
+
+    return list(find_layout(root).classes)
+
+
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Image files, and those directly in folders, sorted; ValueError where a path holds none."""
+    """Image files, and those directly in folders, sorted.
+
+    Raises:
+        FileNotFoundError: a path that does not exist, or a folder without images.
+    """
     files = []
     for path in paths:
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .folders import class_folders
+from .images import read_image
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,17 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per
     arrays, labels, paths = [], [], []
     for label, files in enumerate(found.values()):
         for path in files[: per_class or None]:
-            image = cv2.imread(path, cv2.IMREAD_COLOR)
-            if image is None and broken != 'skip':
-                raise UserError(f"{path}: does not decode as an image; replace or remove it, or load with broken='skip'.")
-            if image is not None:
-                arrays.append(_resized(image, size))
-                labels.append(label)
-                paths.append(path)
+            try:
+                image = read_image(path)
+            except UserError as error:
+                if broken == 'skip':
+                    continue
+                raise UserError(
+                    f"{path}: does not decode as an image; replace or remove it, or load with broken='skip'."
+                ) from error
+            arrays.append(_resized(image, size))
+            labels.append(label)
+            paths.append(path)
     if len({array.shape for array in arrays}) > 1:
         raise UserError(f'{folder}: images of different sizes; give size=, the side they are resized to.')
     pixels = torch.from_numpy(np.stack(arrays)[..., ::-1].copy())

@@ -4,8 +4,6 @@ The protocol of the paper's table 4 (one thread, batch 1) with medians in place 
 are compared take turns, and every row says threads, batch, resolution, precision, runtime and machine.
 """
 
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +16,7 @@ from torch import nn
 
 from ..archs import Arch
 from ..errors import UserError
+from ..files import machine_name
 from ..formula.solve import Meter
 from .export import check_threads, export_onnx, session
 
@@ -114,20 +113,6 @@ def compare(
         return measure_interleaved(paths, threads, runs=runs)
 
 
-def machine() -> str:
-    """Name of this machine's processor and its number of cores."""
-    return f'{_processor()}, {os.cpu_count()} cores'
-
-
-def _processor() -> str:
-    cpuinfo = Path('/proc/cpuinfo')
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def _timed(runtime: onnxruntime.InferenceSession, feed: dict[str, np.ndarray]) -> tuple[float, float]:
     """Milliseconds of one run: by the wall clock, and of this process's processor time (all of its threads)."""
     wall, processor = time.perf_counter(), time.process_time()
@@ -147,5 +132,5 @@ def _summary(times: list[tuple[float, float]], feed: dict[str, np.ndarray], warm
     p10, median, p90 = (float(q) for q in np.percentile(wall, (10, 50, 90)))
     batch, _, _, side = next(iter(feed.values())).shape
     runtime = f'onnxruntime {onnxruntime.__version__} CPU'
-    protocol = (len(times), warmup, threads, batch, side, 'fp32', runtime, machine())
+    protocol = (len(times), warmup, threads, batch, side, 'fp32', runtime, machine_name())
     return Latency(median, p10, p90, float(np.median(processor)), *protocol)

@@ -3,39 +3,61 @@
 This module imports MMEngine only; :mod:`.editing` changes configs for a data set, an input size or a schedule.
 """
 
-import difflib
+import argparse
+import copy
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 
 SPLITS = ('train', 'val', 'test')
+# the top-level entries of a config that MMEngine's Runner and its neighbours read; every other one is a variable of the config
+READ = (
+    'model', 'data_preprocessor', 'work_dir', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg',
+    'test_cfg', 'auto_scale_lr', 'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks',
+    'custom_hooks', 'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
+    'randomness', 'experiment_name', 'custom_imports', 'compile', 'tta_model', 'tta_pipeline',
+)  # fmt: skip
 
 
 def load_config(name: str) -> Config:
-    """A config by path or by ``package::name``; an unknown file is told with a near one."""
+    """Load a config by its path or by ``package::name``.
+
+    Raises:
+        FileNotFoundError: no such config, with the nearest name.
+        UserError: a config with a syntax error, a missing base or a wrong key.
+    """
     if '::' in name:
-        return _packaged_config(name)
+        return _read(_packaged_path(name))
     if not Path(name).is_file():
-        raise FileNotFoundError(f'there is no config {name}{_near(name, _siblings(name))}')
-    return Config.fromfile(name)
+        raise FileNotFoundError(f'{name}: no such config.{did_you_mean(name, _siblings(name))}')
+    return _read(name)
 
 
-def _packaged_config(name: str) -> Config:
-    """A config of an installed package, of its top folder too, which MMEngine's own reading refuses."""
+def _read(path: str | Path) -> Config:
+    try:
+        return Config.fromfile(path)
+    except FileNotFoundError as error:
+        raise UserError(f'{path}: a base of this config is missing ({error}); correct _base_.') from error
+    except (SyntaxError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
+        raise UserError(f'{path} is not a config that MMEngine reads ({type(error).__name__}: {error}); correct it.') from error
+
+
+def _packaged_path(name: str) -> Path:
+    """The file of ``package::name``, also in the top folder of configs, which MMEngine refuses."""
     package, _, path = name.partition('::')
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     root = Path(spec.origin).parent / '.mim' / 'configs' if spec and spec.origin else None
     if root is None or not root.is_dir():
-        raise FileNotFoundError(f'{name}: no package {package} with configs is installed; install it, or name a config file.')
+        raise FileNotFoundError(f'{name}: no package {package} with configs is installed; install it, or give a config file.')
     if not (root / path).is_file():
-        known = [str(p.relative_to(root)) for p in root.rglob('*.py') if '_base_' not in p.parts]
-        raise FileNotFoundError(f'{package} has no config {path or "without a name"}{_near(path, known, f"{package}::")}')
-    return Config.fromfile(root / path)
+        known = [f'{package}::{p.relative_to(root)}' for p in root.rglob('*.py') if '_base_' not in p.parts]
+        raise FileNotFoundError(f'{package} has no config {path or "without a name"}.{did_you_mean(name, known)}')
+    return root / path
 
 
 def _siblings(name: str) -> list[str]:
@@ -43,20 +65,27 @@ def _siblings(name: str) -> list[str]:
     return [str(folder / p.name) for p in folder.glob('*.py')] if folder.is_dir() else []
 
 
-def _near(word: str, known: list[str], prefix: str = '') -> str:
-    close = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
-    return f'; did you mean {" or ".join(prefix + one for one in close)}?' if close else '.'
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` texts of ``--cfg-options`` as a dict, by the rules of MMEngine's DictAction (lists, tuples, numbers)."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args(['--cfg-options', *pairs]).cfg_options if pairs else {}
 
 
 def check_option(cfg: Config, key: str) -> None:
-    """A dotted key must lead to something there is; only a built object (a dict with ``type``) may get a new argument."""
+    """Check that a dotted key leads to an entry of the config; only a built object (a dict with ``type``) takes a new argument.
+
+    Raises:
+        UserError: no such entry, with the nearest one.
+    """
     node: Any = cfg
     parts = key.split('.')
     for depth, part in enumerate(parts):
+        where = '.'.join(parts[:depth]) or 'the config'
         if isinstance(node, list | tuple):
-            if not part.isdigit() or int(part) >= len(node):
+            if not (part.isascii() and part.isdigit() and int(part) < len(node)):
                 raise UserError(
-                    f'--cfg-options {key}: {".".join(parts[:depth])} is a list of {len(node)}, {part!r} is no place in it.'
+                    f'--cfg-options {key}: {where} is a list of {len(node)}; give an index from 0 to {len(node) - 1}.'
                 )
             node = node[int(part)]
             continue
@@ -64,17 +93,52 @@ def check_option(cfg: Config, key: str) -> None:
         if part not in known:
             if depth == len(parts) - 1 and depth > 0 and 'type' in known:
                 return
-            where = '.'.join(parts[:depth]) or 'the config'
-            raise UserError(f'--cfg-options {key}: {where} has no {part!r}{_near(part, known)}')
+            raise UserError(f'--cfg-options {key}: {where} has no {part!r}.{did_you_mean(part, known)}')
         node = node[part]
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> Config:
-    """Merge ``--cfg-options`` after the keys were found to exist."""
+    """Merge ``--cfg-options`` into a config; every option takes effect or is refused.
+
+    A top-level variable that no part of MMEngine reads, such as ``train_pipeline`` or ``norm_cfg``, was copied into other
+    entries when the config was read. A changed list or dict is copied again into every entry that equals it.
+
+    Raises:
+        UserError: no such key, or nothing reads it; the message names a key that works.
+    """
     for key in options:
         check_option(cfg, key)
-    cfg.merge_from_dict(options)
+    read = {key: value for key, value in options.items() if key.split('.')[0] in READ}
+    for key in options.keys() - read.keys():
+        _merge_variable(cfg, key, options[key])
+    cfg.merge_from_dict(read)
     return cfg
+
+
+def _merge_variable(cfg: Config, key: str, value: Any) -> None:
+    name = key.split('.')[0]
+    before = copy.deepcopy(cfg[name])
+    cfg.merge_from_dict({key: value})
+    places = [place for part in cfg if part in READ for place in _places(cfg[part], before, part)]
+    if not places:
+        raise UserError(f'--cfg-options {key}: nothing reads {name}; set a key below {", ".join(k for k in READ if k in cfg)}.')
+    if not isinstance(before, dict | list):
+        raise UserError(f'--cfg-options {key}: nothing reads {name}; set {" or ".join(places[:3])} instead.')
+    for place in places:
+        *above, last = place.split('.')
+        holder = cfg
+        for part in above:
+            holder = holder[int(part) if isinstance(holder, list) else part]
+        holder[int(last) if isinstance(holder, list) else last] = copy.deepcopy(cfg[name])
+
+
+def _places(node: Any, wanted: Any, key: str) -> Iterator[str]:
+    """Dotted keys of all entries below ``node`` that equal ``wanted``, outermost first."""
+    if type(node) is type(wanted) and node == wanted:
+        yield key
+    elif isinstance(node, dict | list):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _places(value, wanted, f'{key}.{name}')
 
 
 def walk(node: Any, skip: Sequence[str] = ()) -> Iterator[ConfigDict]:

@@ -1,9 +1,11 @@
 """Configs changed for a data set, an input size, a number of epochs or a schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
+from mmengine.optim.scheduler.param_scheduler import INF
 
 from ..data.coco import adopt, splits_of
 from ..data.folders import check_classes
@@ -23,21 +25,32 @@ def set_input_size(cfg: Config, size: int) -> None:
     if size < 32:
         raise UserError(f'--input-size {size} is too small: at least 32 pixels, the stride of the backbone.')
     head.input_size = size
-    for part in walk([cfg.get(f'{split}_dataloader') for split in SPLITS]):
+    for part in walk([value for key, value in cfg.items() if key.endswith(('_dataloader', '_pipeline'))]):
         if part.get('type') == 'SSDWarp':
             part['size'] = size
         elif str(part.get('type')).endswith('Resize') and 'scale' in part:
             part['scale'] = (size, size)
-    cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
 
 
-def prepare(cfg: Config, data_root: Path | None = None, input_size: int | None = None, splits: Sequence[str] = SPLITS) -> Config:
-    """Apply ``--data-root``, to the splits that will be read, and ``--input-size``."""
+def prepare(
+    cfg: Config,
+    data_root: Path | None = None,
+    input_size: int | None = None,
+    splits: Sequence[str] = SPLITS,
+    note: Callable[[str], object] = len,
+) -> Config:
+    """Apply ``--data-root`` to the ``splits`` that are read, and ``--input-size``.
+
+    ``note`` receives a sentence for each split that another one replaces.
+
+    Raises:
+        FileNotFoundError, UserError: no data set in the folder, or a head without an input size.
+    """
     if data_root is not None and is_classifier(cfg):
         adopt_folder(cfg, data_root)
     elif data_root is not None:
-        for note in adopt(cfg, data_root, splits).notes:
-            print(f'note: {note}', flush=True)
+        for text in adopt(cfg, data_root, splits).notes:
+            note(text)
     if input_size is not None:
         set_input_size(cfg, input_size)
     return cfg
@@ -63,12 +76,43 @@ def adopt_folder(cfg: Config, root: Path) -> None:
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Train for so many epochs; schedules that ended with the training still do."""
-    before, cfg.train_cfg.max_epochs = cfg.train_cfg.max_epochs, epochs
-    for scheduler in cfg.param_scheduler:
-        for key in ('end', 'T_max'):
-            if scheduler.get('by_epoch', True) and scheduler.get(key) == before:
-                scheduler[key] = epochs
+    """Train for ``epochs`` epochs; every schedule that counts in epochs is stretched or shortened with the training.
+
+    Ends, periods, milestones and steps keep their share of the training. Warm-ups that count in iterations stay.
+
+    Raises:
+        UserError: less than one epoch.
+    """
+    if epochs < 1:
+        raise UserError(f'--epochs {epochs}: train for at least one epoch.')
+    ratio = epochs / cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = epochs
+    schedulers = cfg.param_scheduler if isinstance(cfg.param_scheduler, list) else [cfg.param_scheduler]
+    for scheduler in schedulers:
+        if scheduler.get('by_epoch', True):
+            _stretch(scheduler, ratio)
+
+
+def _stretch(scheduler: dict, ratio: float) -> None:
+    for key in ('begin', 'end', 'T_max', 'step_size'):
+        if 0 < scheduler.get(key, 0) < INF:
+            scheduler[key] = max(1, round(scheduler[key] * ratio))
+    if 'milestones' in scheduler:
+        scheduler['milestones'] = sorted({max(1, round(epoch * ratio)) for epoch in scheduler['milestones']})
+    if 'every' in scheduler:  # of StaircaseLR, which takes fractions
+        scheduler['every'] *= ratio
+
+
+def guard(cfg: Config) -> None:
+    """Add StopOnNonFiniteLoss to the hooks of a training, unless the config has it."""
+    hooks = cfg.get('custom_hooks') or []
+    if not any(hook['type'] == 'StopOnNonFiniteLoss' for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type='StopOnNonFiniteLoss')]
+
+
+def without_averages(cfg: Config) -> None:
+    """Remove the hooks that average weights: a checkpoint holds the averaged weights as its ``state_dict`` already."""
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if not str(hook['type']).endswith('EMAHook')]
 
 
 def apply_schedule(cfg: Config, name: str) -> None:
@@ -76,9 +120,26 @@ def apply_schedule(cfg: Config, name: str) -> None:
     cfg.merge_from_dict(Config.fromfile(SCHEDULES[name]).to_dict())
 
 
+def set_amp(cfg: Config) -> None:
+    """Train in mixed precision. Raises UserError without a CUDA GPU."""
+    if not torch.cuda.is_available():
+        raise UserError('--amp needs a CUDA GPU, and torch sees none; leave it out to train in 32 bits.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.loss_scale = 'dynamic'
+
+
+def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
+    """Continue from a checkpoint; ``auto`` is the latest one of the work directory, and a note says if there is none."""
+    if source == 'auto' and not (Path(cfg.work_dir) / 'last_checkpoint').is_file():
+        note(f'no checkpoint in {cfg.work_dir}: training starts at the beginning.')
+        return
+    cfg.resume = True
+    cfg.load_from = None if source == 'auto' else source
+
+
 def check_paths(cfg: Config, splits: Sequence[str]) -> None:
-    """FileNotFoundError if the annotations of these splits of a detector's config are not there."""
+    """Raise FileNotFoundError if the annotations of one of these splits of a detector's config are missing."""
     found = {} if is_classifier(cfg) else splits_of(cfg)
     for ann_file in (found[name].ann_file for name in splits if name in found):
         if not ann_file.is_file():
-            raise FileNotFoundError(f'{ann_file} is not there: link COCO to data/coco, or give your data by --data-root DIR.')
+            raise FileNotFoundError(f'{ann_file} is missing: link COCO to data/coco, or give your data with --data-root DIR.')

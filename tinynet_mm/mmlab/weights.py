@@ -7,6 +7,7 @@ name: timm and the authors' release have ``conv_stem.weight ... classifier.weigh
 
 import hashlib
 import io
+import json
 import os
 import pickle
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from ..archs import BASES, PRESETS, preset
 from ..cost import cost
-from ..errors import UserError
+from ..errors import UserError, listed
+from ..files import write_bytes
 from .versions import harmless
 
 # Release v1.2.0 of huawei-noah/CV-Backbones, the authors' weights, as named in the registry of timm 1.0.31 (get_pretrained_cfg).
@@ -34,14 +36,8 @@ LAYOUTS = {
     'detector': "an mmdet detector's keys (backbone.*, bbox_head.*)",
     'timm': "timm's keys, which are also those of the authors' release",
 }
+SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
 CLASSIFIERS = ('classifier', 'fc')  # timm: EfficientNet, TinyNet and GhostNet; ResNet
-
-
-def published_url(name: str) -> str:
-    """Where the authors' ImageNet weights of ``tinynet_a`` to ``tinynet_e`` lie; ValueError for any other network."""
-    if name not in PUBLISHED:
-        raise UserError(f'no weights of {name} were published; there are some of {", ".join(PUBLISHED)}.')
-    return PUBLISHED[name]
 
 
 # Reading ----------------------------------------------------------------------------------------------------------------------
@@ -62,9 +58,7 @@ def read(path: str | Path, trust: bool = False) -> dict:
         raise FileNotFoundError(f'there is no checkpoint {path}.')
     try:
         if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return _read_safetensors(path)
         content = _load_anything(path) if trust or os.environ.get(TRUST_ALL) == '1' else _load_weights(path)
     except pickle.UnpicklingError as error:
         raise UserError(_why_not(path, error)) from error
@@ -73,6 +67,21 @@ def read(path: str | Path, trust: bool = False) -> dict:
     if not isinstance(content, dict):
         raise UserError(f'{path} holds a {type(content).__name__}, and a dict of weights is needed; save model.state_dict().')
     return content
+
+
+def _read_safetensors(path: Path) -> dict:
+    """The tensors, with the classes that :func:`publish` writes into the file's metadata."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework='pt') as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        classes = (file.metadata() or {}).get('classes')
+    return dict(state_dict=tensors, meta=dict(dataset_meta=dict(classes=json.loads(classes)))) if classes else tensors
+
+
+def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """Name of the first tensor with a value that is not finite, None if there is none."""
+    return next((name for name, value in state.items() if not value.isfinite().all()), None)
 
 
 def _load_weights(path: Path):
@@ -210,14 +219,10 @@ def check_fits(tensors: Mapping[str, Tensor], name: str) -> None:
     }
     if not any(problems.values()):
         return
-    found = '; '.join(f'{len(keys)} {what}: {_some(keys)}' for what, keys in problems.items() if keys)
+    found = '; '.join(f'{len(keys)} {what}: {listed(keys, 4)}' for what, keys in problems.items() if keys)
     known = identify(tensors)
     mend = f'It is {known}: give that name.' if known else 'It is none of our presets.'
     raise UserError(f'the checkpoint does not fit {name}: {found}. {mend}')
-
-
-def _some(keys: list[str], limit: int = 4) -> str:
-    return ', '.join(keys[:limit]) + (f' and {len(keys) - limit} more' if len(keys) > limit else '')
 
 
 # Writing ----------------------------------------------------------------------------------------------------------------------
@@ -244,16 +249,9 @@ def convert(source: Path, target: Path, to: str, name: str | None = None, raw: b
         content = dict(state_dict=to_ours(weights.tensors), meta=_slim_meta(weights.meta))
     else:
         content = weights.tensors
-    _write(Path(target), _bytes(content, Path(target).suffix))
+    write_bytes(target, _bytes(content, Path(target).suffix), durable=True)
     kind = 'averaged weights' if weights.averaged else 'weights'
     return f'{source}: {LAYOUTS[weights.layout]}; {kind} of {known}, {weights.num_classes or "no"} classes. Written to {target}.'
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _bytes(content: dict, suffix: str) -> bytes:
@@ -262,7 +260,9 @@ def _bytes(content: dict, suffix: str) -> bytes:
         from safetensors.torch import save
 
         tensors = content.get('state_dict', content)
-        return save({key: value.detach().clone().contiguous() for key, value in tensors.items()}, metadata={'format': 'pt'})
+        classes = content.get('meta', {}).get('dataset_meta', {}).get('classes')
+        about = {'format': 'pt'} | ({'classes': json.dumps(list(classes))} if classes else {})
+        return save({key: value.detach().clone().contiguous() for key, value in tensors.items()}, metadata=about)
     if suffix not in ('.pth', '.pt'):
         raise UserError(f'{suffix or "no suffix"}: weights are written as .pth or .safetensors.')
     buffer = io.BytesIO()  # torch writes a file's name into it; through a buffer equal weights give equal files
@@ -271,8 +271,9 @@ def _bytes(content: dict, suffix: str) -> bytes:
 
 
 def _slim_meta(meta: Mapping) -> dict:
-    """What loading needs: the config, the classes, how long it was trained. Dates, seeds and paths of the run stay behind."""
-    return {key: meta[key] for key in ('cfg', 'dataset_meta', 'epoch', 'iter', 'mmengine_version') if key in meta}
+    """The classes and the length of a training. Its config, which holds paths and the seed, is not kept: it is published as a
+    file, without them."""
+    return {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter', 'mmengine_version') if key in meta}
 
 
 def publish(source: Path, folder: Path, name: str | None = None, raw: bool = False, trust: bool = False) -> list[Path]:
@@ -289,12 +290,19 @@ def publish(source: Path, folder: Path, name: str | None = None, raw: bool = Fal
     content = read(source, trust)
     state, _ = _choose(content, raw)
     state = {key.removeprefix('module.'): value.detach().clone() for key, value in state.items() if isinstance(value, Tensor)}
+    if not state:
+        raise UserError(f'{source} holds no weights; give a checkpoint of a training.')
+    if broken := first_not_finite(state):
+        raise UserError(f'{source}: {broken} holds values that are not finite; publish an earlier checkpoint.')
+    name = name or Path(source).stem
+    if Path(name).name != name:
+        raise UserError(f'--name {name}: give a file name without a folder; --out-dir is the folder.')
     slim = dict(state_dict=state, meta=_slim_meta(content.get('meta') or {}))
     written = []
     for suffix in ('.pth', '.safetensors'):
         data = _bytes(slim, suffix)
-        path = Path(folder) / f'{name or Path(source).stem}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}'
-        _write(path, data)
+        path = Path(folder) / f'{name}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}'
+        write_bytes(path, data, durable=True)
         again = read(path)
         if set(again.get('state_dict', again)) != set(state):
             raise UserError(f'{path}: what was read back is not what was written; is the disk full?')

@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import torch
 from mmengine.dataset import BaseDataset, default_collate
 from mmengine.registry import DATASETS, FUNCTIONS
 
 from ..data.folders import check_classes, class_folders
+from ..data.images import decodes
 from ..errors import UserError
 
 
@@ -64,7 +64,7 @@ class ClassFolders(BaseDataset):
             return super().prepare_data(idx)
         except Exception as error:
             path = self.get_data_info(idx)['img_path']
-            if cv2.imread(path) is not None:
+            if decodes(path):
                 raise
             if self.broken == 'fatal':
                 raise BrokenImage(f"{path}: does not decode as an image; replace it, or train with broken='skip'.") from error

@@ -1,0 +1,133 @@
+"""One image reader for prediction, maps, the data check and drawings: pixels as training sees them, broken files refused.
+
+Training decodes with OpenCV (mmcv's LoadImageFromFile), which applies the EXIF orientation and converts 16-bit, grey, palette
+and CMYK images to 8-bit BGR, but fills a truncated file with grey. Here Pillow decodes every file first, since it refuses those.
+Files are read in Python: OpenCV crashes on a file name that is not UTF-8.
+"""
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import UserError
+from ..files import write_bytes
+
+EXIF_ORIENTATION = 0x0112
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for broken files
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file as (H, W, 3) uint8 BGR, turned as its EXIF tag says.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: not an image, or a truncated one.
+    """
+    data = _read_bytes(path)
+    check_complete(path, data)
+    return _decode(path, data)
+
+
+def _decode(path: str | Path, data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+    if image is None:
+        raise _not_readable(path, 'OpenCV does not know this format' if data else 'the file is empty')
+    return image
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    if not os.path.exists(path):
+        raise FileNotFoundError(f'{path}: no such image.')
+    if not os.path.isfile(path):
+        raise _not_readable(path, 'not a regular file')
+    with open(path, 'rb') as file:
+        return file.read()
+
+
+def check_complete(path: str | Path, data: bytes) -> tuple[int, int] | None:
+    """Decode a file to its end with Pillow; returns width and height as training sees them, None for a format of OpenCV alone.
+
+    Raises:
+        UserError: the file is truncated or broken.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(EXIF_ORIENTATION, 1) >= 5  # orientations 5 to 8 swap the sides
+            picture.draft('L', (width // 8, height // 8))  # a JPEG is read to its end but computed at an eighth of its size
+            picture.load()
+    except UnidentifiedImageError:
+        return None
+    except BROKEN as error:
+        raise _not_readable(path, str(error)) from error
+    return (height, width) if turned else (width, height)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image as training sees it; the file is decoded to its end. Raises as :func:`read_image`."""
+    data = _read_bytes(path)
+    size = check_complete(path, data)
+    _decode(path, data, cv2.IMREAD_REDUCED_COLOR_8)
+    return size or _decode(path, data).shape[1::-1]
+
+
+def check_header(path: str | Path) -> None:
+    """Raise UserError unless a file begins as an image; only the header is read where Pillow knows the format."""
+    try:
+        with Image.open(path):
+            return
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, *BROKEN):
+        _decode(path, _read_bytes(path))
+
+
+def decodes(path: str | Path) -> bool:
+    """Whether a file is a complete image."""
+    try:
+        read_image(path)
+    except (UserError, OSError):
+        return False
+    return True
+
+
+def _not_readable(path: str | Path, reason: str) -> UserError:
+    return UserError(f'{path} is not an image that can be read ({reason}); remove it or save it again.')
+
+
+def write_image(path: str | Path, image: np.ndarray, quality: int = 95) -> Path:
+    """Encode an (H, W, 3) uint8 BGR image by the suffix of ``path`` and write it atomically.
+
+    Raises:
+        UserError: OpenCV cannot encode this format, or the file cannot be written.
+    """
+    done, encoded = cv2.imencode(Path(path).suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise UserError(f'{path}: OpenCV cannot write this image; choose .jpg or .png.')
+    return write_bytes(path, encoded.tobytes())
+
+
+class UniqueNames:
+    """Names for the outputs of many files: the stem, and ``stem-2`` for another file with the same stem."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, Path] = {}
+
+    def __call__(self, path: Path) -> str:
+        """The name for a file; the same name for the same path."""
+        number, name = 1, path.stem
+        while self._taken.setdefault(name, path) != path:
+            number += 1
+            name = f'{path.stem}-{number}'
+        return name
+
+
+def unique_names(paths: Iterable[Path]) -> Sequence[str]:
+    """A name for the output of each file, see :class:`UniqueNames`."""
+    names = UniqueNames()
+    return [names(path) for path in paths]
