@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tinynet_mm.cam.run import build_random, split_paths
 
 from tinynet_mm import cli
 from tinynet_mm.cam import Evaluator, Explainer, Protocol, Seen, Truth, Wanted, choose, explain_images, read_truth
 from tinynet_mm.cam.images import Pipeline, to_batch
+from tinynet_mm.cam.tasks import split_paths
 from tinynet_mm.data.coco import Split
 from tinynet_mm.mmlab import configs, editing
-from tinynet_mm.mmlab.checkpoints import load_model
+from tinynet_mm.mmlab.checkpoints import build_model, load_model
 
 ROOT = Path(__file__).parent.parent
 SSDLITE = str(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py')
@@ -98,7 +98,7 @@ def rows_of(path: Path) -> list[dict]:
 
 def random_detector(coco: Path):
     cfg = editing.prepare(configs.load_config(SSDLITE), coco, 128)
-    return cfg, build_random(cfg)
+    return cfg, build_model(cfg, seed=0)
 
 
 # The tool ---------------------------------------------------------------------------------------------------------------------
@@ -189,12 +189,12 @@ def test_bad_input_is_one_sentence(coco, weights, tmp_path, capsys):
     note.write_text('no image')
     (tmp_path / 'empty').mkdir()
     say = partial(sentence, capsys)
-    assert say([SSDLITE, image]) == f'no checkpoint: give the .pth of {SSDLITE} behind it, or --random-weights to go without.'
+    assert say([SSDLITE, image]) == f'no checkpoint: give the .pth file of {SSDLITE} after it, or --random-weights to go without.'
     assert 'give a config, its checkpoint and images' in say([])
     assert 'no images: name files or folders' in say([SSDLITE, '--random-weights'])
     assert f'{note} is not an image that can be read' in say([SSDLITE, str(weights), str(note)])
     assert 'folder without images' in say([SSDLITE, str(weights), str(tmp_path / 'empty')])
-    assert 'there is no checkpoint' in say([SSDLITE, str(tmp_path / 'x.pth'), image])
+    assert 'no checkpoint at' in say([SSDLITE, str(tmp_path / 'x.pth'), image])
     common = [SSDLITE, str(weights), '--input-size', '128', '--out', str(tmp_path / 'out'), image]
     assert "there is no layer 'backbone.blok'" in say([*common, '--layer', 'backbone.blok'])
     assert "there is no class 'circel' among the 3 of this model; the nearest: circle" in say(
@@ -252,7 +252,7 @@ def test_faithfulness_of_a_set_and_going_on_after_a_stop(coco, call, tmp_path, c
     before = (out / 'faithfulness.csv').read_text()
     assert evaluate() == 0
     assert (out / 'faithfulness.csv').read_text() == before
-    with pytest.raises(ValueError, match='run with other settings; delete it or choose another --out'):
+    with pytest.raises(ValueError, match='run with other settings or an older version; delete it'):
         evaluate('--method', 'layercam')
 
 

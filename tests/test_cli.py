@@ -1,5 +1,8 @@
 """What the tools share: options that must exist, sizes and epochs that move together, checkpoints that must fit."""
 
+import logging
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from tinynet_mm.errors import UserError, run
-from tinynet_mm.mmlab import checkpoints, configs, editing
+from tinynet_mm.mmlab import checkpoints, configs, editing, running
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 
@@ -139,3 +142,100 @@ def test_a_classifier_adopts_a_folder(config, tmp_path):
     sets = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val')]
     places = [str(Path(s.get('data_root', ''), s.get('split') or s.get('folder'))) for s in sets]
     assert places == [str(tmp_path / 'train'), str(tmp_path / 'val')]
+
+
+def test_a_variable_of_a_config_takes_effect_where_it_was_copied(cfg):
+    editing.set_input_size(cfg, 320)
+    configs.merge_options(cfg, {'train_pipeline.2.expand_prob': 0, 'norm_cfg.type': 'SyncBN'})
+    (warp,) = (part for part in configs.walk(cfg.train_dataloader) if part.get('type') == 'SSDWarp')
+    assert warp.expand_prob == 0 and warp['size'] == 320
+    assert cfg.model.neck.norm_cfg.type == cfg.model.bbox_head.norm_cfg.type == 'SyncBN'
+
+
+def test_a_variable_that_nothing_reads_is_refused(cfg):
+    cfg.unread, cfg.batch_of_mine = dict(a=1), 64
+    with pytest.raises(UserError, match='nothing reads unread; set a key below model'):
+        configs.merge_options(cfg, {'unread.a': 2})
+    with pytest.raises(UserError, match='nothing reads batch_of_mine; set train_dataloader.batch_size'):
+        configs.merge_options(cfg, {'batch_of_mine': 2})
+
+
+@pytest.mark.parametrize('config', ['configs/imagenet/resnet50_in1k.py', 'configs/imagenet/tinynet_e_in1k.py'])
+def test_epochs_move_steps_and_milestones(config):
+    cfg = Config.fromfile(config)
+    before, epochs = [dict(s) for s in cfg.param_scheduler], cfg.train_cfg.max_epochs
+    editing.set_epochs(cfg, epochs // 3)
+    steps = [
+        (old[key], new[key]) for old, new in zip(before, cfg.param_scheduler) for key in ('step_size', 'every') if key in old
+    ]
+    steps += [
+        pair
+        for old, new in zip(before, cfg.param_scheduler)
+        for pair in zip(old.get('milestones', ()), new.get('milestones', ()))
+    ]
+    assert steps and all(new == pytest.approx(old / 3, abs=0.5) for old, new in steps)
+
+
+def test_no_epochs_are_refused(cfg):
+    with pytest.raises(UserError, match='--epochs 0: train for at least one'):
+        editing.set_epochs(cfg, 0)
+
+
+def test_a_server_that_never_answers_is_given_up():
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        started = time.monotonic()
+        reason = checkpoints.unreachable(f'http://127.0.0.1:{server.getsockname()[1]}/tinynet_e.pth', timeout=0.5)
+        assert 'timed out' in reason and time.monotonic() - started < 10
+    assert socket.getdefaulttimeout() is None
+
+
+def test_resume_without_a_checkpoint_is_noted(cfg, tmp_path):
+    notes = []
+    cfg.work_dir = str(tmp_path)
+    editing.set_resume(cfg, 'auto', notes.append)
+    assert not cfg.resume and 'training starts at the beginning' in notes[0]
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    editing.set_resume(cfg, 'auto', notes.append)
+    assert cfg.resume and cfg.load_from is None and len(notes) == 1
+
+
+def test_from_scratch_removes_all_pretrained_weights(cfg):
+    assert checkpoints.pretrained_parts(cfg)
+    checkpoints.from_scratch(cfg)
+    assert not checkpoints.pretrained_parts(cfg)
+
+
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('model = dict(', 'is not a config that MMEngine reads'),
+        ("_base_ = 'nowhere.py'", 'a base of this config is missing'),
+    ],
+)
+def test_a_broken_config_is_one_sentence(tmp_path, text, words):
+    (tmp_path / 'broken.py').write_text(text)
+    with pytest.raises(UserError, match=words):
+        configs.load_config(str(tmp_path / 'broken.py'))
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [(dict(type='Nowhere'), 'unknown type.*Nowhere is not in the'), (dict(depth_=1), 'an argument that does not exist')],
+)
+def test_a_config_that_cannot_be_built_is_one_sentence(cfg, change, words):
+    cfg.model.neck.update(change)
+    with pytest.raises(UserError, match=words):
+        checkpoints.build_model(cfg)
+
+
+def test_classes_of_a_checkpoint_leave_the_proposal_head_alone():
+    cfg = Config(dict(model=dict(rpn_head=dict(num_classes=1), roi_head=dict(bbox_head=dict(num_classes=80)))))
+    checkpoints.adopt_checkpoint_classes(cfg, dict(meta=dict(dataset_meta=dict(classes=('a', 'b', 'c')))))
+    assert cfg.model.rpn_head.num_classes == 1 and cfg.model.roi_head.bbox_head.num_classes == 3
+
+
+def test_dumps_stay_out_of_the_console():
+    shown = [
+        running.WithoutDumps().filter(logging.makeLogRecord(dict(msg=text))) for text in ('Config:\na = 1', 'Epoch(train) [1]')
+    ]
+    assert shown == [False, True]

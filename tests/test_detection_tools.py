@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
+from tinynet_mm.errors import UserError
+from tinynet_mm.mmlab import weights
+from tinynet_mm.mmlab.running import check_batches
 from tinynet_mm.mmlab.weights import read
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
@@ -34,7 +38,8 @@ def train(shapes: Path, out: Path, *more: str) -> int:
     common = ('--data-root', str(shapes), *SIZE, '--schedule', 'short', '--work-dir', str(out))
     settings = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'train_cfg.val_interval=1')
     loaders = [f'{s}_dataloader.{k}' for s in ('val', 'test') for k in ('num_workers=0', 'persistent_workers=False')]
-    return tool('train')([CONFIG, *common, *more, '--cfg-options', *settings, *loaders])
+    more, options = (more[:-2], more[-1:]) if '--cfg-options' in more else (more, ())
+    return tool('train')([CONFIG, *common, '--from-scratch', *more, '--cfg-options', *settings, *loaders, *options])
 
 
 @pytest.fixture(scope='module')
@@ -76,13 +81,91 @@ def test_predicting_draws_and_writes_json(trained, shapes, tmp_path, capsys):
     assert all(0 <= row['bbox'][0] <= 64 and row['score'] >= 0.001 for row in rows)
 
 
-def test_predicting_a_broken_picture_names_it(trained, shapes, tmp_path):
+def test_prediction_finishes_the_others_and_lists_a_broken_picture(trained, shapes, tmp_path, capsys):
     whole = next((shapes / 'images').rglob('*.jpg')).read_bytes()
-    (tmp_path / 'half.jpg').write_bytes(whole[: len(whole) // 2])
+    folder = tmp_path / 'in'
+    (folder / 'b').mkdir(parents=True)
+    (folder / 'half.jpg').write_bytes(whole[: len(whole) // 2])
+    (folder / 'x.jpg').write_bytes(whole)
+    (folder / 'b' / 'x.jpg').write_bytes(whole)
     config = str(trained / 'ssdlite_tinynet_e_coco.py')
-    with pytest.raises(ValueError, match='half.jpg is not an image that can be read'):
-        tool('predict')([config, str(trained / 'epoch_1.pth'), str(tmp_path / 'half.jpg'), '--out', str(tmp_path / 'out')])
-    assert not (tmp_path / 'out' / 'predictions.json').exists()
+    arguments = [config, str(trained / 'epoch_1.pth'), str(folder), str(folder / 'b'), '--out', str(tmp_path / 'out')]
+    assert tool('predict')([*arguments, '--score-thr', '0.001']) == 1
+    assert 'half.jpg is not an image that can be read' in capsys.readouterr().err
+    rows = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+    assert {row['file_name'] for row in rows} == {str(folder / 'x.jpg'), str(folder / 'b' / 'x.jpg')}
+    assert sorted(p.name for p in (tmp_path / 'out').glob('*.jpg')) == ['x-2.jpg', 'x.jpg']  # one picture for each input
+
+
+def test_every_format_of_weights_is_tested_and_predicted(trained, shapes, tmp_path):
+    """Plain state dicts, float16 and our own .safetensors have no training's meta information."""
+    content = read(trained / 'epoch_1.pth')
+    torch.save(content['state_dict'], tmp_path / 'plain.pth')
+    torch.save({k: v.half() if v.is_floating_point() else v for k, v in content['state_dict'].items()}, tmp_path / 'half.pth')
+    published = weights.publish(trained / 'epoch_1.pth', tmp_path / 'published')
+    config = str(trained / 'ssdlite_tinynet_e_coco.py')
+    image = str(next((shapes / 'images').rglob('*.jpg')))
+    found = []
+    for path in (trained / 'epoch_1.pth', tmp_path / 'plain.pth', tmp_path / 'half.pth', *published):
+        assert tool('predict')([config, str(path), image, '--out', str(tmp_path / 'out'), '--score-thr', '0.01']) == 0
+        found.append([row['category'] for row in json.loads((tmp_path / 'out' / 'predictions.json').read_text())])
+    assert found[0] and all(names == found[0] for names in found[1:2] + found[3:])
+    assert tool('test')([config, str(published[1]), '--out', str(tmp_path / 'tested')]) == 0
+
+
+def test_a_training_with_averaged_weights_is_tested_with_its_own_config(trained, tmp_path):
+    assert tool('test')([str(trained / 'ssdlite_tinynet_e_coco.py'), str(trained / 'epoch_1.pth'), '--out', str(tmp_path)]) == 0
+
+
+def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+    content = read(trained / 'epoch_1.pth')
+    next(v for k, v in content['state_dict'].items() if k.endswith('conv_stem.weight')).fill_(torch.nan)
+    torch.save(content, tmp_path / 'nan.pth')
+    with pytest.raises(UserError, match='conv_stem.weight holds values that are not finite'):
+        tool('test')([str(trained / 'ssdlite_tinynet_e_coco.py'), str(tmp_path / 'nan.pth'), '--out', str(tmp_path)])
+    with pytest.raises(UserError, match='not finite; publish an earlier checkpoint'):
+        weights.publish(tmp_path / 'nan.pth', tmp_path / 'out', raw=False)
+    torch.save(dict(state_dict={}), tmp_path / 'empty.pth')
+    with pytest.raises(UserError, match='holds no weights'):
+        weights.publish(tmp_path / 'empty.pth', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_learning_rate_that_is_too_high_stops_a_detector(shapes, tmp_path):
+    with pytest.raises(UserError, match='is nan at iteration|is inf at iteration'):
+        train(shapes, tmp_path / 'work', '--epochs', '4', '--cfg-options', 'optim_wrapper.optimizer.lr=1e30')
+    assert not list((tmp_path / 'work').glob('*.pth')) or all(
+        weights.first_not_finite(read(p)['state_dict']) is None for p in (tmp_path / 'work').glob('*.pth')
+    )
+
+
+@pytest.mark.parametrize('images', range(9, 18))
+def test_a_last_batch_of_one_image_is_dropped(images):
+    note, loader = batches_of(images, 8)
+    assert (note is not None) == (images % 8 == 1)
+    assert len(loader) == (images // 8 if note else -(-images // 8))
+
+
+def test_a_batch_of_one_image_is_refused():
+    with pytest.raises(UserError, match='batch norms need two images or more; give --cfg-options train_dataloader.batch_size=2'):
+        batches_of(5, 1)
+
+
+def batches_of(images: int, batch: int):
+    """The note of check_batches and the loader of a Runner with so many images."""
+    cfg = Config(dict(train_dataloader=dict(batch_size=batch), train_cfg=dict()))
+
+    class Fake:
+        model, world_size = torch.nn.BatchNorm2d(1), 1
+
+        @property
+        def train_dataloader(self):
+            drop = cfg.train_dataloader.get('drop_last', False)
+            return torch.utils.data.DataLoader(range(images), batch, drop_last=drop)
+
+    runner = Fake()
+    runner.cfg = cfg
+    return check_batches(runner), runner.train_dataloader
 
 
 def broken(shapes: Path, tmp_path: Path, change) -> Path:

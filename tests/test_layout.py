@@ -149,12 +149,12 @@ def test_a_tool_is_thin(path):
     tree = tree_of(path)
     main = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == 'main'), None)
     assert main is not None and [a.arg for a in main.args.args] == ['argv'] and len(main.args.defaults) == 1
-    assert len(path.read_text().splitlines()) <= 140
+    assert len(path.read_text().splitlines()) <= 160
     assert f'tools/{path.name}' in ast.get_docstring(tree), 'the docstring shows the command'
 
 
 def test_libraries_do_not_print():
-    allowed = {'cli.py', 'errors.py', 'mmlab/editing.py'}
+    allowed = {'cli.py', 'errors.py'}
     for path in LIBRARY:
         calls = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
         assert rooms_of(path) in allowed or not [c.lineno for c in calls if c.func.id == 'print'], rooms_of(path)

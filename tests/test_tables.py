@@ -68,7 +68,7 @@ def test_tool_writes_what_it_can_read_again_and_the_readme_table(rows, tmp_path,
     spec = importlib.util.spec_from_file_location('tools_make_tables', ROOT / 'tools' / 'make_tables.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    monkeypatch.setattr(tool, 'make_rows', lambda: rows)  # counted once
+    monkeypatch.setattr(tables, 'make_rows', lambda: rows)  # counted once
     files = ['--csv', str(tmp_path / 'new' / 'tables.csv'), '--docs', str(tmp_path / 'tables.md')]
     with pytest.raises(FileNotFoundError, match='make_tables.py` writes it'):
         tool.main([*files, '--readme'])

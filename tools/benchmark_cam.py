@@ -11,9 +11,7 @@ import argparse
 import platform
 from pathlib import Path
 
-import torch
-
-from tinynet_mm.bench.cam import measure
+from tinynet_mm.errors import run
 from tinynet_mm.files import read_csv, write_csv
 
 
@@ -29,13 +27,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, help='a CSV file that gets one more row')
     args = parser.parse_intermixed_args(argv)
 
+    import torch
+
+    from tinynet_mm.bench import cam as bench
     from tinynet_mm.cam import tasks
 
     config, checkpoint, paths = tasks.split_paths(args.paths)
     files = tasks.image_files(paths)[: args.images]
     loaded = tasks.load(config, checkpoint, args.data_root, args.input_size, random_weights=True)
     (explainer,) = tasks.Method(args.method).explainers(loaded.model)
-    found = measure(explainer, loaded.cfg, files, args.batch, args.rounds)
+    found = bench.measure(explainer, loaded.cfg, files, args.batch, args.rounds)
     about = dict(device='cpu', threads=torch.get_num_threads(), precision='fp32', machine=platform.machine())
     row = dict(config=Path(config).stem, method=explainer.name, **found, **about, torch=torch.__version__)
     print('\n'.join(f'{key:20} {value}' for key, value in row.items()))

@@ -57,7 +57,7 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     if args.compare:
         pairs, images = tasks.split_compared([*args.paths, *args.compare])
         files = tasks.image_files(images)
-        models = {Path(config).stem: tasks.load(config, checkpoint, *common) for config, checkpoint in pairs}
+        models = [(Path(config).stem, tasks.load(config, checkpoint, *common)) for config, checkpoint in pairs]
         options = dict(target=args.target, threshold=args.score_thr, topk=args.topk)
         return tasks.compare_models(models, files, args.out, method_of(args), **options)
     config, checkpoint, images = tasks.split_paths(args.paths)

@@ -1,4 +1,4 @@
-"""The clock of every benchmark: contenders take turns, the first rounds do not count, and each number has its spread and protocol."""
+"""The clock of every benchmark: contenders take turns, warm-up rounds do not count, each number has its spread and protocol."""
 
 import os
 import platform

@@ -146,11 +146,11 @@ def split_compared(paths: Sequence[str]) -> tuple[list[tuple[str, str]], list[Pa
 
 
 def compare_models(
-    models: dict[str, Loaded], files: Sequence[Path], out: Path, method: Method, target: str = 'top1', **options
+    models: Sequence[tuple[str, Loaded]], files: Sequence[Path], out: Path, method: Method, target: str = 'top1', **options
 ) -> Iterator[str]:
     """Figure 5 as OUT.png and OUT.pdf: a column for each model, by its title, and where there are several, each method."""
     columns = []
-    for title, loaded in models.items():
+    for title, loaded in models:
         for name, explainer in zip(method.names.split(','), method.explainers(loaded.model)):
             suffix = f'\n{name}' if ',' in method.names else ''
             columns.append(Compared(title + suffix, explainer, loaded.cfg, loaded.classes))
