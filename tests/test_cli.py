@@ -1,11 +1,13 @@
 """What the tools share: options that must exist, sizes and epochs that move together, checkpoints that must fit."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
+from tinynet_mm import cli
 from tinynet_mm.errors import UserError, run
 from tinynet_mm.mmlab import checkpoints, configs, editing
 
@@ -139,3 +141,25 @@ def test_a_classifier_adopts_a_folder(config, tmp_path):
     sets = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val')]
     places = [str(Path(s.get('data_root', ''), s.get('split') or s.get('folder'))) for s in sets]
     assert places == [str(tmp_path / 'train'), str(tmp_path / 'val')]
+
+
+@pytest.mark.parametrize(
+    'text',
+    "1 1.5 -2e-3 true False None a_b 'x' 1,2 a, [1,2] (1,a) [] () , [(1,2),[a,b],c] (1,),2 1_000 nan inf none {a:1}".split()
+    + ['', 'a b', '[a, b]'],
+)
+def test_values_of_options_are_read_as_mmengine_reads_them(text):
+    try:
+        expected = repr(DictAction._parse_iterable(text))
+    except AssertionError:
+        return
+    assert repr(cli.parse_value(text)) == expected
+
+
+@pytest.mark.parametrize('text, words', [('lr', 'is not KEY=VALUE'), ('=1', 'is not KEY=VALUE'), ('a=[1', 'unequal brackets')])
+def test_an_option_without_a_value_is_refused_with_the_usage(text, words, capsys):
+    parser = argparse.ArgumentParser()
+    cli.add_config_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['a.py', '--cfg-options', text])
+    assert words in capsys.readouterr().err

@@ -41,7 +41,7 @@ def reports(args: argparse.Namespace) -> Iterator[Report]:
         yield check_split(*args.source, progress=wrap)
     elif args.source:
         yield from check_config(
-            editing.prepare(configs.load_config(args.source[0]), args.data_root, args.input_size), progress=wrap
+            editing.prepare(configs.load_config(args.source[0]), args.data_root, args.input_size, note=cli.note), progress=wrap
         )
     else:
         layout = find_layout(args.data_root)

@@ -37,7 +37,7 @@ def write_json(path: Path, content: dict) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    cfg = editing.prepare(configs.load_config(args.config), args.data_root, args.input_size, splits=(args.split,))
+    cfg = editing.prepare(configs.load_config(args.config), args.data_root, args.input_size, splits=(args.split,), note=cli.note)
     configs.merge_options(cfg, args.cfg_options)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator

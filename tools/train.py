@@ -39,7 +39,7 @@ def configure(args: argparse.Namespace) -> Config:
         editing.apply_schedule(cfg, args.schedule)
     if args.epochs:
         editing.set_epochs(cfg, args.epochs)
-    editing.prepare(cfg, args.data_root, args.input_size)
+    editing.prepare(cfg, args.data_root, args.input_size, note=cli.note)
     configs.merge_options(cfg, args.cfg_options)
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
     cfg.launcher = args.launcher

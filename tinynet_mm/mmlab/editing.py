@@ -1,6 +1,7 @@
 """Configs changed for a data set, an input size, a number of epochs or a schedule."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -10,6 +11,7 @@ from ..data.folders import check_classes
 from ..errors import UserError
 from .configs import SPLITS, is_classifier, walk
 
+LOG = logging.getLogger(__name__)
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
 
 
@@ -31,13 +33,30 @@ def set_input_size(cfg: Config, size: int) -> None:
     cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
 
 
-def prepare(cfg: Config, data_root: Path | None = None, input_size: int | None = None, splits: Sequence[str] = SPLITS) -> Config:
-    """Apply ``--data-root``, to the splits that will be read, and ``--input-size``."""
+def prepare(
+    cfg: Config,
+    data_root: Path | None = None,
+    input_size: int | None = None,
+    splits: Sequence[str] = SPLITS,
+    note: Callable[[str], object] = LOG.warning,
+) -> Config:
+    """Apply ``--data-root``, to the splits that will be read, and ``--input-size``; returns ``cfg``, which is changed.
+
+    Args:
+        cfg: the config to change.
+        data_root: folder of a data set, or None.
+        input_size: side of the square input in pixels, or None.
+        splits: the splits that will be read.
+        note: receives one sentence for each assumption that was made about the data.
+
+    Raises:
+        FileNotFoundError, UserError: the folder is missing or has another layout; the size does not fit the config.
+    """
     if data_root is not None and is_classifier(cfg):
         adopt_folder(cfg, data_root)
     elif data_root is not None:
-        for note in adopt(cfg, data_root, splits).notes:
-            print(f'note: {note}', flush=True)
+        for text in adopt(cfg, data_root, splits).notes:
+            note(text)
     if input_size is not None:
         set_input_size(cfg, input_size)
     return cfg
