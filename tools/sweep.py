@@ -69,7 +69,7 @@ def sample(sweep: 'Sweep', args: argparse.Namespace) -> int:
         raise UserError(f'{sweep.path} has its recipe already; leave out --config, --data-root and --cfg-options with --add.')
     cfg = sweep.recipe() if grows else read_recipe(args)
     rows = plan.sample(
-        sweep, editing.prepare(cfg, args.data_root), args.count, args.seed, args.budget, tuple(args.band), args.add
+        sweep, editing.prepare(cfg, args.data_root, note=cli.note), args.count, args.seed, args.budget, tuple(args.band), args.add
     )
     shares = [row['c'] for row in rows]
     print(f'{len(rows)} networks of {min(shares):.3f} to {max(shares):.3f} of the MACs of the base: {sweep.path}/samples.csv')
