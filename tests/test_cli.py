@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from tinynet_mm import cli
 from tinynet_mm.errors import UserError, run
 from tinynet_mm.mmlab import checkpoints, configs, editing, running
 

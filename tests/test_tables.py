@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tinynet_mm.paper import tables
 from tinynet_mm.paper.tables import (
     EXCEPTIONS,
     MACS_TOLERANCE,

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..errors import UserError
+
 _TIMESTAMP = re.compile(r'\d{8}_\d{6}')
 _FOREIGN = ('events.out.tfevents*', '*.log.json', 'metrics.csv', 'trainer_state.json', 'results.csv', '*.wandb')
 
@@ -56,7 +58,7 @@ def find(path: str | Path) -> dict[Path, list[Path]]:
     if not found:
         foreign = sorted(file.name for pattern in _FOREIGN for file in Path(path).rglob(pattern))
         other = f' ({foreign[0]} is the log of another tool)' if foreign else ''
-        raise ValueError(f'{path}: no training log of MMEngine in this folder, that is no */vis_data/scalars.json{other}.')
+        raise UserError(f'{path}: no training log of MMEngine in this folder, that is no */vis_data/scalars.json{other}.')
     return found
 
 
@@ -81,7 +83,7 @@ def _parse(file: Path) -> tuple[list[dict], list[str]]:
     first_line_in_the_making = len(texts) == 1 and texts[0].startswith('{"') and _object(texts[0]) is None
     if broken and not lines and not first_line_in_the_making:
         mend = f'; {scalars} has the numbers' if (scalars := file.parent / 'vis_data' / 'scalars.json').is_file() else ''
-        raise ValueError(f'{file}: not a log of numbers by MMEngine, which has one JSON object with a "step" on each line{mend}.')
+        raise UserError(f'{file}: not a log of numbers by MMEngine, which has one JSON object with a "step" on each line{mend}.')
     if broken:
         last = 'the last line is cut off' if broken == [len(texts)] else f'line {", ".join(map(str, broken))} cannot be read'
         notes.append(f'{file}: {last} and was left out (a training killed while writing leaves such).')

@@ -12,7 +12,6 @@ from ..data.folders import check_classes
 from ..errors import UserError
 from .configs import SPLITS, is_classifier, walk
 
-LOG = logging.getLogger(__name__)
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
 
 
