@@ -23,7 +23,17 @@ EXTRAS = {
     'deploy': ['onnx', 'onnxruntime'],
     'cam': ['grad-cam>=1.5'],
     'ray': ['ray==2.58.0'],
-    'dev': ['build', 'pre-commit', 'pytest', 'pytest-xdist', 'ruff'],
+    'dev': [
+        'build',
+        'hypothesis',
+        'mypy',
+        'pre-commit',
+        'pytest',
+        'pytest-xdist',
+        'ruff',
+        'types-PyYAML',
+        'types-tabulate',
+    ],
 }
 
 
@@ -47,6 +57,19 @@ setup(
     },
     # configs/ssdlite_*.py lie in .mim/configs/ssdlite as well, and mim wants one file of a name
     exclude_package_data={'tinynet_mm': ['.mim/tools/setup_env.py', '.mim/configs/ssdlite_*.py', '.mim/**/__pycache__/*']},
-    install_requires=['numpy', 'packaging', 'pyyaml', 'wrapt'],
+    install_requires=[
+        'matplotlib',
+        'numpy',
+        'opencv-python',
+        'packaging',
+        'pillow',
+        'pyyaml',
+        'safetensors',
+        'tabulate',
+        'torch>=2.0',
+        'torchvision',
+        'tqdm',
+        'wrapt',
+    ],
     extras_require=EXTRAS,
 )

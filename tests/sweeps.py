@@ -59,7 +59,7 @@ def sampled(tmp_path: Path, count: int = 3, epochs: int = 2) -> Sweep:
 
 
 def accuracy(row: dict) -> float:
-    """Made up: rises with MACs, and the best r, d and w at a cost lie on known curves."""
+    """Made up: rises with MACs, and the best r, d and w at a cost are on known curves."""
     r, d = 0.9 * row['c'] ** 0.25, 0.9 * row['c'] ** 0.2
     return 80 + 8 * np.log(row['c']) - 30 * np.log(row['r'] / r) ** 2 - 10 * np.log(row['d'] / d) ** 2
 

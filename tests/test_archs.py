@@ -100,7 +100,7 @@ TABLE = dataclasses.asdict(preset('resnet18'))
         (3, 'not 3'),
         (dict(stages=[]), 'not a base table .*resolution'),
         (dict(TABLE, stages=[dict(block='basic', width=3)]), 'for each of its stages block, channels'),
-        (dict(TABLE, stages=[]), 'one stage at least'),
+        (dict(TABLE, stages=[]), 'at least one stage'),
         (dict(TABLE, family='vgg'), "unknown family 'vgg'"),
         (dict(TABLE, stages=[dict(block='ghost', channels=8)]), 'stage 0.*basic'),
         (dict(TABLE, stages=[dict(block='basic', channels=0)]), 'stage 0.*positive'),

@@ -95,7 +95,7 @@ def test_evidence_in_the_padding_alone_is_no_map(tmp_path):
     values = np.zeros((80, 80), np.float32)
     values[60:] = 1
     hidden = Seen(sample, Explanation(Question(()), ('level0',), values), [])
-    assert not hidden.has_map and hidden.values is None and 'lies outside the picture' in hidden.note
+    assert not hidden.has_map and hidden.values is None and 'is outside the picture' in hidden.note
     values[10, 10] = 0.5
     seen = Seen(sample, Explanation(Question(()), ('level0',), values), [])
     assert seen.has_map and seen.values.max() > 0.1 and seen.note == ''

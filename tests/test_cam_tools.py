@@ -201,7 +201,7 @@ def test_bad_input_is_one_sentence(coco, weights, tmp_path, capsys):
         [*common, '--target', 'class=circel']
     )
     text = say([*common, '--layer', 'bbox_head.reg_convs.0', '--score-thr', '0'])
-    assert text.startswith('no map could be drawn') and 'bbox_head.reg_convs.0 has no gradient' in text
+    assert text.startswith('no map can be drawn') and 'bbox_head.reg_convs.0 has no gradient' in text
     assert 'layers that serve: level' in text and 'reg_convs' not in text.split('serve:')[1]
     assert say([*common, '--topk', '0']) == '--topk 0: at least one box or class must be explained.'
     assert '--batch 0: at least one image' in say([*common, '--batch', '0'])

@@ -11,6 +11,7 @@ from torch import nn
 
 from tinynet_mm.archs import BASES, PRESETS, Arch, Scaling, preset, scale
 from tinynet_mm.cost import Cost, cost, parts, scaled_cost
+from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab.counting import ELSEWHERE, count, count_images, count_parts, input_size
 from tinynet_mm.models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet, efficientnet, ghostnet, resnet
 
@@ -200,3 +201,15 @@ def test_tool_counts_a_detector_at_its_own_input_and_at_another(tool, capsys):
 def test_tool_says_what_is_wrong_in_one_sentence(tool, argv, message):
     with pytest.raises(ValueError, match=message):
         tool(argv)
+
+
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['efficientnet_b0:r=1,r=2'], 'r is given twice'),
+        (['tinynet_a', '--classes', '-5'], '--classes -5: give 0'),
+    ],
+)
+def test_the_cost_tool_refuses(tool, arguments, words):
+    with pytest.raises(UserError, match=words):
+        tool(arguments)

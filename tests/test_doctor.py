@@ -43,7 +43,7 @@ def test_torch_and_torchvision_of_two_builds(doctor, put):
     put('torchvision', 'raise RuntimeError("operator torchvision::nms does not exist")')
     finding = only(doctor.check_torch())
     assert finding.state == 'FAIL' and finding.text.endswith('operator torchvision::nms does not exist')
-    assert 'requirements/torch.txt' in finding.mend
+    assert 'requirements/torch.txt' in finding.fix
 
 
 def test_mmcv_without_operators(doctor, put):
@@ -51,7 +51,7 @@ def test_mmcv_without_operators(doctor, put):
     put('mmcv.ops', 'raise ImportError("mmcv/_ext.so: undefined symbol: _ZN3c10")')
     put('mmcv.__init__')
     finding = only(doctor.check_operators())
-    assert finding.state == 'FAIL' and 'undefined symbol' in finding.text and 'make env' in finding.mend
+    assert finding.state == 'FAIL' and 'undefined symbol' in finding.text and 'make env' in finding.fix
 
 
 def test_a_part_that_crashes_the_interpreter_does_not_crash_the_doctor(doctor, put):
@@ -71,7 +71,7 @@ def test_where_each_part_comes_from(doctor, monkeypatch):
     found = sources(doctor, monkeypatch, **parts)
     assert found['mmengine'].state == 'ok' and found['mmengine'].text == 'from onedl-mmengine 1.0'
     assert found['mmcv'].state == 'FAIL' and 'installed twice, from mmcv 1.0 and onedl-mmcv 1.0' in found['mmcv'].text
-    assert 'pip uninstall mmcv onedl-mmcv' in found['mmcv'].mend
+    assert 'pip uninstall mmcv onedl-mmcv' in found['mmcv'].fix
     assert found['mmdet'].state == 'ok'
     assert found['mmpretrain'].state == 'FAIL' and found['mmpretrain'].text == 'not installed'
 
@@ -123,7 +123,7 @@ def test_our_own_part_that_does_not_import(doctor, put):
 
 @pytest.mark.parametrize('state, code, verdict', [('FAIL', 1, 'doctor: wrong: torch'), ('note', 0, 'doctor: all is well')])
 def test_the_exit_code_says_whether_all_is_well(doctor, monkeypatch, capsys, state, code, verdict):
-    monkeypatch.setattr(doctor, 'CHECKS', [lambda: [doctor.Finding(state, 'torch', 'broken', 'mend it')]])
+    monkeypatch.setattr(doctor, 'CHECKS', [lambda: [doctor.Finding(state, 'torch', 'broken', 'fix it')]])
     assert doctor.main([]) == code
     printed = capsys.readouterr().out
-    assert verdict in printed and 'mend: mend it' in printed
+    assert verdict in printed and 'fix: fix it' in printed

@@ -127,7 +127,7 @@ def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--budget', 'lots'], "'lots' is no budget"),
+        (['--budget', 'lots'], "'lots' is not a budget"),
         (['--budget', '75M', '--base', 'efficientnet_b9'], 'unknown base'),
         (['--budget', '75M', '--base', 'none.json'], 'there is no base table none.json'),
         (['--budget', '75M', '--frontier', 'none.csv'], 'no such table'),

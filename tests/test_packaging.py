@@ -1,5 +1,6 @@
 """What is shipped: sdist and wheel, models found by name from the wheel, and the index against the cost of each network."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -200,7 +201,8 @@ def test_the_package_requires_no_mmlab_distribution(site):
     lines = [line for line in metadata.read_text().splitlines() if line.startswith('Requires-Dist: ')]
     required = [Requirement(line.removeprefix('Requires-Dist: ')) for line in lines]
     always = {r.name for r in required if r.marker is None}
-    assert always == {'numpy', 'packaging', 'pyyaml', 'wrapt'}
+    assert {'torch', 'tqdm', 'numpy'} <= always
+    assert not any(name.startswith(('mm', 'onedl-')) for name in always)
     extras = {r.name for r in required if r.marker and r.marker.evaluate({'extra': 'openmmlab'})}
     assert {'mmengine', 'mmcv', 'mmdet', 'mmpretrain'} <= extras
 
@@ -213,3 +215,38 @@ def test_constraints_pin_what_the_files_name():
             if key in fixed and requirement.specifier:
                 assert requirement.specifier == fixed[key], f'{name}.txt and constraints.txt disagree on {key}'
             assert requirement.specifier or key in fixed, f'{key} of {name}.txt is pinned nowhere'
+
+
+DISTRIBUTIONS = {
+    'cv2': 'opencv-python',
+    'PIL': 'pillow',
+    'pytorch_grad_cam': 'grad-cam',
+    'sklearn': 'scikit-learn',
+    'yaml': 'pyyaml',
+}
+STACKS = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain'}
+UNDECLARED: set[str] = set()
+
+
+def imported_names() -> set[str]:
+    """The top-level third-party names imported in the package and the tools."""
+    names = set()
+    for path in [*(ROOT / 'tinynet_mm').rglob('*.py'), *(ROOT / 'tools').glob('*.py')]:
+        if '.mim' in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split('.')[0])
+    own = {'tinynet_mm', *(path.stem for path in (ROOT / 'tools').glob('*.py'))}
+    return names - set(sys.stdlib_module_names) - own
+
+
+def test_every_import_is_declared(site):
+    metadata = next(site.glob('*.dist-info/METADATA')).read_text()
+    lines = [line.split(': ', 1)[1] for line in metadata.splitlines() if line.startswith('Requires-Dist: ')]
+    declared = {Requirement(line).name.lower() for line in lines}
+    needed = {DISTRIBUTIONS.get(name, name) for name in imported_names() - UNDECLARED}
+    assert sorted(needed - declared) == []
+    assert imported_names() >= STACKS

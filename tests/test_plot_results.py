@@ -138,7 +138,7 @@ def test_a_row_takes_its_score_from_the_row_of_the_same_name_and_source():
     rows += [dict(name='a', latency_ms=3.0, threads=1), dict(name='a', latency_ms=2.0, threads=2), dict(name='b', latency_ms=1.0)]
     points, notes = plots.read_points(rows, 'latency_ms', 'top1')
     assert [(point.name, point.x, point.y) for point in points] == [('a', 3.0, 70.0), ('a', 2.0, 70.0)]
-    assert notes == ['not drawn, for want of latency_ms or top1: b, c.']
+    assert notes == ['not drawn, without latency_ms or top1: b, c.']
     assert 'threads 1 / 2' in plots.tradeoff(points, 'latency_ms', 'top1').get_supxlabel()
 
 
@@ -163,7 +163,7 @@ def test_tool_draws_several_tables(tmp_path, capsys):
     assert _main([str(accuracy), str(latency), '--x', 'latency_ms', '--out', str(out)]) == 0
     assert out.read_bytes().startswith(b'%PDF')
     said = capsys.readouterr().out
-    assert 'not drawn, for want of latency_ms or accuracy: b.' in said and f'points: 1, in {out}' in said
+    assert 'not drawn, without latency_ms or accuracy: b.' in said and f'points: 1, in {out}' in said
     with pytest.raises(FileNotFoundError, match='no such table'):
         _main([str(tmp_path / 'none.csv')])
     with pytest.raises(ValueError, match=r'\.png, \.pdf, \.svg'):

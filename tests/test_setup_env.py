@@ -104,7 +104,7 @@ def test_everything_once_and_a_second_call_does_nothing(bench, capsys):
 
 def test_an_interrupted_setup_goes_on_where_it_stood(bench, capsys):
     (bench.root / 'failing').write_text('common.txt')
-    bench.fails('pip install .*common.txt.* failed; mend what pip says above and call again')
+    bench.fails('pip install .*common.txt.* failed; fix what pip says above and call again')
     (bench.root / 'failing').unlink()
     capsys.readouterr()
     bench.set_up()

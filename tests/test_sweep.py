@@ -11,13 +11,15 @@ import pytest
 from mmengine.config import Config
 from sweeps import accuracy, image_folder, made_up, recipe, rows_at, sampled, with_results
 
+from tinynet_mm import files
 from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, inverted_compound, resolve, scale
 from tinynet_mm.cost import cost
+from tinynet_mm.errors import UserError
 from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.formula.budget import readable
 from tinynet_mm.formula.frontier import frontier
 from tinynet_mm.formula.tiny import TinyFormula
-from tinynet_mm.sweep import engines, figures, plan, report, results
+from tinynet_mm.sweep import engines, figures, plan, report, results, trial
 from tinynet_mm.sweep.folder import Settings, Sweep, scaling_of
 from tinynet_mm.sweep.trial import checkpoints, configure, newest_whole, pending
 
@@ -178,7 +180,7 @@ def test_pending_are_exactly_those_without_a_whole_result(tmp_path):
     ],
 )
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path, stage, missing, command):
-    with pytest.raises(FileNotFoundError, match=rf'{re.escape(missing)} is not there; make it by: tools/sweep.py {command} '):
+    with pytest.raises(FileNotFoundError, match=rf'{re.escape(missing)} is missing; make it with: tools/sweep.py {command} '):
         stage(Sweep(tmp_path))
 
 
@@ -357,3 +359,14 @@ def test_the_tool_leads_through_all_stages(tmp_path, capsys):
     stage('collect')
     assert 'note: no figure 2' in stage('report')
     assert len(sweep.rows()) == 48
+
+
+def test_a_recipe_that_changed_after_a_trial_was_prepared_is_refused(tmp_path):
+    cfg = Config(dict(lr=1.0))
+    folder = tmp_path / 'net000'
+    files.write_text(folder / 'config.py', '')
+    files.write_text(folder / 'recipe.sha256', trial.fingerprint(cfg))
+    assert trial.prepare(folder, cfg, {}, trial.fingerprint(cfg)) == folder
+    cfg.lr = 2.0
+    with pytest.raises(UserError, match='net000 was prepared before recipe.py changed'):
+        trial.prepare(folder, cfg, {}, trial.fingerprint(cfg))

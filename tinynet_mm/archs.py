@@ -10,12 +10,11 @@ arrays for r, w and d, so that a million candidates are one call (see :func:`tin
 """
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class Arch:
     ``resolution`` is the side of the square input in pixels. ``head`` is the width of the 1x1 convolution behind the last stage
     and ``hidden`` that of the layer behind the pooling (GhostNet); 0 where the family has none. ``divisor`` rounds widths. The
     stem is a convolution of stride 2, ``stem_kernel`` wide; with ``stem_pool`` a 3x3 max-pooling of stride 2 follows (ResNet).
+    ``activation`` is one of :data:`ACTIVATIONS`, empty for that of the family.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Arch:
     divisor: int = 8
     stem_kernel: int = 3
     stem_pool: bool = False
+    activation: str = ''
 
     @property
     def levels(self) -> tuple[tuple[Stage, ...], ...]:
@@ -97,24 +98,97 @@ class Arch:
         return arch
 
     def _check(self) -> None:
-        blocks = FAMILIES.get(self.family)
-        if blocks is None:
+        """Raise UserError for a table that the model of its family does not build as it is."""
+        family = FAMILIES.get(self.family)
+        if family is None:
             raise UserError(f'unknown family {self.family!r} in the table; known: {", ".join(FAMILIES)}.')
         if not self.stages:
-            raise UserError('a table needs one stage at least.')
+            raise UserError('a table needs at least one stage.')
+        if min(self.resolution, self.stem, self.divisor) < 1 or min(self.head, self.hidden) < 0:
+            raise UserError('resolution, stem and divisor of a table are 1 or more, head and hidden 0 or more.')
+        if self.activation not in ('', *ACTIVATIONS):
+            raise UserError(
+                f'activation={self.activation!r}: known are {", ".join(ACTIVATIONS)}; leave it out for that of the family.'
+            )
+        if problem := family.problem(self):
+            raise UserError(f'{problem}; a table of {self.family} cannot state it.')
         for index, stage in enumerate(self.stages):
-            if stage.joined and self.family != 'ghostnet':
-                raise UserError(f'stage {index}: only the stages of a ghostnet are joined.')
-            if stage.block not in blocks:
-                raise UserError(f'stage {index}: block {stage.block!r} is not of {self.family}; it has {", ".join(blocks)}.')
-            if min(stage.channels, stage.repeats, stage.stride, stage.expansion) <= 0 or stage.kernel % 2 != 1:
-                raise UserError(
-                    f'stage {index}: channels, repeats, stride and expansion are positive, the kernel is odd: {stage}.'
-                )
+            self._check_stage(index, stage, family)
+
+    @staticmethod
+    def _check_stage(index: int, stage: Stage, family: 'Family') -> None:
+        if stage.block not in family.blocks:
+            raise UserError(f'stage {index}: block {stage.block!r} is not of {family.name}; it has {", ".join(family.blocks)}.')
+        if stage.joined and not family.joined:
+            raise UserError(f'stage {index}: only the stages of a ghostnet are joined.')
+        if stage.se and not family.se:
+            raise UserError(
+                f'stage {index}: se={stage.se:g}, and the blocks of {family.name} have no squeeze-excite; set it to 0.'
+            )
+        if stage.block in PLAIN_BLOCKS and stage.expansion != 1:
+            raise UserError(
+                f'stage {index}: a {stage.block} block has no inner width, so its expansion is 1, not {stage.expansion:g}.'
+            )
+        if min(stage.channels, stage.repeats, stage.stride, stage.expansion) <= 0 or stage.kernel % 2 != 1 or stage.se < 0:
+            raise UserError(f'stage {index}: channels, repeats, stride and expansion are positive, the kernel is odd: {stage}.')
 
 
-# family -> the blocks its stages are made of
-FAMILIES = {'efficientnet': ('separable', 'inverted'), 'resnet': ('basic', 'bottleneck'), 'ghostnet': ('ghost',)}
+@dataclass(frozen=True)
+class Family:
+    """A kind of network: what its tables may state, and how it is built. Cost, models, configs and weights read this record.
+
+    ``backbone`` is the registered type of the model, ``base`` the table that a config scales by default, ``recipe`` the ImageNet
+    recipe of its configs. ``inner_divisor`` rounds the inner widths of its blocks. The other fields say whether a table may have
+    another stem kernel than 3, a layer behind the pooling (``hidden``), a head, squeeze-excite and joined stages.
+    """
+
+    name: str
+    backbone: str
+    base: str
+    blocks: tuple[str, ...]
+    activation: str
+    recipe: str
+    inner_divisor: int = 8
+    stem_pool: bool = False
+    any_stem_kernel: bool = False
+    head: bool = True
+    hidden: bool = False
+    se: bool = True
+    joined: bool = False
+
+    def problem(self, arch: Arch) -> str:
+        """What a table states and this family does not build, empty if there is nothing."""
+        if arch.stem_kernel != 3 and not self.any_stem_kernel:
+            return f'stem_kernel={arch.stem_kernel}, and its stem is a 3x3 convolution'
+        if arch.stem_kernel % 2 != 1:
+            return f'stem_kernel={arch.stem_kernel} is not odd'
+        if bool(arch.stem_pool) != self.stem_pool:
+            return f'stem_pool={arch.stem_pool}, and its stem {"ends with" if self.stem_pool else "has no"} pooling'
+        if arch.head and not self.head:
+            return f'head={arch.head}, and it has no convolution behind the last stage'
+        if arch.hidden and not (self.hidden and arch.head):
+            return f'hidden={arch.hidden}, and a layer behind the pooling needs a GhostNet with a head'
+        return ''
+
+
+ACTIVATIONS = ('ReLU', 'ReLU6', 'SiLU', 'HSwish')
+PLAIN_BLOCKS = ('separable', 'basic')  # without an inner width
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family('efficientnet', 'ScaledEfficientNet', 'efficientnet_b0', ('separable', 'inverted'), 'SiLU', 'rmsprop'),
+        Family(
+            'resnet', 'ScaledResNet', 'resnet50', ('basic', 'bottleneck'), 'ReLU', 'sgd',
+            stem_pool=True, any_stem_kernel=True, head=False, se=False,
+        ),
+        Family(
+            'ghostnet', 'ScaledGhostNet', 'ghostnet_a', ('ghost',), 'ReLU', 'rmsprop',
+            inner_divisor=4, hidden=True, joined=True,
+        ),
+    )
+}  # fmt: skip
+# rounding of the inner widths: that of timm, and of the GhostNet authors
+INNER_DIVISORS = {block: family.inner_divisor for family in FAMILIES.values() for block in family.blocks}
 
 
 def divisible(value, divisor: int = 8, floor: float = 0.9):
@@ -123,10 +197,6 @@ def divisible(value, divisor: int = 8, floor: float = 0.9):
     rounded = np.maximum(divisor, (value + divisor / 2).astype(np.int64) // divisor * divisor)
     rounded = rounded + divisor * (rounded < floor * value)
     return rounded if rounded.ndim else int(rounded)
-
-
-# What the inner width of a block is a multiple of; timm's and the GhostNet authors' rounding.
-INNER_DIVISORS = {'inverted': 8, 'bottleneck': 8, 'ghost': 4}
 
 
 def inner_channels(stage: Stage, inputs):
@@ -140,7 +210,7 @@ def reduced_channels(stage: Stage, inputs):
     of GhostNet a ratio of its inner width, a multiple of 4."""
     if stage.block == 'ghost':
         return divisible(inner_channels(stage, inputs) * stage.se, INNER_DIVISORS['ghost'])
-    return _integers(np.rint(np.asarray(inputs) * stage.se))
+    return _integers(np.rint(np.asarray(inputs) * stage.se), floor=1)
 
 
 def _integers(value, floor: int = 0):
@@ -149,19 +219,24 @@ def _integers(value, floor: int = 0):
 
 
 def scale(base: Arch, scaling: Scaling, name: str | None = None) -> Arch:
-    """Scale a base table: input ``int(resolution * r)``, widths rounded by the base's divisor, repeats at least one."""
-    s, ends = scaling, 1.0 if scaling.fixed_ends else scaling.w
+    """Scale a base table: input ``int(resolution * r)``, widths rounded by the base's divisor, repeats at least one.
+
+    With ``fixed_ends`` the head keeps the base's width for w up to 1 and grows with w above, as in the authors' generator
+    (``max(1280, 1280 w)`` features); the stem keeps its width.
+    """
+    s, ends = scaling, 1.0 if scaling.fixed_ends else np.asarray(scaling.w)
     to_integer = np.ceil if s.ceil_depth else np.rint
 
     def resize(stage: Stage) -> Stage:
         repeats = _integers(to_integer(stage.repeats * np.asarray(s.d)), floor=1)
         return replace(stage, channels=divisible(stage.channels * np.asarray(s.w), base.divisor), repeats=repeats)
 
-    def end(width: int):
-        return divisible(width * np.asarray(ends), base.divisor) if width else 0
+    def end(width: int, factor):
+        return divisible(width * np.asarray(factor), base.divisor) if width else 0
 
     resolution = _integers(base.resolution * np.asarray(s.r), floor=1)
-    parts = dict(stem=end(base.stem), head=end(base.head), hidden=end(base.hidden))
+    head = end(base.head, np.maximum(1.0, s.w) if s.fixed_ends else ends)
+    parts = dict(stem=end(base.stem, ends), head=head, hidden=end(base.hidden, ends))
     return replace(base, name=name or base.name, resolution=resolution, stages=tuple(map(resize, base.stages)), **parts)
 
 
@@ -273,9 +348,7 @@ INFERRED = frozenset({'resnet50_a', 'resnet50_b', 'ghostnet_b', 'ghostnet_c', 'g
 def preset(name: str) -> Arch:
     """The network of a preset's name, or a ValueError with the nearest names."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.3)
-        hint = f' Did you mean {" or ".join(near)}?' if near else ''
-        raise UserError(f'unknown architecture {name!r}.{hint} Known: {", ".join(PRESETS)}.')
+        raise UserError(f'unknown architecture {name!r}.{did_you_mean(name, PRESETS, cutoff=0.3)} Known: {", ".join(PRESETS)}.')
     base, scaling = PRESETS[name]
     return scale(BASES[base], scaling, name)
 

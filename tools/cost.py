@@ -26,6 +26,8 @@ def number(key: str, text: str) -> float | bool:
 def of_network(name: str, side: int | None, classes: int) -> tuple[tuple[int, int], dict[str, Cost]]:
     base, _, multipliers = name.partition(':')
     pairs = [pair.partition('=')[::2] for pair in multipliers.split(',')] if multipliers else []
+    if twice := [key for key, _ in pairs if [other for other, _ in pairs].count(key) > 1]:
+        raise UserError(f'{name}: {twice[0]} is given twice; give each multiplier once.')
     arch = resolve(dict(base=base, **{key: number(key, text) for key, text in pairs}) if pairs else base)
     side = side or arch.resolution
     return (side, side), dict(parts(arch, side, classes))
@@ -53,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--classes', type=int, default=1000, help='classes of a NAME; 0 for the backbone alone (default 1000)')
     parser.add_argument('--stages', action='store_true', help='a line for each part too')
     args = parser.parse_args(argv)
+    if args.classes < 0:
+        raise UserError(f'--classes {args.classes}: give 0 for the backbone alone, or the number of classes.')
     if args.resolution is not None and args.resolution < 1:
         raise UserError(f'--resolution {args.resolution}: at least one pixel is needed.')
     width = max(map(len, args.networks))

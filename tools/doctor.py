@@ -1,6 +1,6 @@
 """Look at the environment: versions, where each MMLab part comes from, whether compiled operators load, the GPU.
 
-    python tools/doctor.py        # exit code 1 where something is wrong; the line below it says how to mend it
+    python tools/doctor.py        # exit code 1 where something is wrong; the line below it says how to fix it
 
 It stands alone (standard library only, each import tried in a process of its own), because it must also speak where a part is
 missing or crashes. What it looks for are the ways in which this stack breaks: torch and torchvision from different builds,
@@ -30,15 +30,15 @@ STACK = 'make env, or pip install -r requirements/onedl.txt (openmmlab.txt for t
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: ``state`` is 'ok', 'note' (works, but know it) or 'FAIL', which comes with a mend."""
+    """One line of the report: ``state`` is 'ok', 'note' (works, but know it) or 'FAIL', which comes with a fix."""
 
     state: str
     part: str
     text: str
-    mend: str = ''
+    fix: str = ''
 
     def __str__(self) -> str:
-        return f'{self.state:5} {self.part:12} {self.text}' + (f'\n      mend: {self.mend}' if self.mend else '')
+        return f'{self.state:5} {self.part:12} {self.text}' + (f'\n      fix: {self.fix}' if self.fix else '')
 
 
 def version_of(distribution: str) -> str | None:
@@ -51,7 +51,7 @@ def version_of(distribution: str) -> str | None:
 def probe(code: str) -> tuple[bool, str]:
     """Run ``code`` in a fresh Python: whether it succeeded, and its last line of output or of the error.
 
-    ``-P`` keeps what merely lies in the current folder from being found.
+    ``-P`` keeps what merely is in the current folder from being found.
     """
     done = subprocess.run([sys.executable, '-P', '-W', 'ignore', '-c', code], capture_output=True, text=True)
     lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
@@ -69,8 +69,8 @@ def check_torch() -> list[Finding]:
     good, last = probe('import torch, torchvision; torchvision.ops.nms(torch.rand(2, 4), torch.rand(2), 0.5)')
     if good:
         return [Finding('ok', 'torch', f'{pair}; torchvision::nms works')]
-    mend = 'install the pair from one index: pip install --force-reinstall -r requirements/torch.txt'
-    return [Finding('FAIL', 'torch', f'{pair}: {last}', mend)]
+    fix = 'install the pair from one index: pip install --force-reinstall -r requirements/torch.txt'
+    return [Finding('FAIL', 'torch', f'{pair}: {last}', fix)]
 
 
 def check_gpu() -> list[Finding]:
@@ -100,8 +100,8 @@ def check_distributions() -> list[Finding]:
         if not names:
             findings.append(Finding('FAIL', part, 'not installed', STACK))
         elif len(names) > 1:
-            mend = f'pip uninstall {" ".join(names)}, then {STACK}'
-            findings.append(Finding('FAIL', part, f'installed twice, from {found}', mend))
+            fix = f'pip uninstall {" ".join(names)}, then {STACK}'
+            findings.append(Finding('FAIL', part, f'installed twice, from {found}', fix))
         elif names == ['mmcv-lite']:
             findings.append(
                 Finding('FAIL', part, f'from {found}, which has no operators', f'pip uninstall mmcv-lite, then {STACK}')
@@ -116,8 +116,8 @@ def check_operators() -> list[Finding]:
     good, last = probe('import torch; from mmcv.ops import nms; nms(torch.rand(3, 4).cumsum(1), torch.rand(3), 0.5)')
     if good:
         return [Finding('ok', 'mmcv.ops', 'operators load, nms works')]
-    mend = 'rebuild for this torch: rm -r .cache/wheels .venv*/.stamps/libraries && make env'
-    return [Finding('FAIL', 'mmcv.ops', last, mend)]
+    fix = 'rebuild for this torch: rm -r .cache/wheels .venv*/.stamps/libraries && make env'
+    return [Finding('FAIL', 'mmcv.ops', last, fix)]
 
 
 def check_opencv() -> list[Finding]:
@@ -126,12 +126,12 @@ def check_opencv() -> list[Finding]:
     text = ', '.join(f'{name} {version}' for name, version in found.items()) or 'not installed'
     good, last = probe('import cv2; print(cv2.__version__)')
     if not good:
-        mend = f'pip install --force-reinstall --no-deps opencv-python-headless=={next(iter(found.values()), "4.12.0.88")}'
-        return [Finding('FAIL', 'opencv', f'{text}: {last}', mend)]
+        fix = f'pip install --force-reinstall --no-deps opencv-python-headless=={next(iter(found.values()), "4.12.0.88")}'
+        return [Finding('FAIL', 'opencv', f'{text}: {last}', fix)]
     if len(set(found.values())) > 1:
         version = found.get('opencv-python') or min(found.values())
-        mend = 'pip install --force-reinstall --no-deps ' + ' '.join(f'{name}=={version}' for name in found)
-        return [Finding('FAIL', 'opencv', f'unlike versions in one folder: {text}', mend)]
+        fix = 'pip install --force-reinstall --no-deps ' + ' '.join(f'{name}=={version}' for name in found)
+        return [Finding('FAIL', 'opencv', f'unlike versions in one folder: {text}', fix)]
     return [Finding('ok', 'opencv', text)]
 
 
@@ -146,7 +146,7 @@ def check_package() -> list[Finding]:
     good, last = probe(code)
     if good:
         return [Finding('ok', 'tinynet_mm', last)]
-    return [Finding('FAIL', 'tinynet_mm', last, 'mend the lines above first; then make env, or pip install -e .')]
+    return [Finding('FAIL', 'tinynet_mm', last, 'fix the lines above first; then make env, or pip install -e .')]
 
 
 def check_extras() -> list[Finding]:

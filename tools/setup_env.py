@@ -65,7 +65,7 @@ class Environment:
     def pip(self, *arguments) -> None:
         command = [self.python, '-m', 'pip', '-qq', '--disable-pip-version-check', *arguments]
         if subprocess.run(command, cwd=self.root).returncode:
-            fail(f'pip {" ".join(map(str, arguments))} failed; mend what pip says above and call again, finished steps are kept.')
+            fail(f'pip {" ".join(map(str, arguments))} failed; fix what pip says above and call again, finished steps are kept.')
 
     def install(self, *files: str, options=()) -> None:
         arguments = [a for f in files for a in ('-r', self.requirements / f)]
@@ -109,7 +109,7 @@ class OperatorWheel:
         return any(self.folder.glob(f'{name.replace("-", "_")}-{version}-*.whl'))
 
     def find(self) -> bool:
-        """True if a wheel is kept, or pip finds a fitting one without building; it then lies in the folder."""
+        """True if a wheel is kept, or pip finds a fitting one without building; it then is in the folder."""
         if self.kept():
             return True
         self.empty_partial()
@@ -205,7 +205,7 @@ def headless_opencv(env: Environment) -> None:
 
 def run_doctor(env: Environment) -> None:
     if subprocess.run([env.python, env.root / 'tools' / 'doctor.py'], cwd=env.root).returncode:
-        fail(f'the environment is not sound, see above; mend it, or delete {env.path.name} and call again.')
+        fail(f'the environment is not sound, see above; fix it, or delete {env.path.name} and call again.')
 
 
 def set_up(env: Environment) -> None:

@@ -18,7 +18,7 @@ MEASURES = ('pointing', 'pointing_class', 'energy', 'energy_class', 'deletion', 
 
 
 def inside(shape: tuple[int, int], boxes: Sequence[Sequence[float]]) -> np.ndarray:
-    """Pixels (H, W) whose centre lies in any of the boxes (x1, y1, x2, y2)."""
+    """Pixels (H, W) whose centre is in any of the boxes (x1, y1, x2, y2)."""
     y, x = (np.arange(side) + 0.5 for side in shape)
     covered = np.zeros(shape, dtype=bool)
     for x1, y1, x2, y2 in boxes:
@@ -27,12 +27,12 @@ def inside(shape: tuple[int, int], boxes: Sequence[Sequence[float]]) -> np.ndarr
 
 
 def pointing(values: np.ndarray, boxes: Sequence[Sequence[float]]) -> float:
-    """1 if the highest value of a map (H, W) lies in a box, 0 if not; of several highest values the share that does."""
+    """1 if the highest value of a map (H, W) is in a box, 0 if not; of several highest values the share that does."""
     return float(inside(values.shape, boxes)[values == values.max()].mean())
 
 
 def energy(values: np.ndarray, boxes: Sequence[Sequence[float]]) -> float:
-    """Share of a non-negative map's sum that lies in the boxes; nan for a map of zeros."""
+    """Share of a non-negative map's sum that is in the boxes; nan for a map of zeros."""
     total = values.sum(dtype=np.float64)
     return float(values[inside(values.shape, boxes)].sum(dtype=np.float64) / total) if total > 0 else math.nan
 

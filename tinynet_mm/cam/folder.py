@@ -63,13 +63,13 @@ class Seen:
 
     @cached_property
     def _hidden(self) -> str:
-        """The reason where all evidence lies in what the pipeline padded, so that nothing would be seen on the picture."""
+        """The reason where all evidence is in what the pipeline padded, so that nothing would be seen on the picture."""
         if self.explanation.map is None:
             return ''
         height, width = self.sample.picture.shape[:2]
         inside = self.explanation.map[_slices(self.sample.to_input([0, 0, width, height]))]
         dark = inside.max(initial=0) < DARK * self.explanation.map.max()
-        return 'all of its evidence lies outside the picture, in what the test pipeline pads' if dark else ''
+        return 'all of its evidence is outside the picture, in what the test pipeline pads' if dark else ''
 
     @property
     def _unseen(self) -> str:

@@ -35,7 +35,7 @@ def check_images(files: Sequence[Path]) -> None:
 class Sample:
     """``picture`` is the original (H, W, 3), BGR, 8 bit; ``inputs`` (1, 3, h, w) and ``meta`` are what the network gets.
 
-    A point (x, y) of the original, in pixels from its top left corner, lies at ``scale * (x, y) + shift`` in the input.
+    A point (x, y) of the original, in pixels from its top left corner, is at ``scale * (x, y) + shift`` in the input.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Sample:
     def put_back(self, values: np.ndarray) -> np.ndarray:
         """A map (h, w) of the input as (H, W) on the original picture; zero where the network saw nothing of it."""
         (sx, sy), (tx, ty) = self.scale, self.shift
-        matrix = np.float64([[sx, 0, sx / 2 + tx - 0.5], [0, sy, sy / 2 + ty - 0.5]])  # centres of pixels lie at a half
+        matrix = np.float64([[sx, 0, sx / 2 + tx - 0.5], [0, sy, sy / 2 + ty - 0.5]])  # centres of pixels are at a half
         height, width = self.picture.shape[:2]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         back = cv2.warpAffine(np.float32(values), matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)

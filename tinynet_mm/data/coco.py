@@ -137,7 +137,7 @@ def find_ann_file(root: Path, split: str) -> Path | None:
 
 
 def find_images(root: Path, split: str, ann_file: Path, content: dict) -> Path:
-    """The folder that the file's first image lies in; where none does, the first folder that exists.
+    """The folder that the file's first image is in; where none does, the first folder that exists.
 
     Raises:
         FileNotFoundError: none of the folders exists.

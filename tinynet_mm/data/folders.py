@@ -56,7 +56,7 @@ def check_classes(split: str | Path, expected: int | None = None) -> list[str]:
         if theirs and (missing := sorted(set(names) - theirs)):
             raise UserError(f'{other}: {_some(missing)} missing, present in {split}; unpack or copy what is missing.')
     if expected is not None and len(names) != expected:
-        raise UserError(f'{split}: {len(names)} class folders, {expected} expected; unpack what is missing, or mend num_classes.')
+        raise UserError(f'{split}: {len(names)} class folders, {expected} expected; unpack what is missing, or fix num_classes.')
     return names
 
 

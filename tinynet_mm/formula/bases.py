@@ -37,6 +37,8 @@ def _wrong_numbers(table: dict) -> str | None:
     stages = table.get('stages')
     for part in (table, *(stages if isinstance(stages, list) else ())):
         for key, value in part.items() if isinstance(part, dict) else ():
-            if key not in ('name', 'family', 'block', 'stages') and not (isinstance(value, int | float) and value >= 0):
+            if key not in ('name', 'family', 'block', 'stages', 'activation') and not (
+                isinstance(value, int | float) and value >= 0
+            ):
                 return f'{key} = {value!r}'
     return None

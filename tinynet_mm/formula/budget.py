@@ -5,7 +5,7 @@ import re
 from ..errors import UserError
 
 FACTORS = {'': 1, 'k': 10**3, 'm': 10**6, 'g': 10**9, 'b': 10**9}  # B for billion, as the paper writes ResNet's FLOPs
-PATTERN = re.compile(r'(\d+\.?\d*(?:e\d+)?|\.\d+)\s*([kmgb]?)', re.IGNORECASE)
+PATTERN = re.compile(r'(\d+\.?\d*(?:e\d+)?|\.\d+)\s*([kmgb]?)', re.IGNORECASE | re.ASCII)
 
 
 def parse_budget(text: str | int | float) -> int:
@@ -13,7 +13,7 @@ def parse_budget(text: str | int | float) -> int:
     match = PATTERN.fullmatch(str(text).strip())
     value = float(match[1]) * FACTORS[match[2].lower()] if match else 0
     if not 1 <= value < 1e18:
-        raise UserError(f'{text!r} is no budget; write a number with K, M or G, like 75M or 1.8G.')
+        raise UserError(f'{text!r} is not a budget; write a number with K, M or G, like 75M or 1.8G.')
     return round(value)
 
 

@@ -5,20 +5,18 @@ anywhere. SSDLite stands on the last level of stride 16 and on the last one, of 
 """
 
 import dataclasses
-import os
 import pprint
 import re
 import textwrap
 from pathlib import Path
 
-from ..archs import BASES, Arch, scale
+from ..archs import BASES, FAMILIES, Arch, scale
 from ..errors import UserError
+from ..files import write_text
 from ..mmlab.registration import config_root
 from .budget import amount, readable
 from .tiny import Solution
 
-BACKBONES = dict(efficientnet='ScaledEfficientNet', resnet='ScaledResNet', ghostnet='ScaledGhostNet')
-RECIPES = dict(efficientnet='rmsprop', ghostnet='rmsprop', resnet='sgd')
 CROP = 0.875
 NOT_IN_NAMES = re.compile(r'[^\w.-]+')  # of files
 
@@ -90,7 +88,7 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
             'solve with one of these, as the classifier is part of the cost.'
         )
     folder, name = Path(folder), f'{NOT_IN_NAMES.sub("_", solution.base)}_{slug(solution)}'
-    recipe, data = RECIPES[solution.arch.family], 'in100' if classes == 100 else 'in1k'
+    recipe, data = FAMILIES[solution.arch.family].recipe, 'in100' if classes == 100 else 'in1k'
     written = [
         (folder / f'{name}_{data}.py', CLASSIFIER, f'imagenet/_base_/{recipe}_{data}.py'),
         (folder / f'ssdlite_{name}_coco.py', DETECTOR, '_base_/ssdlite_coco.py'),
@@ -99,11 +97,8 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
     for path, *_ in written:
         if path.exists():
             raise UserError(f'{path} is there already; remove it, or write to another folder.')
-    folder.mkdir(parents=True, exist_ok=True)
     for (path, *_), text in zip(written, texts):
-        partial = path.with_name(f'.{path.name}.{os.getpid()}')
-        partial.write_text(text)
-        os.replace(partial, path)
+        write_text(path, text)
     return [path for path, *_ in written]
 
 
@@ -116,7 +111,7 @@ def slug(solution: Solution) -> str:
 
 def backbone(arch: Arch) -> dict:
     """The backbone of any resolved network, as MMEngine builds it."""
-    return dict(type=BACKBONES[arch.family], arch=arch)
+    return dict(type=FAMILIES[arch.family].backbone, arch=arch)
 
 
 def detection_levels(arch: Arch) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -137,21 +132,26 @@ def _fields(solution: Solution, path: Path, base: str, classes: int) -> dict:
     arch, s = solution.arch, solution.scaling
     levels, widths = detection_levels(arch)
     return dict(
-        title=f'{solution.base} at r={s.r:g}, w={s.w:g}, d={s.d:g}',
+        title=f'{_title(solution.base)} at r={s.r:g}, w={s.w:g}, d={s.d:g}',
         data='ImageNet-100' if classes == 100 else 'ImageNet-1k',
         side=arch.resolution, edge=int(arch.resolution / CROP), path=path,
         budget=amount(solution.budget, solution.unit), base=str(config_root() / 'configs' / base),
-        macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=BACKBONES[arch.family],
+        macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=FAMILIES[arch.family].backbone,
         arch=_literal(solution), channels=arch.hidden or arch.head or arch.stages[-1].channels,
         levels=levels, widths=widths, outputs=(*widths, 512, 256, 256, 128),
     )  # fmt: skip
 
 
 def _literal(solution: Solution) -> str:
-    """``dict(base=, r=, w=, d=)`` for a base of ours, the whole table for a user's own, though it bear the name of ours."""
+    """``dict(base=, r=, w=, d=)`` for a base of ours, the whole table for a user's own base, whatever its name."""
     if solution.base not in BASES or scale(BASES[solution.base], solution.scaling) != solution.arch:
         table = pprint.pformat(dataclasses.asdict(solution.arch), sort_dicts=False, width=110)
         return textwrap.indent(table, ' ' * 8).strip()
     s = solution.scaling
     ends = '' if s.fixed_ends else ', fixed_ends=False'
     return f'dict(base={solution.base!r}, r={s.r:g}, w={s.w:g}, d={s.d:g}{ends})'
+
+
+def _title(name: str) -> str:
+    """A base's name for a docstring: on one line, without quotes and backslashes, which could end the docstring."""
+    return re.sub(r'[^\w .,()+-]+', '_', name, flags=re.ASCII)

@@ -81,7 +81,7 @@ def _check(n: int, bounds: tuple[float, float]):
 
 
 def _collect(n: int, draw, base: Arch, classes: int, wanted: str) -> list[dict]:
-    """Draw batches until ``n`` different networks lie in the band that ``draw`` returns beside them."""
+    """Draw batches until ``n`` different networks are in the band that ``draw`` returns beside them."""
     base_macs = cost(base, classes=classes).macs
     found: dict[bytes, dict] = {}
     stalled = 0

@@ -2,7 +2,7 @@
 
 TinyNet (NeurIPS 2020), equation 5: w = sqrt(c / (r^2 d)) is the ideal. After rounding to whole channels and blocks the cost is
 a monotone staircase in w (as it is in r, in d, and in the exponent of the compound scaling) with steps of up to 15 % of the
-budget, so the solver bisects, and returns the network it found with the cost it achieved. Values lie on a grid: what is printed
+budget, so the solver bisects, and returns the network it found with the cost it achieved. Values are on a grid: what is printed
 is what is built. (A ResNet's or GhostNet's staircase has a dent where a stage gets as wide as the stem and its shortcut needs no
 projection; at a budget inside the dent, one of the crossings is found.)
 """

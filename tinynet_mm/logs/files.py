@@ -14,7 +14,7 @@ _FOREIGN = ('events.out.tfevents*', '*.log.json', 'metrics.csv', 'trainer_state.
 
 @dataclass(frozen=True)
 class Session:
-    """One start of a training: its lines in order, and ``train_cfg`` where the configuration lies beside them."""
+    """One start of a training: its lines in order, and ``train_cfg`` where the configuration is beside them."""
 
     lines: list[dict]
     loop: dict
@@ -82,8 +82,8 @@ def _parse(file: Path) -> tuple[list[dict], list[str]]:
             broken.append(number)
     first_line_in_the_making = len(texts) == 1 and texts[0].startswith('{"') and _object(texts[0]) is None
     if broken and not lines and not first_line_in_the_making:
-        mend = f'; {scalars} has the numbers' if (scalars := file.parent / 'vis_data' / 'scalars.json').is_file() else ''
-        raise UserError(f'{file}: not a log of numbers by MMEngine, which has one JSON object with a "step" on each line{mend}.')
+        fix = f'; {scalars} has the numbers' if (scalars := file.parent / 'vis_data' / 'scalars.json').is_file() else ''
+        raise UserError(f'{file}: not a log of numbers by MMEngine, which has one JSON object with a "step" on each line{fix}.')
     if broken:
         last = 'the last line is cut off' if broken == [len(texts)] else f'line {", ".join(map(str, broken))} cannot be read'
         notes.append(f'{file}: {last} and was left out (a training killed while writing leaves such).')

@@ -105,7 +105,7 @@ def _by_iterations(session: Session) -> list[Row]:
 
 
 def _join(parts: Iterable[Sequence[Row]], by_epoch: bool) -> tuple[list[Row], int]:
-    """All rows with those left out that a later session trained anew, and how many these were."""
+    """All rows with those left out that a later session trained again, and how many these were."""
     joined: list[Row] = []
     dropped = 0
     for part in parts:

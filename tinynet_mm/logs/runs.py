@@ -86,7 +86,7 @@ def _names(work_dirs: Sequence[Path]) -> list[str]:
 
 
 def read(paths: Iterable[str | Path]) -> list[Run]:
-    """The runs found in work directories (or logs): one each, or several where a path lies above several work directories.
+    """The runs found in work directories (or logs): one each, or several where a path is above several work directories.
 
     Raises FileNotFoundError for a path that is not there, and ValueError for a folder without a training log of MMEngine, for
     an empty log and for one of another tool; all say what to do. Where some runs of a folder can be read, the others are notes.
@@ -104,7 +104,7 @@ def read(paths: Iterable[str | Path]) -> list[Run]:
 
 
 def state(paths: Iterable[str | Path]) -> list[tuple[str, int]]:
-    """Log files and their sizes: what changes when a training has written, or started anew. FileNotFoundError as :func:`read`."""
+    """Log files and their sizes: what changes when a training has written, or started again. FileNotFoundError as :func:`read`."""
     files = [file for path in paths for found in search(path).values() for file in found]
     return [(str(file), file.stat().st_size) for file in files]
 

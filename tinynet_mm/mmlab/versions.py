@@ -1,12 +1,14 @@
-"""What differs between the MMLab versions we run on: a readable refusal of the others, and one mend of the originals.
+"""What differs between the MMLab versions we run on: a readable refusal of the others, and one fix of the originals.
 
 Two stacks are tested: the maintained forks (onedl-mmengine 0.10.12, onedl-mmcv 2.3.6, onedl-mmdetection 3.5.1,
 onedl-mmpretrain 1.3.6) and the originals (mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmpretrain 1.2.0). Import names are equal.
 """
 
+import functools
 import pickle
 import runpy
 from importlib.util import find_spec
+from logging import DEBUG, INFO
 from pathlib import Path
 
 from packaging.version import Version
@@ -20,7 +22,7 @@ RANGES = {
     'mmdet': ('3.2.0', '4.0'),
     'mmpretrain': ('1.1.0', '2.0'),
 }
-MEND = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `python tools/doctor.py` looks at the rest'
+FIX = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `python tools/doctor.py` looks at the rest'
 
 
 def version_of(package: str) -> str | None:
@@ -33,14 +35,31 @@ def version_of(package: str) -> str | None:
 
 
 def check_versions() -> None:
-    """Raise one ImportError that names every MMLab part of a version we do not run on, and the mend."""
+    """Raise one ImportError that names every MMLab part of a version we do not run on, and the fix."""
     wrong = []
     for package, (first, last) in RANGES.items():
         version = version_of(package)
         if version and not Version(first) <= Version(version) < Version(last):
             wrong.append(f'{package}>={first},<{last} (installed: {version})')
     if wrong:
-        raise MissingPackageError(f'tinynet_mm needs {" and ".join(wrong)}; {MEND}')
+        raise MissingPackageError(f'tinynet_mm needs {" and ".join(wrong)}; {FIX}')
+
+
+def silence_onedl() -> None:
+    """Drop one line that the forks of mmdet print at every import: "Could not import OneDL. Skipping OneDL datasets.".
+
+    It is meant for the log at DEBUG level, but ``print_log`` without a logger prints. Every other message passes.
+    """
+    from mmengine import logging
+
+    original = logging.print_log
+
+    @functools.wraps(original)
+    def print_log(msg, logger=None, level=INFO):
+        if not (logger is None and level == DEBUG and str(msg).startswith('Could not import OneDL')):
+            original(msg, logger, level)
+
+    logging.print_log = print_log
 
 
 def allow_history_buffers() -> None:

@@ -1,6 +1,6 @@
 """Checkpoints: reading them without running code in them, timm's keys and ours, slim files to publish.
 
-Our backbones bear timm's parameter names (ResNet: torchvision's), so a layout is a matter of prefixes and of the classifier's
+Our backbones have timm's parameter names (ResNet: torchvision's), so a layout is a matter of prefixes and of the classifier's
 name: timm and the authors' release have ``conv_stem.weight ... classifier.weight``; mmpretrain's ImageClassifier has
 ``backbone.conv_stem.weight ... head.fc.weight``. The canonical form in this module is timm's.
 """
@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from mmengine.registry import MODELS
 from torch import Tensor
 
-from ..archs import BASES, PRESETS, preset
+from ..archs import BASES, FAMILIES, PRESETS, preset
 from ..cost import cost
 from ..errors import UserError, listed
 from ..files import write_bytes
@@ -184,12 +185,9 @@ def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def expected_shapes(name: str) -> dict[str, torch.Size]:
     """Shapes of our backbone of a preset, by timm's keys; without the classifier, the counters of norms left out."""
-    from ..models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet
-
-    kinds = {'efficientnet': ScaledEfficientNet, 'ghostnet': ScaledGhostNet, 'resnet': ScaledResNet}
     arch = preset(name)
     with torch.device('meta'):
-        return _shapes(kinds[arch.family](arch).state_dict())
+        return _shapes(MODELS.get(FAMILIES[arch.family].backbone)(arch, out_indices=(-1,)).state_dict())
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -221,8 +219,8 @@ def check_fits(tensors: Mapping[str, Tensor], name: str) -> None:
         return
     found = '; '.join(f'{len(keys)} {what}: {listed(keys, 4)}' for what, keys in problems.items() if keys)
     known = identify(tensors)
-    mend = f'It is {known}: give that name.' if known else 'It is none of our presets.'
-    raise UserError(f'the checkpoint does not fit {name}: {found}. {mend}')
+    fix = f'It is {known}: give that name.' if known else 'It is none of our presets.'
+    raise UserError(f'the checkpoint does not fit {name}: {found}. {fix}')
 
 
 # Writing ----------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..archs import Arch
+from ..archs import FAMILIES, Arch
 from ..errors import UserError
 
 
@@ -57,6 +57,11 @@ class ScaledBackbone(BaseModule):
     @property
     def last_level(self) -> int:
         return self.out_indices[-1]
+
+    @property
+    def default_act(self) -> dict:
+        """The activation that the table states, or that of its family."""
+        return dict(type=self.arch.activation or FAMILIES[self.arch.family].activation, inplace=True)
 
     @property
     def out_channels(self) -> tuple[int, ...]:

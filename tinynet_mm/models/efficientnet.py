@@ -43,7 +43,7 @@ class ScaledEfficientNet(ScaledBackbone):
         init_cfg: dict | None = None,
     ):
         super().__init__(resolve(arch, family='efficientnet'), out_indices, frozen_stages, norm_eval, init_cfg)
-        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or dict(type='SiLU', inplace=True))
+        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or self.default_act)
         self._build_stem(layers)
         self._build_stages(layers, drop_path_rate)
         if self.last_level == len(self.arch.stages):

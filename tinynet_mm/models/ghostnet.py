@@ -124,7 +124,7 @@ class ScaledGhostNet(ScaledBackbone):
         init_cfg: dict | None = None,
     ):
         super().__init__(resolve(arch, 'ghostnet_a', family='ghostnet'), out_indices, frozen_stages, norm_eval, init_cfg)
-        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or dict(type='ReLU', inplace=True))
+        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or self.default_act)
         self.conv_stem = conv(3, self.arch.stem, 3, stride=2)
         self.bn1 = layers.norm(self.arch.stem)
         self.act1 = layers.act()

@@ -98,7 +98,7 @@ class ScaledResNet(ScaledBackbone):
         init_cfg: dict | None = None,
     ):
         super().__init__(resolve(arch, 'resnet50', family='resnet'), out_indices, frozen_stages, norm_eval, init_cfg)
-        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or dict(type='ReLU', inplace=True))
+        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or self.default_act)
         self.conv1 = conv(3, self.arch.stem, self.arch.stem_kernel, stride=2)
         self.bn1 = layers.norm(self.arch.stem)
         self.act1 = layers.act()

@@ -1,7 +1,7 @@
 """(r, w, d) that the paper uses and publishes nowhere: ResNet-50-A and B (table 2), GhostNet-B to D (table 6), solved here.
 
 The paper shrinks both bases by "the proposed tiny formula". What is known of that formula are its five TinyNets, so resolution
-and depth start where those lie at the same cost ratio c, interpolated over log c. Of all (r, w, d) on a grid that come up to the
+and depth start where those are at the same cost ratio c, interpolated over log c. Of all (r, w, d) on a grid that come up to the
 paper's multiply-adds and parameters, the one with r and d nearest to that start is taken. GhostNets scale their stem, head and
 hidden layer too: kept at the base's width these alone are 3.8 M parameters, and GhostNet-D has 2.6 M in all.
 

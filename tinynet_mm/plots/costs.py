@@ -100,7 +100,7 @@ def read_points(
         dict.fromkeys(str(row.get(label)) for row in rows if str(row.get(label)) not in {point.name for point in points})
     )
     more = f' and {len(missing) - 8} more' if missing[8:] else ''
-    return points, [f'not drawn, for want of {x} or {y}: {", ".join(missing[:8])}{more}.'] if missing else []
+    return points, [f'not drawn, without {x} or {y}: {", ".join(missing[:8])}{more}.'] if missing else []
 
 
 def front(points: Sequence[Point]) -> list[Point]:

@@ -45,7 +45,7 @@ def _cross(segments: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _intersect(segments: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which of ``segments`` (n, 4) cross any of ``others`` (m, 4): the ends of each lie on different sides of the other."""
+    """Which of ``segments`` (n, 4) cross any of ``others`` (m, 4): the ends of each are on different sides of the other."""
     a, b, c, d = segments[:, None, :2], segments[:, None, 2:], others[None, :, :2], others[None, :, 2:]
 
     def side(p: np.ndarray, q: np.ndarray, point: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ MADE_BY = {
     'formula.json': 'fit',
 }
 NUMBERS = ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params', 'seed')
-RANDOM = 'random'  # the method of sampled networks; those made by a rule bear its name
+RANDOM = 'random'  # the method of sampled networks; those of a rule have its name
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Sweep:
         """Path of a stage's file, or a FileNotFoundError with the command which makes it."""
         path = self.path / name
         if not path.is_file():
-            raise FileNotFoundError(f'{path} is not there; make it by: {COMMAND} {MADE_BY[name]} {self.path}')
+            raise FileNotFoundError(f'{path} is missing; make it with: {COMMAND} {MADE_BY[name]} {self.path}')
         return path
 
     def recipe(self) -> Config:
@@ -102,10 +101,10 @@ def read_result(trial: Path) -> dict | None:
         accuracy = float(result['accuracy'])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f'{path} is cut off or no result ({type(error).__name__}); it counts as not done, `run` makes it anew.'
+            f'{path} is cut off or not a result ({type(error).__name__}); it counts as not done, and `run` trains it again.'
         ) from None
     if not math.isfinite(accuracy):
-        raise UserError(f'{path} has the accuracy {accuracy}; it counts as not done, `run` makes it anew.')
+        raise UserError(f'{path} has the accuracy {accuracy}; it counts as not done, and `run` trains it again.')
     return result
 
 
@@ -115,12 +114,3 @@ def is_done(trial: Path) -> bool:
         return read_result(trial) is not None
     except ValueError:
         return False
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a file; it appears under its name only when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{os.getpid()}.{path.name}')
-    partial.write_text(text)
-    os.replace(partial, path)
-    return path

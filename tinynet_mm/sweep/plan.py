@@ -15,11 +15,11 @@ from mmengine.config import Config
 from ..archs import Arch, Scaling, scale
 from ..cost import cost
 from ..errors import UserError
-from ..files import read_csv, write_csv
+from ..files import read_csv, write_csv, write_text
 from ..formula.sampling import BOUNDS, sample_band, sample_budget
 from ..formula.solve import cost_meter, giant, single, solve
 from ..formula.tiny import TinyFormula
-from .folder import RANDOM, Settings, Sweep, scaling_of, write_text
+from .folder import RANDOM, Settings, Sweep, scaling_of
 
 BAND = (0.03, 1.05)
 METHODS = ('tiny', 'giant', 'r', 'd', 'w')
@@ -96,7 +96,7 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
     """Append the networks of every rule at ``budgets`` (shares of the base's MACs), each with every seed.
 
     Returns the rows added, and what no network could be made for: rows of method, target and reason (the paper's "depth
-    underflow"), which also lie in ``left_out.csv``. Raises FileNotFoundError where the formula was not fitted yet.
+    underflow"), which also are in ``left_out.csv``. Raises FileNotFoundError where the formula was not fitted yet.
     """
     if wrong := [target for target in budgets if not 0 < target <= 1]:
         raise UserError(f'{wrong[0]:g} is no budget to compare at; give shares of the MACs of the base, like 0.5 0.25.')

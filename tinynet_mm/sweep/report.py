@@ -11,12 +11,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ..errors import UserError
-from ..files import read_csv, write_csv
+from ..files import read_csv, write_csv, write_text
 from ..formula.frontier import spearman
 from ..formula.tiny import TinyFormula
 from ..plots.style import save, styled
 from . import figures
-from .folder import COMMAND, RANDOM, Sweep, write_text
+from .folder import COMMAND, RANDOM, Sweep
 
 TEMPLATE = Path(__file__).with_name('page.html')
 SHOWN = ('name', 'method', 'target', 'seed', 'r', 'w', 'd', 'resolution', 'c', 'macs', 'params', 'accuracy')
@@ -34,7 +34,7 @@ def write(sweep: Sweep) -> tuple[Path, list[str]]:
         else []
     )
     if lost := [row['name'] for row in front if row['name'] not in {row['name'] for row in rows}]:
-        raise UserError(f'front.csv has {lost[0]}, which rows.csv lacks; make it anew by: {COMMAND} fit {sweep.path}')
+        raise UserError(f'front.csv has {lost[0]}, which rows.csv lacks; make it again by: {COMMAND} fit {sweep.path}')
     formula = TinyFormula.load(sweep.path / 'formula.json') if (sweep.path / 'formula.json').exists() else None
     one_budget = at_one_budget(rows)
     compared = figures.summary(rows)

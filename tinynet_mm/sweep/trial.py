@@ -5,11 +5,12 @@ Training is MMEngine's Runner, whose overhead over a bare loop was measured at 1
 
 A trial may be killed at any moment. The last two epochs' checkpoints are kept, so one of them is always whole; ``result.json``
 appears only when complete, and its presence is what "done" means. A lock that dies with its process keeps two processes out of
-one trial. After a resume the order of images and their augmentation are drawn anew: the result is that of another seed.
+one trial. After a resume the order of images and their augmentation are drawn again: the result is that of another seed.
 """
 
 import csv
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -31,8 +32,10 @@ from mmengine.runner import Runner
 
 from ..archs import scale
 from ..data.folders import check_classes
+from ..errors import UserError
+from ..files import write_text
 from ..mmlab.weights import read
-from .folder import Settings, Sweep, is_done, read_result, scaling_of, write_text
+from .folder import Settings, Sweep, is_done, read_result, scaling_of
 
 METRIC = 'accuracy/top1'
 PATIENCE_S = 20  # how long a trial's lock may outlive a process that is being killed
@@ -170,11 +173,27 @@ def _keep_weights(folder: Path) -> None:
     os.replace(partial, folder / 'weights.pth')
 
 
-def prepare(folder: Path, cfg: Config, row: dict) -> Path:
-    """Make a trial's directory with its config, unless it is there."""
+def prepare(folder: Path, cfg: Config, row: dict, recipe: str) -> Path:
+    """Write the config of a trial, unless it exists; ``recipe``, the fingerprint of the recipe, is kept beside it.
+
+    Raises:
+        UserError: the trial was prepared with another recipe.
+    """
+    mark = folder / 'recipe.sha256'
     if not (folder / 'config.py').is_file():
+        write_text(mark, recipe + '\n')
         write_text(folder / 'config.py', configure(cfg, row).pretty_text)
+    elif mark.is_file() and mark.read_text().strip() != recipe:
+        raise UserError(
+            f'{folder} was prepared before recipe.py changed: restore the recipe, or delete this folder and those of the other '
+            'networks that are not done, to train them with the new one.'
+        )
     return folder
+
+
+def fingerprint(cfg: Config) -> str:
+    """SHA-256 of a recipe's values; comments and layout do not change it."""
+    return hashlib.sha256(json.dumps(cfg.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def pending(sweep: Sweep) -> tuple[list[Path], list[str]]:
@@ -183,6 +202,7 @@ def pending(sweep: Sweep) -> tuple[list[Path], list[str]]:
     Raises ValueError or FileNotFoundError where the recipe's image folders are not there, or hold other classes than its head.
     """
     cfg, folders, remarks = sweep.recipe(), [], []
+    recipe = fingerprint(cfg)
     check_data(cfg)
     for row in sweep.samples():
         folder = sweep.trial(row['name'])
@@ -191,7 +211,7 @@ def pending(sweep: Sweep) -> tuple[list[Path], list[str]]:
                 continue
         except ValueError as error:
             remarks.append(str(error))
-        folders.append(prepare(folder, cfg, row))
+        folders.append(prepare(folder, cfg, row, recipe))
     return folders, remarks
 
 

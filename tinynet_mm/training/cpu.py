@@ -1,7 +1,7 @@
 """Training on a CPU, several times faster without a change of result: channels-last maps, and memory that is kept.
 
 A tiny network spends its time on depthwise convolutions and batch norms, for which oneDNN has vectorised kernels when maps are
-NHWC; and on page faults, since glibc gives every freed map of megabytes back to the kernel and asks for it anew a moment later.
+NHWC; and on page faults, since glibc gives every freed map of megabytes back to the kernel and asks for it again a moment later.
 ``tools/benchmark_step.py`` measures both. On a GPU nothing is changed.
 """
 

@@ -4,15 +4,14 @@ For comparing networks under one recipe, such as figure 4's TinyNet-E and Effici
 that MMEngine writes beside them; nothing is trained or validated again.
 """
 
-import csv
-import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
-from ..archs import Arch, resolve
+from .. import files
+from ..archs import FAMILIES, Arch, resolve
 from ..cost import cost
 from ..errors import UserError
 from ..logs import read
@@ -26,7 +25,9 @@ SCORES = {
     'train_loss': 'train/loss',
 }
 RECIPE = ('resolution', 'macs', 'params', 'epochs', 'batch')
-BASES = dict(ScaledEfficientNet='efficientnet_b0', ScaledGhostNet='ghostnet_a', ScaledResNet='resnet50')
+
+
+BASES = {family.backbone: family.base for family in FAMILIES.values()}
 
 
 def read_runs(work_dirs: Sequence[str | Path]) -> list[dict]:
@@ -95,11 +96,4 @@ def pool(rows: Sequence[dict]) -> list[dict]:
 
 def write_csv(rows: Sequence[dict], path: str | Path, protocol: str) -> None:
     """The rows with the protocol repeated in each; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    with part.open('w', newline='') as file:
-        writer = csv.DictWriter(file, [*rows[0], 'protocol'], lineterminator='\n')
-        writer.writeheader()
-        writer.writerows({**row, 'protocol': protocol} for row in rows)
-    os.replace(part, path)
+    files.write_csv(path, [{**row, 'protocol': protocol} for row in rows])
