@@ -207,7 +207,7 @@ def test_bad_input_is_one_sentence(coco, weights, tmp_path, capsys):
     assert '--batch 0: at least one image' in say([*common, '--batch', '0'])
     assert '--limit -1: give how many images' in say([*common, '--data-root', str(coco), '--evaluate', '--limit', '-1'])
     assert '--topk 0: at least one' in say([*common, '--data-root', str(coco), '--evaluate', '--topk', '0'])
-    assert say([*common, '--device', 'gpu']).startswith('--device gpu is not to be had here')
+    assert say([*common, '--device', 'gpu']).startswith('--device gpu is not available')
     assert 'box 3 was asked for, but no box reaches' in say([*common, '--target', 'box=3', '--score-thr', '1'])
 
 

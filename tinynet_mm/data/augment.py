@@ -95,7 +95,7 @@ def sample_crop(rng: np.random.Generator, canvas: Window, boxes: np.ndarray, min
 def try_crops(rng: np.random.Generator, canvas: Window, boxes: np.ndarray, demand: float, least: float) -> Window | None:
     """The first of 50 random windows with IoU >= ``demand`` for every box and some box's centre inside, or None.
 
-    A window has ``least`` to 1 times the canvas's sides and an aspect of 1/2 to 2. Boxes are (N, 4) xyxy; without any, every window fits.
+    A window has ``least`` to 1 times the canvas's sides and an aspect of 1/2 to 2. ``boxes`` is (N, 4) xyxy, may be empty.
     """
     sides = rng.uniform(least, 1, (CROP_TRIES, 2)) * (canvas.width, canvas.height)
     starts = rng.random((CROP_TRIES, 2)) * ((canvas.width, canvas.height) - sides)

@@ -6,6 +6,8 @@ from pathlib import Path
 from ..archs import BASES, Arch
 from ..errors import UserError
 
+TEXTS = ('name', 'family', 'block', 'stages', 'activation')  # entries of a table that are not numbers
+
 
 def load_base(base: Arch | str) -> Arch:
     """A base by name ('efficientnet_b0', 'resnet50', 'ghostnet_a', ...) or by the path of a JSON file.

@@ -104,7 +104,7 @@ def read(paths: Iterable[str | Path]) -> list[Run]:
 
 
 def state(paths: Iterable[str | Path]) -> list[tuple[str, int]]:
-    """Log files and their sizes: what changes when a training has written, or started again. FileNotFoundError as :func:`read`."""
+    """Log files and their sizes, which change when a training writes or starts again. Raises as :func:`read`."""
     files = [file for path in paths for found in search(path).values() for file in found]
     return [(str(file), file.stat().st_size) for file in files]
 

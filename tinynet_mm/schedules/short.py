@@ -1,4 +1,6 @@
-"""A schedule for small detection sets (hundreds of images), from scratch, in minutes: ``tools/train.py --schedule short``.
+"""A schedule for small detection sets (hundreds of images) in minutes: ``tools/train.py --schedule short``.
+
+Training starts from published weights if they are available, else (or with ``--from-scratch``) from random weights.
 
 AdamW with a cosine and a short warm-up, and a moving average of the weights, which is what is validated, saved and tested.
 Pictures are zoomed out by up to 2 instead of 4: a few hundred of them do not teach every size in so few epochs.
