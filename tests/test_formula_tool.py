@@ -1,5 +1,6 @@
 """tools/formula.py and what it writes: the printed network is the one that is built, configs build and give losses."""
 
+import ast
 import dataclasses
 import importlib.util
 import json
@@ -248,15 +249,21 @@ def test_configs_inherit_what_is_there_and_hold_literals(written):
         for path in paths:
             text = path.read_text()
             assert 'import' not in text and solution.base in path.name
-            base = Path(re.search(r"_base_ = '(.*)'", text)[1])
-            assert base.is_absolute() and base.is_file()
+            bases = [Path(base) for base in ast.literal_eval(re.search(r'_base_ = (.*)', text)[1])]
+            assert bases and all(base.is_absolute() and base.is_file() for base in bases)
         assert sorted(p.name for p in paths[0].parent.iterdir()) == sorted(p.name for p in paths)
 
 
 def test_a_hundred_classes_take_the_recipe_of_imagenet_100(tmp_path):
     solution = TinyFormula.published().solve(50e6, classes=100)
     first, _ = write_configs(solution, tmp_path, classes=100)
-    assert first.name == 'efficientnet_b0_50M_in100.py' and Config.fromfile(first).model.head.num_classes == 100
+    assert first.name == 'efficientnet_b0_50M_in100.py'
+    ours, cfg = Config.fromfile(ROOT / 'configs' / 'imagenet' / 'tinynet_d_in100.py'), Config.fromfile(first)
+    assert cfg.model.head.num_classes == cfg.model.data_preprocessor.num_classes == 100
+    for split in ('train', 'val', 'test'):
+        mine, theirs = (dict(one[f'{split}_dataloader'].dataset, pipeline=None) for one in (cfg, ours))
+        assert mine == theirs and mine['data_root'] == 'data/imagenet100'
+    assert cfg.train_cfg == ours.train_cfg
 
 
 def test_other_classes_have_no_imagenet_config(tmp_path):
@@ -268,7 +275,7 @@ def test_other_classes_have_no_imagenet_config(tmp_path):
 @pytest.mark.parametrize(
     'base', [dataclasses.replace(EFFICIENTNET_B0, stem=24), dataclasses.replace(own_base(), name='my own/1')]
 )
-def test_a_base_that_only_bears_a_name_of_ours_is_written_whole(tmp_path, base):
+def test_a_base_that_only_has_a_name_of_ours_is_written_whole(tmp_path, base):
     solution = TinyFormula.published().solve(0.7 * cost(base).macs, base)
     for path in write_configs(solution, tmp_path):
         cfg = Config.fromfile(path)

@@ -6,7 +6,7 @@
 Not trained here; the paper's table 6 has 78.9 % top-1 and 94.4 % top-5.
 """
 
-_base_ = './_base_/rmsprop_in1k.py'
+_base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']
 model = dict(
     backbone=dict(
         type='ScaledGhostNet',

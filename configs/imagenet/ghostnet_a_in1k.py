@@ -6,7 +6,7 @@
 Not trained here; the paper's table 6 has 78.7 % top-1 and 94.2 % top-5.
 """
 
-_base_ = './_base_/rmsprop_in1k.py'
+_base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']
 model = dict(
     backbone=dict(type='ScaledGhostNet', arch='ghostnet_a'),
     head=dict(in_channels=1400),

@@ -7,7 +7,7 @@ Not trained here; the paper's table 6 has 75.0 % top-1 and 92.0 % top-5.
 (r, w, d) are published nowhere and inferred from the printed budget, see tinynet_mm.inferred.
 """
 
-_base_ = './_base_/rmsprop_in1k.py'
+_base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']
 model = dict(
     backbone=dict(
         type='ScaledGhostNet',

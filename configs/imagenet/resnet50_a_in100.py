@@ -7,10 +7,11 @@ Not trained here; the paper's table 2 has 79.3 % top-1.
 (r, w, d) are published nowhere and inferred from the printed budget, see tinynet_mm.inferred.
 """
 
-_base_ = './_base_/sgd_in100.py'
+_base_ = ['./_base_/sgd.py', './_base_/imagenet.py', './_base_/runtime.py']
 model = dict(
+    data_preprocessor=dict(num_classes=100),
     backbone=dict(type='ScaledResNet', arch='resnet50_a'),
-    head=dict(in_channels=2024),
+    head=dict(num_classes=100, in_channels=2024),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -25,6 +26,6 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=192),
     dict(type='PackInputs'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict(data_root='data/imagenet100', num_classes=100, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(data_root='data/imagenet100', num_classes=100, pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -7,7 +7,7 @@ Not trained here; the paper has no figure for it.
 (r, w, d) are published nowhere and inferred from the printed budget, see tinynet_mm.inferred.
 """
 
-_base_ = './_base_/sgd_in1k.py'
+_base_ = ['./_base_/sgd.py', './_base_/imagenet.py', './_base_/runtime.py']
 model = dict(
     backbone=dict(type='ScaledResNet', arch='resnet50_a'),
     head=dict(in_channels=2024),

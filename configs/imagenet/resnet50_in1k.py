@@ -6,7 +6,7 @@
 Not trained here; the paper has no figure for it.
 """
 
-_base_ = './_base_/sgd_in1k.py'
+_base_ = ['./_base_/sgd.py', './_base_/imagenet.py', './_base_/runtime.py']
 model = dict(
     backbone=dict(type='ScaledResNet', arch='resnet50'),
     head=dict(in_channels=2048),

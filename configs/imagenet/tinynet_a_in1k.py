@@ -6,7 +6,7 @@
 Not trained here; the paper's table 3 has 76.8 % top-1 and 93.3 % top-5.
 """
 
-_base_ = './_base_/rmsprop_in1k.py'
+_base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']
 model = dict(
     backbone=dict(type='TinyNet', arch='a'),
     head=dict(in_channels=1280),

@@ -6,10 +6,11 @@
 Not trained here; the paper has no figure for it.
 """
 
-_base_ = './_base_/rmsprop_in100.py'
+_base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']
 model = dict(
+    data_preprocessor=dict(num_classes=100),
     backbone=dict(type='TinyNet', arch='e'),
-    head=dict(in_channels=1280),
+    head=dict(num_classes=100, in_channels=1280),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -24,6 +25,7 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=106),
     dict(type='PackInputs'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict(data_root='data/imagenet100', num_classes=100, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(data_root='data/imagenet100', num_classes=100, pipeline=test_pipeline))
 test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=100)

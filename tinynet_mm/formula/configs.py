@@ -34,7 +34,7 @@ model = dict(
         arch={arch},
         out_indices=(-1,),
     ),
-    head=dict(in_channels={channels}),
+    head=dict({head}in_channels={channels}),{preprocessor}
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -49,10 +49,10 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size={side}),
     dict(type='PackInputs'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict({dataset}pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict({dataset}pipeline=test_pipeline))
 test_dataloader = val_dataloader
-'''
+{epochs}'''
 
 DETECTOR = '''"""SSDLite-512 on COCO with {title}, from scratch.
 
@@ -90,10 +90,10 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
     folder, name = Path(folder), f'{NOT_IN_NAMES.sub("_", solution.base)}_{slug(solution)}'
     recipe, data = FAMILIES[solution.arch.family].recipe, 'in100' if classes == 100 else 'in1k'
     written = [
-        (folder / f'{name}_{data}.py', CLASSIFIER, f'imagenet/_base_/{recipe}_{data}.py'),
-        (folder / f'ssdlite_{name}_coco.py', DETECTOR, '_base_/ssdlite_coco.py'),
+        (folder / f'{name}_{data}.py', CLASSIFIER, [f'imagenet/_base_/{part}.py' for part in (recipe, 'imagenet', 'runtime')]),
+        (folder / f'ssdlite_{name}_coco.py', DETECTOR, ['_base_/ssdlite_coco.py']),
     ]
-    texts = [template.format(**_fields(solution, path, base, classes)) for path, template, base in written]
+    texts = [template.format(**_fields(solution, path, bases, classes)) for path, template, bases in written]
     for path, *_ in written:
         if path.exists():
             raise UserError(f'{path} is there already; remove it, or write to another folder.')
@@ -128,18 +128,30 @@ def detection_levels(arch: Arch) -> tuple[tuple[int, int], tuple[int, int]]:
     return (middle, last), (arch.levels[middle][-1].channels, arch.head or arch.stages[-1].channels)
 
 
-def _fields(solution: Solution, path: Path, base: str, classes: int) -> dict:
+def _fields(solution: Solution, path: Path, bases: list[str], classes: int) -> dict:
     arch, s = solution.arch, solution.scaling
     levels, widths = detection_levels(arch)
     return dict(
         title=f'{_title(solution.base)} at r={s.r:g}, w={s.w:g}, d={s.d:g}',
         data='ImageNet-100' if classes == 100 else 'ImageNet-1k',
         side=arch.resolution, edge=int(arch.resolution / CROP), path=path,
-        budget=amount(solution.budget, solution.unit), base=str(config_root() / 'configs' / base),
+        budget=amount(solution.budget, solution.unit), base=[str(config_root() / 'configs' / base) for base in bases],
         macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=FAMILIES[arch.family].backbone,
         arch=_literal(solution), channels=arch.hidden or arch.head or arch.stages[-1].channels,
         levels=levels, widths=widths, outputs=(*widths, 512, 256, 256, 128),
+        **_of_imagenet100(arch) if classes == 100 else dict.fromkeys(HUNDRED, ''),
     )  # fmt: skip
+
+
+HUNDRED = ('head', 'preprocessor', 'dataset', 'epochs')  # parts of a config that differ for ImageNet-100
+
+
+def _of_imagenet100(arch: Arch) -> dict[str, str]:
+    """What a config states for ImageNet-100 beside the ImageNet-1k recipe; ResNets train for their 90 epochs there too."""
+    epochs = 'train_cfg = dict(max_epochs=100)\n' if FAMILIES[arch.family].recipe == 'rmsprop' else ''
+    preprocessor = '\n    data_preprocessor=dict(num_classes=100),'
+    values = ('num_classes=100, ', preprocessor, "data_root='data/imagenet100', num_classes=100, ", epochs)
+    return dict(zip(HUNDRED, values))
 
 
 def _literal(solution: Solution) -> str:

@@ -4,6 +4,7 @@ MMEngine prints about 540 lines (environment, config, hooks) before the first it
 """
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,12 +17,15 @@ from ..errors import UserError
 DUMPS = ('\n' + '-' * 60 + '\nSystem environment', 'Config:\n', 'Hooks will be executed in the following order')
 
 
+NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')  # of MMEngine and mmdet about themselves
+
+
 class WithoutDumps(logging.Filter):
-    """Drop the records that dump the environment, the config and the order of the hooks."""
+    """Drop the records that dump the environment, the config and the order of the hooks, and deprecations inside MMLab."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is shown."""
-        return not str(record.msg).startswith(DUMPS)
+        return not str(record.msg).startswith(DUMPS + NOISE)
 
 
 class QuietRunner(Runner):
@@ -61,6 +65,7 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         UserError: an entry of the config that MMEngine cannot build.
     """
+    warnings.filterwarnings('ignore', 'faster_coco_eval is not installed', UserWarning, r'mmdet\.')
     with config_errors():
         return QuietRunner.from_cfg(cfg)
 

@@ -1,18 +1,15 @@
-"""The recipe of section 4.1 for EfficientNet, TinyNet and GhostNet on ImageNet-1k: everything but network and input size.
+"""The recipe of section 4.1 for EfficientNet, TinyNet and GhostNet: everything but network, data and input size.
 
 RMSProp with TensorFlow's semantics, momentum 0.9, decay 0.9, weight decay 1e-5; learning rate 0.048 for a total batch of 1024
 (8 GPUs with 128 images each, scaled with the batch that is used), times 0.97 every 2.4 epochs, to the iteration; 3 epochs of
-warm-up; 450 epochs; batch norm momentum 0.99 in TensorFlow's sense, 0.01 in PyTorch's; dropout 0.2; weights averaged with
-decay 0.9999, the raw and the averaged model both validated; random crop, flip and colour jitter.
+warm-up; 450 epochs (100 on ImageNet-100); batch norm momentum 0.99 in TensorFlow's sense, 0.01 in PyTorch's; dropout 0.2;
+weights averaged with decay 0.9999, the raw and the averaged model both validated; random crop, flip and colour jitter.
 
 Not in the paper but in the authors' MindSpore recipe (mindspore-ai/mindspore, model_zoo/research/cv/tinynet): epsilon 0.001,
 warm-up from 1e-6, label smoothing 0.1, no weight decay on norms and biases, colour jitter 0.4, crop 0.875, bicubic. Ours: the
 average has TensorFlow's ramp, decay = min(0.9999, n / (n + 9)) after n steps, without which it would lag behind for
 ten thousand steps. Colour jitter runs on OpenCV; on Pillow, mmcv warns in every worker.
 """
-
-custom_imports = dict(imports=['tinynet_mm'])
-default_scope = 'mmpretrain'
 
 model = dict(
     _scope_='mmpretrain',
@@ -34,29 +31,6 @@ model = dict(
     ),
 )
 
-# data; broken='skip' goes on without images that do not decode, and lists them at the end
-train_dataloader = dict(
-    batch_size=128,
-    num_workers=8,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='collate_readable'),
-    dataset=dict(type='ClassFolders', data_root='data/imagenet', split='train', num_classes=1000, broken='fatal'),
-)
-val_dataloader = dict(
-    batch_size=128,
-    num_workers=8,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='collate_readable'),
-    dataset=dict(type='ClassFolders', data_root='data/imagenet', split='val', num_classes=1000, broken='fatal', test_mode=True),
-)
-test_dataloader = val_dataloader
-val_evaluator = [dict(type='Accuracy', topk=(1, 5)), dict(type='CrossEntropy')]
-test_evaluator = val_evaluator
-
 # schedule
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=450, val_interval=1)
 val_cfg = dict(type='RawAndAverageValLoop')
@@ -71,28 +45,8 @@ param_scheduler = [
     dict(type='StaircaseLR', gamma=0.97, every=2.4, by_epoch=True, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=1024)
-
-# runtime
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=100),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-)
 custom_hooks = [
     dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.0001, gamma=9, update_buffers=True),
     dict(type='StopOnNonFiniteLoss'),
     dict(type='ReportBrokenImages'),
 ]
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)
-visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
-log_processor = dict(type='LogProcessor', window_size=100, by_epoch=True)
-log_level = 'INFO'
-load_from = None
-resume = False
-randomness = dict(seed=0)
