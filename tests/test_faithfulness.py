@@ -3,11 +3,14 @@
 import csv
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tinynet_mm.cam import Truth, evaluate
 from tinynet_mm.cam import faithfulness as measures
+from tinynet_mm.errors import UserError
 
 RNG = np.random.default_rng(5)
 VALUES = RNG.random((9, 14))
@@ -106,3 +109,23 @@ def test_summary_against_numpy_and_its_csv():
     assert read[0]['pointing'] == '0.5' and read[1]['steps'] == '10'
     lines = measures.table(summary).split('\n')
     assert lines[1].startswith('gradcam') and '0.500 ± 0.153' in lines[1]
+
+
+def test_images_of_one_name_in_two_folders_do_not_share_results(tmp_path):
+    truths = [Truth(Path(f'{folder}/1.jpg'), np.zeros((1, 4)), np.zeros(1)) for folder in 'ab']
+    asked = []
+
+    def evaluator(truth):
+        asked.append(truth.path)
+        return [dict(image=truth.path.as_posix())]
+
+    for _ in range(2):  # the second call reads the journal
+        rows = [row for rows in evaluate(evaluator, truths, tmp_path / 'journal.jsonl', {}) for row in rows]
+        assert [row['image'] for row in rows] == ['a/1.jpg', 'b/1.jpg']
+    assert len(asked) == 2
+
+
+def test_a_journal_by_file_names_is_refused(tmp_path):
+    (tmp_path / 'journal.jsonl').write_text('{}\n{"image": "1.jpg", "rows": []}\n')
+    with pytest.raises(UserError, match='of a run with other settings or an older version'):
+        list(evaluate(list, [], tmp_path / 'journal.jsonl', {}))

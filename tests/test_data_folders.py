@@ -1,0 +1,80 @@
+"""Class folders: their check before a training, the classes they name, and annotations that training could not read."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tinynet_mm import cli
+from tinynet_mm.data.check import check_root
+from tinynet_mm.data.coco import read_coco
+from tinynet_mm.data.folders import named_classes
+from tinynet_mm.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for split in ('train', 'val'):
+        for name in ('ant', 'bee'):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(2):
+                cv2.imwrite(str(tmp_path / split / name / f'{index}.png'), np.zeros((8, 8, 3), np.uint8))
+    return tmp_path
+
+
+def check_dataset(*arguments: str) -> int:
+    spec = importlib.util.spec_from_file_location('tools_check_dataset', ROOT / 'tools' / 'check_dataset.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool.main(list(arguments))
+
+
+def test_every_image_of_the_class_folders_is_decoded(folder):
+    assert [(report.images, report.classes, report.fatal) for report in check_root(folder)] == [(4, 2, ())] * 2
+    (folder / 'val' / 'bee' / '1.png').write_bytes(b'no image')
+    train, val = check_root(folder)
+    assert not train.fatal and val.fatal[0].count == 1 and 'bee/1.png' in val.fatal[0].example
+
+
+def test_the_folder_of_a_classifier_is_looked_at(folder, capsys):
+    config = str(ROOT / 'configs' / 'cifar10' / 'tinynet_e_cifar10.py')
+    assert check_dataset(config, '--data-root', str(folder)) == 0
+    (folder / 'train' / 'ant' / '0.png').write_bytes(b'')
+    assert check_dataset(config, '--data-root', str(folder)) == 1
+    assert 'ant/0.png is not an image' in capsys.readouterr().out
+    (folder / 'val' / 'ant' / '0.png').unlink()
+    (folder / 'val' / 'ant' / '1.png').unlink()
+    with pytest.raises(UserError, match='class ant without an image'):
+        check_dataset('--data-root', str(folder))
+
+
+def test_a_data_set_names_the_classes_of_a_classifier(folder, tmp_path_factory):
+    assert named_classes(folder) == ['ant', 'bee']
+    coco = tmp_path_factory.mktemp('coco')
+    (coco / 'annotations').mkdir()
+    (coco / 'images').mkdir()
+    content = dict(images=[], annotations=[], categories=[dict(id=7, name='wasp')])
+    (coco / 'annotations' / 'val.json').write_text(json.dumps(content))
+    assert named_classes(coco) == ['wasp']
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_annotations_that_pycocotools_does_not_read_are_refused(tmp_path, encoding):
+    content = dict(images=[], annotations=[], categories=[dict(id=1, name='a')])
+    (tmp_path / 'a.json').write_bytes(json.dumps(content).encode(encoding))
+    with pytest.raises(UserError, match='not JSON in UTF-8 without a byte order mark'):
+        read_coco(tmp_path / 'a.json')
+    (tmp_path / 'a.json').write_bytes(json.dumps(content).encode())
+    assert read_coco(tmp_path / 'a.json') == content
+
+
+@pytest.mark.parametrize('text', ['nan', '7', '-0.1'])
+def test_a_score_threshold_is_a_probability(text):
+    with pytest.raises(Exception, match='is not between 0 and 1'):
+        cli.probability(text)
+    assert cli.probability('0.3') == 0.3
