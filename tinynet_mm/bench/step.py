@@ -1,5 +1,6 @@
 """Time a training step of a detector on a CPU: plain torch, channels-last weights, and freed memory kept too."""
 
+import os
 import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -65,7 +66,7 @@ def compare(config: str, batch: int, rounds: int) -> dict:
     for pipe in workers.values():
         pipe.send(None)
     seconds = {name: [turn[name] for turn in turns[WARM_UP:]] for name in CONTENDERS}
-    row: dict = dict(config=Path(config).stem, batch=batch, rounds=rounds, precision='fp32') | protocol()
+    row: dict = dict(config=Path(config).stem, batch=batch, rounds=rounds, precision='fp32', cores=os.cpu_count()) | protocol()
     for name in CONTENDERS:
         row[f'{name}_s'] = spread(seconds[name], 3)[0]
         speedups = spread(ratios(seconds['plain'], seconds[name]))
