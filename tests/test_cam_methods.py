@@ -219,7 +219,7 @@ def test_a_coarse_level_is_stood_in_for_by_the_last_layer_with_cells():
         explainer = Explainer(model, 'gradcam')
         answer = ask(explainer, torch.randn(1, 3, side, side), Wanted())[0][0]
         assert answer.layers == (layer,) and answer.map is not None
-        assert answer.note == ('' if layer == 'level0' else f'{layer} stands in for level0, which is too coarse')
+        assert answer.note == ('' if layer == 'level0' else f'{layer} replaces level0, which is too coarse')
     detector = models('ssdlite')
     rows = []  # an anchor of each coarse level, whatever its score
 

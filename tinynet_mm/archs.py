@@ -224,7 +224,7 @@ def scale(base: Arch, scaling: Scaling, name: str | None = None) -> Arch:
     With ``fixed_ends`` the head keeps the base's width for w up to 1 and grows with w above, as in the authors' generator
     (``max(1280, 1280 w)`` features); the stem keeps its width.
     """
-    s, ends = scaling, 1.0 if scaling.fixed_ends else np.asarray(scaling.w)
+    s, ends = scaling, 1.0 if scaling.fixed_ends else scaling.w
     to_integer = np.ceil if s.ceil_depth else np.rint
 
     def resize(stage: Stage) -> Stage:

@@ -291,7 +291,7 @@ class Explainer:
                 self._served = f'layers that serve: {", ".join(names[:12])}{more}'
             return replace(explanation, reason=f'{explanation.reason}; {self._served}')
         small = {f'level{c.level}' for c in explanation.question.candidates if not self.layers} & self.stand_ins.keys()
-        told = [f'{self.stand_ins[name]} stands in for {name}, which is too coarse' for name in sorted(small)]
+        told = [f'{self.stand_ins[name]} replaces {name}, which is too coarse' for name in sorted(small)]
         return replace(explanation, note='; '.join(told))
 
     def _serving(self, image: Tensor, meta: Sequence[dict], question: Question) -> list[tuple[str, Tensor]]:

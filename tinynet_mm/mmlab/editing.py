@@ -95,7 +95,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
 
 def _stretch(scheduler: dict, ratio: float) -> None:
     for key in ('begin', 'end', 'T_max', 'step_size'):
-        if 0 < scheduler.get(key, 0) < INF:
+        if scheduler.get(key) and scheduler[key] < INF:
             scheduler[key] = max(1, round(scheduler[key] * ratio))
     if 'milestones' in scheduler:
         scheduler['milestones'] = sorted({max(1, round(epoch * ratio)) for epoch in scheduler['milestones']})

@@ -47,7 +47,7 @@ def _row(folder: Path) -> dict:
     row |= dict(epochs=cfg.train_cfg.max_epochs, batch=cfg.train_dataloader.batch_size)
     last = {column: run.series(key) for column, key in SCORES.items()}
     if last['top1'][0][-1] < cfg.train_cfg.max_epochs:
-        raise UserError(f'{folder}: stopped at epoch {last["top1"][0][-1]:g} of {row["epochs"]}; go on with --resume.')
+        raise UserError(f'{folder}: stopped at epoch {last["top1"][0][-1]:g} of {row["epochs"]}; continue with --resume.')
     row |= {column: float(values[-1]) if len(values) else None for column, (_, values) in last.items()}
     return row | dict(seconds_per_step=statistics.median(run.series('train/time')[1].tolist()))
 
