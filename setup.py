@@ -25,14 +25,10 @@ EXTRAS = {
     'ray': ['ray==2.58.0'],
     'dev': [
         'build',
-        'hypothesis',
-        'mypy',
         'pre-commit',
         'pytest',
         'pytest-xdist',
         'ruff',
-        'types-PyYAML',
-        'types-tabulate',
     ],
 }
 
@@ -65,7 +61,6 @@ setup(
         'pillow',
         'pyyaml',
         'safetensors',
-        'tabulate',
         'torch>=2.0',
         'torchvision',
         'tqdm',

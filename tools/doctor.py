@@ -51,7 +51,7 @@ def version_of(distribution: str) -> str | None:
 def probe(code: str) -> tuple[bool, str]:
     """Run ``code`` in a fresh Python: whether it succeeded, and its last line of output or of the error.
 
-    ``-P`` keeps what merely is in the current folder from being found.
+    ``-P`` keeps Python from importing files of the current folder.
     """
     done = subprocess.run([sys.executable, '-P', '-W', 'ignore', '-c', code], capture_output=True, text=True)
     lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()

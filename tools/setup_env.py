@@ -109,7 +109,7 @@ class OperatorWheel:
         return any(self.folder.glob(f'{name.replace("-", "_")}-{version}-*.whl'))
 
     def find(self) -> bool:
-        """True if a wheel is kept, or pip finds a fitting one without building; it then is in the folder."""
+        """True if a wheel is kept, or pip finds a fitting one without building; the folder then has it."""
         if self.kept():
             return True
         self.empty_partial()

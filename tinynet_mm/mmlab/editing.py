@@ -1,5 +1,6 @@
 """Configs changed for a data set, an input size, a number of epochs or a schedule."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,11 +38,11 @@ def prepare(
     data_root: Path | None = None,
     input_size: int | None = None,
     splits: Sequence[str] = SPLITS,
-    note: Callable[[str], object] = len,
+    note: Callable[[str], object] = logging.getLogger(__name__).warning,
 ) -> Config:
     """Apply ``--data-root`` to the ``splits`` that are read, and ``--input-size``.
 
-    ``note`` receives a sentence for each split that another one replaces.
+    ``note`` receives a sentence for each split that another one replaces; by default it is logged.
 
     Raises:
         FileNotFoundError, UserError: no data set in the folder, or a head without an input size.

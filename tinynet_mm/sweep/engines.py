@@ -3,7 +3,7 @@
 Both take trial directories and yield an :class:`Outcome` for each as it ends. A trial is a process of its own, so one that is
 killed, or runs out of memory, ends alone. Locally the processes are forked from a server which has imported MMLab already
 (starting one costs milliseconds, not three seconds). Ray starts a trial again whose worker or node died; it goes on from its last
-checkpoint. On several machines the sweep's directory and the data must are on a file system they share.
+checkpoint. On several machines the directory of the sweep and the data are on a file system that they share.
 """
 
 import multiprocessing
