@@ -21,7 +21,7 @@ from tinynet_mm.mmlab.versions import RANGES
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ('tinynet_mm', 'configs', 'tools', 'requirements')
-FILES = ('setup.py', 'MANIFEST.in', 'LICENSE', 'Makefile', 'ruff.toml', 'pytest.ini', 'model-index.yml')
+FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'Makefile', 'model-index.yml')
 
 
 @pytest.fixture(scope='module')

@@ -72,9 +72,9 @@ def write_text(path: str | Path, text: str, durable: bool = False) -> Path:
     return write_bytes(path, text.encode(), durable)
 
 
-def write_json(path: str | Path, content: object, indent: int | None = 2) -> Path:
+def write_json(path: str | Path, content: object, indent: int | None = 2, durable: bool = False) -> Path:
     """Write JSON atomically with a line end; returns the path. Raises as :func:`atomic`."""
-    return write_text(path, json.dumps(content, indent=indent) + '\n')
+    return write_text(path, json.dumps(content, indent=indent) + '\n', durable)
 
 
 def read_json(path: str | Path) -> object:

@@ -5,7 +5,6 @@ does not need; grad-cam called directly differentiates the whole network for eve
 """
 
 import copy
-import difflib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean, listed
 from .detectors import make_probe
 from .methods import TARGETS, Target, combine, make_method
 from .probes import ClassifierProbe
@@ -119,8 +118,8 @@ class Explainer:
     def _check(self) -> None:
         for name in self.layers:
             if name not in self.modules:
-                near = difflib.get_close_matches(name, self.modules, n=3, cutoff=0.3)
-                raise UserError(f'there is no layer {name!r} in {self._model}; the nearest: {", ".join(near or self.levels)}.')
+                hint = did_you_mean(name, self.modules, cutoff=0.3) or f' Its levels: {listed(list(self.levels))}.'
+                raise UserError(f'there is no layer {name!r} in {self._model}.{hint}')
         if not self.layers and not self.levels:
             raise UserError(f'{self._model} has no backbone of its own; name a layer with --layer.')
         if self.method.layers > max(1, len(self.layers)):
@@ -287,8 +286,7 @@ class Explainer:
             if not self._served:
                 serving = dict(self._serving(image, meta, explanation.question))
                 names = sorted(reversed(serving), key=lambda name: name.count('.'))  # the nearest to the decision first
-                more = f' and {len(names) - 12} more' if len(names) > 12 else ''
-                self._served = f'layers that serve: {", ".join(names[:12])}{more}'
+                self._served = f'layers with a map: {listed(names, 12)}'
             return replace(explanation, reason=f'{explanation.reason}; {self._served}')
         small = {f'level{c.level}' for c in explanation.question.candidates if not self.layers} & self.stand_ins.keys()
         told = [f'{self.stand_ins[name]} replaces {name}, which is too coarse' for name in sorted(small)]

@@ -5,14 +5,13 @@ inside the box is Wang et al., "Score-CAM" (2020), section 4.3; deletion and ins
 that knows nothing of the network, a blob in the centre or noise, is measured by the same functions beside it.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ..errors import UserError
+from ..files import csv_text
 
 MEASURES = ('pointing', 'pointing_class', 'energy', 'energy_class', 'deletion', 'insertion')
 
@@ -91,12 +90,7 @@ def _means(group: Sequence[dict]) -> dict:
 
 def to_csv(rows: Sequence[dict], protocol: dict) -> str:
     """Rows as CSV with the protocol's fields behind them; numbers to four digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*rows[0], *protocol], lineterminator='\n')
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f'{v:.4g}' if isinstance(v, float) else v for k, v in (row | protocol).items()})
-    return text.getvalue()
+    return csv_text({k: f'{v:.4g}' if isinstance(v, float) else v for k, v in (row | protocol).items()} for row in rows)
 
 
 def table(rows: Sequence[dict]) -> str:

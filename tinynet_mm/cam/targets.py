@@ -1,10 +1,9 @@
 """What a map is asked to explain: a user's words, like ``class=cat``, become candidates of a network."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean, listed
 from .probes import Candidate, ClassifierProbe, Probe
 
 KINDS = ('top1', 'class=NAME', 'box=K', 'all')
@@ -62,9 +61,8 @@ def find_class(name: str, classes: Sequence[str]) -> int:
     lower = [known.lower() for known in classes]
     if name.lower() in lower:
         return lower.index(name.lower())
-    near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
-    near = [classes[lower.index(word)] for word in near] or list(classes[:10])
-    raise UserError(f'there is no class {name!r} among the {len(classes)} of this model; the nearest: {", ".join(near)}.')
+    hint = did_you_mean(name, classes, cutoff=0.4) or f' It has {listed(classes, 10)}.'
+    raise UserError(f'there is no class {name!r} among the {len(classes)} of this model.{hint}')
 
 
 def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:

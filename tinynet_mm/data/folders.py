@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, listed
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.webp')
 
@@ -98,8 +98,7 @@ def _images(folder: str | Path) -> list[str]:
 
 
 def _some(names: list[str], limit: int = 5) -> str:
-    more = f' and {len(names) - limit} more' if len(names) > limit else ''
-    return f'{"class" if len(names) == 1 else "classes"} {", ".join(names[:limit])}{more}'
+    return f'{"class" if len(names) == 1 else "classes"} {listed(names, limit)}'
 
 
 def _without_classes(split: str | Path) -> str:

@@ -4,7 +4,6 @@ The paper publishes neither its classes nor its images, so they are drawn with a
 subset. Classes are drawn from the sorted folder names, so that the same ImageNet and the same seed give the same subset.
 """
 
-import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..files import atomic, read_json, write_json
 from .folders import check_classes, class_folders, class_names
 
 LISTING = 'subset.json'
@@ -72,13 +72,9 @@ def make(subset: Subset, target: str | Path, copy: bool = False) -> Path:
     """
     target = Path(target)
     listing = target / LISTING
-    content = json.dumps(asdict(subset), indent=1)
-    if listing.exists() and json.loads(listing.read_text()) != asdict(subset):
+    if listing.exists() and read_json(listing) != asdict(subset):
         raise UserError(f'{target} holds another subset (see {listing}); give another folder, or remove that one.')
-    target.mkdir(parents=True, exist_ok=True)
-    temporary = listing.with_suffix('.tmp')
-    temporary.write_text(content)
-    os.replace(temporary, listing)
+    write_json(listing, asdict(subset), indent=1)
     for split in ('train', 'val'):
         for name, files in getattr(subset, split).items():
             _place(Path(subset.source) / split / name, target / split / name, files, copy)
@@ -91,7 +87,7 @@ def _place(source: Path, target: Path, files: list[str], copy: bool) -> None:
         if (target / name).exists():
             continue
         if copy:
-            shutil.copyfile(source / name, target / f'{name}.tmp')
-            os.replace(target / f'{name}.tmp', target / name)
+            with atomic(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)
         else:
             (target / name).symlink_to(source / name)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..files import atomic
 
 OPSET = 17
 TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6 in a trained network
@@ -52,8 +53,6 @@ def export_onnx(model: nn.Module, path: str | Path, resolution: int, batch: int 
         UserError: outputs of the file and of the model differ, or the model does not return one tensor.
     """
     path, training = Path(path), model.training
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
     images = torch.randn(batch, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
     device = next(model.parameters()).device
     model.eval().cpu()
@@ -65,17 +64,17 @@ def export_onnx(model: nn.Module, path: str | Path, resolution: int, batch: int 
                     f'{type(model).__name__} returns a {type(expected).__name__}; only a model of one tensor is exported.'
                 )
             exact = copy.deepcopy(model).double()(images.double())
-            _write(model, images, partial)
-        _verify(partial, images.numpy(), expected.numpy(), exact.numpy())
-        os.replace(partial, path)
+        with atomic(path) as temporary:
+            _write(model, images, temporary)
+            _verify(temporary, images.numpy(), expected.numpy(), exact.numpy())
     finally:
-        partial.unlink(missing_ok=True)
         model.train(training).to(device)
     return path
 
 
 def _write(model: nn.Module, images: Tensor, path: Path) -> None:
-    with warnings.catch_warnings():  # the tracing exporter is deprecated, but the new one needs a further package (onnxscript)
+    with torch.no_grad(), warnings.catch_warnings():
+        # the tracing exporter is deprecated, but the new one needs another package (onnxscript)
         warnings.simplefilter('ignore', DeprecationWarning)
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         names = dict(input_names=['images'], output_names=['logits'])

@@ -7,8 +7,6 @@ not published.
 """
 
 import dataclasses
-import json
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from ..archs import EFFICIENTNET_B0, PRESETS, Arch, Scaling, preset
 from ..cost import Cost, cost
 from ..errors import UserError
+from ..files import read_json, write_json
 from .bases import load_base
 from .process import Process
 from .rows import column
@@ -183,22 +182,19 @@ class TinyFormula:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write points and hyperparameters as JSON; the file appears under its name only when complete."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'.{path.name}.{os.getpid()}')
-        partial.write_text(json.dumps(dataclasses.asdict(self), indent=2) + '\n')
-        os.replace(partial, path)
-        return path
+        """Write points and hyperparameters as JSON atomically; returns the path."""
+        return write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> 'TinyFormula':
-        """Read what :meth:`save` wrote."""
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f'no such formula: {path}')
+        """Read a formula that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            UserError: the file is not JSON, or not a complete formula.
+        """
+        table = read_json(path)
         try:
-            table = json.loads(path.read_text())
             return cls(*(Process.from_dict(table[name]) for name in 'rd'))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(f'{path} is not a whole saved formula ({error}); fit and save it again.') from None
+        except (KeyError, TypeError) as error:
+            raise UserError(f'{path} is not a complete formula ({error}); fit and save it again.') from None

@@ -1,18 +1,18 @@
 """Runs: what a training logged, whatever it was resumed from; chosen keys of it, and its numbers as CSV."""
 
-import csv
-import difflib
 import math
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
+from ..files import write_csv as write_rows
 from .files import Session, find, read_sessions, search
 from .placing import Row, place
+
+COLUMNS = ('run', 'split', 'key', 'iteration', 'epoch', 'value')  # of the CSV file
 
 
 @dataclass(frozen=True)
@@ -129,24 +129,18 @@ def select(runs: Sequence[Run], wanted: str) -> list[str]:
         if fits:
             raise UserError(f'key {wanted!r} fits {", ".join(sorted({plain[key] for key in fits}))}; give one of these in full.')
     names = list(dict.fromkeys(plain.values()))
-    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
-    hint = f' Did you mean {close[0]!r}?' if close else ''
-    raise UserError(f'no key {wanted!r} in these logs.{hint} There are: {", ".join(names)}.')
+    raise UserError(f'no key {wanted!r} in these logs.{did_you_mean(wanted, names, count=1)} There are: {", ".join(names)}.')
 
 
 def write_csv(runs: Sequence[Run], keys: Sequence[str], path: str | Path) -> Path:
     """The numbers behind a figure, one value a line: run, split, key, iteration, epoch (empty without epochs), value."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    with part.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['run', 'split', 'key', 'iteration', 'epoch', 'value'])
-        for run in runs:
-            for split, key in (key.split('/', 1) for key in dict.fromkeys(keys)):
-                rows = [row for row in run.rows if row.split == split and key in row.values]
-                for row in rows:
-                    epoch = f'{row.epoch:.10g}' if run.by_epoch else ''
-                    writer.writerow([run.name, split, key, f'{row.iteration:g}', epoch, row.values[key]])
-    os.replace(part, path)
-    return path
+    lines = [line for run in runs for key in dict.fromkeys(keys) for line in _lines(run, key)]
+    return write_rows(path, lines, COLUMNS)
+
+
+def _lines(run: Run, key: str) -> Iterator[dict]:
+    split, key = key.split('/', 1)
+    for row in run.rows:
+        if row.split == split and key in row.values:
+            epoch = f'{row.epoch:.10g}' if run.by_epoch else ''
+            yield dict(zip(COLUMNS, (run.name, split, key, f'{row.iteration:g}', epoch, row.values[key])))

@@ -13,6 +13,7 @@ from ..data.folders import check_classes
 from ..errors import UserError
 from .configs import SPLITS, is_classifier, walk
 
+LOGGER = logging.getLogger(__name__)
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
 
 
@@ -38,7 +39,7 @@ def prepare(
     data_root: Path | None = None,
     input_size: int | None = None,
     splits: Sequence[str] = SPLITS,
-    note: Callable[[str], object] = logging.getLogger(__name__).warning,
+    note: Callable[[str], object] = LOGGER.warning,
 ) -> Config:
     """Apply ``--data-root`` to the ``splits`` that are read, and ``--input-size``.
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from ..cost import Cost
 from ..errors import UserError
+from ..files import write_text
 from .counting import count
 
 HEADER = '# written by tools/make_index.py from the configs; do not edit\n'
@@ -117,7 +118,4 @@ def write_index(root: Path) -> list[Path]:
 
 
 def _write(path: Path, content: dict) -> Path:
-    partial = path.with_suffix('.partial')
-    partial.write_text(HEADER + yaml.dump(content, Dumper=Plain, sort_keys=False, width=120))
-    partial.replace(path)
-    return path
+    return write_text(path, HEADER + yaml.dump(content, Dumper=Plain, sort_keys=False, width=120))

@@ -4,10 +4,8 @@ Ours are computed from their stage tables, in closed form; the networks they are
 where those have them, and counted by torch. Accuracies are not here: none of these was trained for it.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,8 +13,10 @@ import timm
 import torch
 import torchvision
 
+from .. import files
 from ..archs import BASES, EFFICIENTNET_B0, INFERRED, PRESETS, Arch, Scaling, preset, scale
 from ..cost import Cost, cost
+from ..files import csv_text
 from ..formula.solve import giant, nearest
 from ..mmlab.counting import count_images
 from .printed import BUILT, GHOSTNETS, IMAGENET, RESNETS, Published
@@ -172,28 +172,22 @@ def make_rows() -> list[Row]:
 
 # Files and text ---------------------------------------------------------------------------------------------------------------
 
-COUNTS = ('table', 'input', 'params', 'macs', 'paper_params', 'paper_macs')
+DIFFERENCES = ('params_difference', 'macs_difference')
 
 
 def to_csv(rows: Iterable[Row]) -> str:
     """Text of results/tables.csv."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator='\n')
-    writer.writerow([*(f.name for f in fields(Row)), 'params_difference', 'macs_difference'])
-    for row in rows:
-        differences = ['' if d is None else f'{d:.4f}' for d in (row.params_difference, row.macs_difference)]
-        writer.writerow([*astuple(row), *differences])
-    return out.getvalue()
+    return csv_text(asdict(row) | {name: _four_digits(getattr(row, name)) for name in DIFFERENCES} for row in rows)
+
+
+def _four_digits(difference: float | None) -> str:
+    return '' if difference is None else f'{difference:.4f}'
 
 
 def read_csv(path: Path) -> list[Row]:
     """The inverse of :func:`to_csv`."""
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} is not there; `python tools/make_tables.py` writes it.')
-    names = {f.name for f in fields(Row)}
-    with path.open(newline='') as file:
-        lines = [{key: value for key, value in line.items() if key in names} for line in csv.DictReader(file)]
-    return [Row(**{**line, 'ours': line['ours'] == 'True', **{key: int(line[key]) for key in COUNTS}}) for line in lines]
+    lines = [{key: value for key, value in line.items() if key not in DIFFERENCES} for line in files.read_csv(path)]
+    return [Row(**line | {'ours': line['ours'] == 'True'}) for line in lines]
 
 
 def millions(count: int, digits: int = 1) -> str:

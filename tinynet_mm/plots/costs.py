@@ -3,7 +3,6 @@
 Measured numbers and those of the paper (or of any other ``source``) never share a marker, nor a front.
 """
 
-import difflib
 import math
 import textwrap
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean, listed
 from .labels import place_labels
 from .style import COLOURS, MARKERS, MILLIONS, SCORES, axis_name, new_figure, styled
 
@@ -55,10 +54,8 @@ def _check_columns(rows: Sequence[dict], wanted: Sequence[str]) -> None:
     there = list(dict.fromkeys(column for row in rows for column in row))
     for column in wanted:
         if column not in there:
-            close = [name for name in there if name.startswith(column)] or difflib.get_close_matches(
-                column, there, n=1, cutoff=0.5
-            )
-            hint = f' Did you mean {close[0]!r}?' if close else ''
+            begun = [name for name in there if name.startswith(column)]
+            hint = did_you_mean(column, begun or there, count=1, cutoff=0 if begun else 0.5)
             raise UserError(f'no column {column!r} in these tables.{hint} There are: {", ".join(there)}.')
 
 
@@ -99,8 +96,7 @@ def read_points(
     missing = list(
         dict.fromkeys(str(row.get(label)) for row in rows if str(row.get(label)) not in {point.name for point in points})
     )
-    more = f' and {len(missing) - 8} more' if missing[8:] else ''
-    return points, [f'not drawn, without {x} or {y}: {", ".join(missing[:8])}{more}.'] if missing else []
+    return points, [f'not drawn, without {x} or {y}: {listed(missing, 8)}.'] if missing else []
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -221,5 +217,5 @@ def tradeoff(points: Sequence[Point], x: str = 'macs', y: str = 'accuracy') -> F
 
 
 def _unnamed(homeless: Sequence[str], others: int) -> str:
-    words = [f'no room for the name of {", ".join(homeless[:4])}' + (f' and {len(homeless) - 4} more' if homeless[4:] else '')]
-    return '; '.join((words if homeless else []) + ([f'{others} networks behind the front are not named'] if others else []))
+    words = [f'no space for the name of {listed(homeless, 4)}'] if homeless else []
+    return '; '.join(words + ([f'{others} networks behind the front are not named'] if others else []))

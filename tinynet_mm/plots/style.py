@@ -4,7 +4,6 @@ The colours are those of Okabe and Ito (2008), "Color Universal Design"; yellow 
 Nothing here touches matplotlib's global settings, and figures are made without pyplot, so they neither leak nor need a display.
 """
 
-import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..errors import UserError
+from ..files import atomic
 
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
@@ -72,13 +72,10 @@ def check_suffix(path: str | Path) -> Path:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write ``figure`` as PNG, PDF or SVG by the suffix, whole or not at all; returns the path."""
+    """Write ``figure`` atomically as PNG, PDF or SVG, by the suffix; returns the path."""
     path = check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.stem}.part{path.suffix}')
-    with styled():
-        figure.savefig(part)
-    os.replace(part, path)
+    with styled(), atomic(path) as temporary:
+        figure.savefig(temporary)
     return path
 
 

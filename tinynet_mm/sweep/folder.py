@@ -1,6 +1,5 @@
 """The directory of a sweep: what lies where, and who makes what is missing."""
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from mmengine.config import Config
 
 from ..archs import BASES, Arch, Scaling, resolve
 from ..errors import UserError
-from ..files import read_csv
+from ..files import read_csv, read_json
 
 COMMAND = 'tools/sweep.py'
 MADE_BY = {
@@ -97,9 +96,9 @@ def read_result(trial: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        result = json.loads(path.read_text())
+        result = read_json(path)
         accuracy = float(result['accuracy'])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f'{path} is cut off or not a result ({type(error).__name__}); it counts as not done, and `run` trains it again.'
         ) from None

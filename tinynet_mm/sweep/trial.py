@@ -33,7 +33,7 @@ from mmengine.runner import Runner
 from ..archs import scale
 from ..data.folders import check_classes
 from ..errors import UserError
-from ..files import write_text
+from ..files import atomic, write_json, write_text
 from ..mmlab.weights import read
 from .folder import Settings, Sweep, is_done, read_result, scaling_of
 
@@ -82,7 +82,7 @@ def run_trial(folder: str | Path, train: Callable[[Path], dict] | None = None) -
             first = ' '.join(str(error).split()) or type(error).__name__
             write_text(folder / 'error.txt', f'{type(error).__name__}: {first}\n\n{traceback.format_exc()}')
             return
-        write_text(folder / 'result.json', json.dumps(result, indent=2) + '\n')
+        write_json(folder / 'result.json', result, durable=True)
         log_event(folder, 'finish')
         for path in checkpoints(folder / 'work'):
             path.unlink()
@@ -167,10 +167,9 @@ class Recorder(Hook):
 def _keep_weights(folder: Path) -> None:
     """The last checkpoint without its optimizer, as weights.pth."""
     content = read(newest_whole(folder / 'work'))
-    partial = folder / '.weights.pth'
     meta = {key: content['meta'][key] for key in ('cfg', 'dataset_meta', 'epoch') if key in content['meta']}
-    torch.save(dict(state_dict=content['state_dict'], meta=meta), partial)
-    os.replace(partial, folder / 'weights.pth')
+    with atomic(folder / 'weights.pth', durable=True) as temporary:
+        torch.save(dict(state_dict=content['state_dict'], meta=meta), temporary)
 
 
 def prepare(folder: Path, cfg: Config, row: dict, recipe: str) -> Path:

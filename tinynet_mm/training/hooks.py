@@ -9,7 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from ..errors import UserError
+from ..errors import UserError, listed
+from ..files import write_text
 
 
 class NonFiniteLoss(UserError):
@@ -32,7 +33,7 @@ class StopOnNonFiniteLoss(Hook):
             return
         paths = batch_paths(data_batch)
         listing = Path(runner.work_dir) / 'nonfinite_batch.txt'
-        listing.write_text('\n'.join(paths) + '\n')
+        write_text(listing, '\n'.join(paths) + '\n')
         rates = ', '.join(f'{rate:g}' for rate in sorted(set(runner.optim_wrapper.get_lr()['lr'])))
         name, value = next(iter(broken.items()))
         raise NonFiniteLoss(
@@ -52,10 +53,8 @@ def batch_paths(data_batch: dict | None) -> list[str]:
 
 
 def some(paths: Sequence[str], limit: int = 3) -> str:
-    """'a.jpg, b.jpg and 62 more'; says so where no path is known."""
-    if not paths:
-        return 'images whose paths are unknown'
-    return ', '.join(paths[:limit]) + (f' and {len(paths) - limit} more' if len(paths) > limit else '')
+    """``'a.jpg, b.jpg and 62 more'``, or that no path is known."""
+    return listed(paths, limit) or 'images whose paths are unknown'
 
 
 @HOOKS.register_module()
@@ -69,5 +68,5 @@ class ReportBrokenImages(Hook):
         found = sorted(set(sum(all_gather_object(found), [])))
         if found and is_main_process():
             listing = Path(runner.work_dir) / 'broken_images.txt'
-            listing.write_text('\n'.join(found) + '\n')
+            write_text(listing, '\n'.join(found) + '\n')
             runner.logger.warning(f'{len(found)} images did not decode and were skipped: {some(found, 20)}. Listed in {listing}.')
