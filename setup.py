@@ -1,70 +1,67 @@
-"""Packaging. No MMLab distribution is required: the forks and the originals share import names, so each is an extra.
+"""The part of packaging that needs code: the folder ``tinynet_mm/.mim``, where MMEngine and mim look for configs and tools.
 
-``tinynet_mm/.mim`` holds links to configs, tools and model-index.yml; a wheel gets their contents in that place, where
-mmengine and mim look, and nothing called ``configs`` or ``tools`` lands beside our package.
+A wheel gets copies; an editable install gets links, which git ignores. MMEngine takes only names with a folder
+(``tinynet_mm::ssdlite/ssdlite_tinynet_d_coco.py``), so ``configs/ssdlite_*.py`` are placed in ``.mim/configs/ssdlite`` with
+``configs/_base_`` next to them. Metadata and settings are in pyproject.toml.
 """
 
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
-EXTRAS = {
-    'onedl': [
-        'onedl-mmengine>=0.10.12,<1',
-        'onedl-mmcv>=2.3.6,<3',
-        'onedl-mmdetection>=3.5.1,<4',
-        'onedl-mmpretrain>=1.3.6,<2',
-        'timm>=1.0.9',
-    ],
-    'openmmlab': ['mmengine>=0.10.7,<1', 'mmcv>=2.1,<2.2', 'mmdet>=3.3,<4', 'mmpretrain>=1.2,<2', 'timm>=1.0.9'],
-    'formula': ['scipy', 'scikit-learn', 'pymoo>=0.6'],
-    'deploy': ['onnx', 'onnxruntime'],
-    'cam': ['grad-cam>=1.5'],
-    'ray': ['ray==2.58.0'],
-    'dev': [
-        'build',
-        'pre-commit',
-        'pytest',
-        'pytest-xdist',
-        'ruff',
-    ],
-}
+ROOT = Path(__file__).resolve().parent
+NOT_SHIPPED = ('setup_env.py', 'make_index.py')  # tools that work on a checkout
 
 
-def version() -> str:
-    text = (ROOT / 'tinynet_mm' / '__init__.py').read_text()
-    return re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)[1]
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or folder, for a wheel."""
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
+    else:
+        shutil.copyfile(source, target)
 
 
-setup(
-    name='tinynet_mm',
-    version=version(),
-    description='TinyNet (NeurIPS 2020) for OpenMMLab: backbones, SSDLite detectors, and the tiny formula',
-    long_description=(ROOT / 'README.md').read_text() if (ROOT / 'README.md').exists() else '',
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    license_files=['LICENSE'],
-    python_requires='>=3.11',
-    packages=find_packages(include=['tinynet_mm', 'tinynet_mm.*']),
-    package_data={
-        'tinynet_mm': ['schedules/*.py', 'sweep/*.html', '.mim/model-index.yml', '.mim/configs/**/*', '.mim/tools/*.py']
-    },
-    # configs/ssdlite_*.py lie in .mim/configs/ssdlite as well, and mim wants one file of a name
-    exclude_package_data={'tinynet_mm': ['.mim/tools/setup_env.py', '.mim/configs/ssdlite_*.py', '.mim/**/__pycache__/*']},
-    install_requires=[
-        'matplotlib',
-        'numpy',
-        'opencv-python',
-        'packaging',
-        'pillow',
-        'pyyaml',
-        'safetensors',
-        'torch>=2.0',
-        'torchvision',
-        'tqdm',
-        'wrapt',
-    ],
-    extras_require=EXTRAS,
-)
+def link(source: Path, target: Path) -> None:
+    """Link to a file or folder, for an editable install."""
+    target.symlink_to(source)
+
+
+def make_mim(mim: Path, place: Callable[[Path, Path], None]) -> None:
+    """Create ``mim`` with ``place(source, target)`` for each file or folder."""
+    shutil.rmtree(mim, ignore_errors=True)
+    (mim / 'configs').mkdir(parents=True)
+    (mim / 'tools').mkdir()
+    for tool in (ROOT / 'tools').glob('*.py'):
+        if tool.name not in NOT_SHIPPED:
+            place(tool, mim / 'tools' / tool.name)
+    for source in (ROOT / 'configs').iterdir():
+        if source.is_dir() and source.name != '_base_':
+            place(source, mim / 'configs' / source.name)
+        elif source.suffix == '.py':
+            folder = mim / 'configs' / source.name.split('_')[0]
+            if not folder.exists():
+                folder.mkdir()
+                place(ROOT / 'configs' / '_base_', folder / '_base_')
+            place(source, folder / source.name)
+    for name in ('model-index.yml', 'configs/metafile.yml'):
+        text = (ROOT / name).read_text()
+        (mim / name).write_text(re.sub(r'(Config: configs/)([a-z0-9]+)(_)', r'\1\2/\2\3', text))
+
+
+class BuildWithMim(build_py):
+    """``build_py`` that also creates ``.mim``."""
+
+    def run(self) -> None:
+        """Build the modules, then the folder."""
+        super().run()
+        if self.editable_mode:
+            make_mim(ROOT / 'tinynet_mm' / '.mim', link)
+        else:
+            make_mim(Path(self.build_lib) / 'tinynet_mm' / '.mim', copy)
+
+
+setup(cmdclass={'build_py': BuildWithMim})

@@ -1,4 +1,4 @@
-"""The doctor before each way in which this stack breaks; the broken parts are faked in front of the real ones."""
+"""The environment check for each known fault of the stack; fake modules replace the broken packages."""
 
 import importlib.util
 from pathlib import Path
@@ -18,7 +18,7 @@ def doctor():
 
 @pytest.fixture
 def put(tmp_path, monkeypatch):
-    """Put a module of one line in front of the real one, for the doctor's probes."""
+    """Write a module of one line that hides the real one in the processes of the check."""
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
 
     def write(name: str, code: str = '') -> None:
@@ -54,7 +54,7 @@ def test_mmcv_without_operators(doctor, put):
     assert finding.state == 'FAIL' and 'undefined symbol' in finding.text and 'make env' in finding.fix
 
 
-def test_a_part_that_crashes_the_interpreter_does_not_crash_the_doctor(doctor, put):
+def test_a_package_that_crashes_the_interpreter_does_not_crash_the_check(doctor, put):
     put('cv2', 'import os; os.abort()')
     finding = only(doctor.check_opencv())
     assert finding.state == 'FAIL' and 'exit code' in finding.text
@@ -66,7 +66,7 @@ def sources(doctor, monkeypatch, **parts):
     return {finding.part: finding for finding in doctor.check_distributions()}
 
 
-def test_where_each_part_comes_from(doctor, monkeypatch):
+def test_the_distribution_of_each_package(doctor, monkeypatch):
     parts = dict(mmengine=['onedl-mmengine'], mmcv=['mmcv', 'onedl-mmcv'], mmdet=['mmdet', 'mmdet'])
     found = sources(doctor, monkeypatch, **parts)
     assert found['mmengine'].state == 'ok' and found['mmengine'].text == 'from onedl-mmengine 1.0'
@@ -76,7 +76,7 @@ def test_where_each_part_comes_from(doctor, monkeypatch):
     assert found['mmpretrain'].state == 'FAIL' and found['mmpretrain'].text == 'not installed'
 
 
-def test_mmcv_lite_is_told(doctor, monkeypatch):
+def test_mmcv_lite_is_reported(doctor, monkeypatch):
     found = sources(doctor, monkeypatch, mmcv=['mmcv-lite'])
     assert found['mmcv'].state == 'FAIL' and 'no operators' in found['mmcv'].text
 
@@ -101,7 +101,7 @@ def test_a_gpu_and_the_operators_for_it(doctor, put, compiled, state, text):
     assert finding.state == state and text in finding.text
 
 
-def test_no_gpu_and_no_torch_are_told_apart(doctor, put):
+def test_no_gpu_and_no_torch_differ(doctor, put):
     put('torch', 'class cuda: device_count = lambda: 0')
     put('mmcv.__init__')
     put('mmcv.ops', 'get_compiling_cuda_version = lambda: "not available"')
@@ -110,19 +110,19 @@ def test_no_gpu_and_no_torch_are_told_apart(doctor, put):
     assert 'libcudart.so is missing' in only(doctor.check_gpu()).text
 
 
-def test_absent_extras_come_with_their_pip_line(doctor, monkeypatch):
+def test_missing_extras_name_the_pip_command(doctor, monkeypatch):
     monkeypatch.setattr(doctor, 'version_of', lambda name: None if name == 'onnx' else '1.0')
     first, second = doctor.check_extras()
-    assert 'pymoo 1.0' in first.text and second.text == 'absent: pip install "tinynet_mm[deploy]"'
+    assert 'pymoo 1.0' in first.text and second.text == 'not installed: pip install "tinynet_mm[deploy]"'
 
 
-def test_our_own_part_that_does_not_import(doctor, put):
+def test_our_package_does_not_import(doctor, put):
     put('tinynet_mm', 'raise ImportError("tinynet_mm needs mmcv>=2.0.1,<3.0 (installed: 1.7)")')
     assert only(doctor.check_package()).text == 'ImportError: tinynet_mm needs mmcv>=2.0.1,<3.0 (installed: 1.7)'
 
 
-@pytest.mark.parametrize('state, code, verdict', [('FAIL', 1, 'doctor: wrong: torch'), ('note', 0, 'doctor: all is well')])
-def test_the_exit_code_says_whether_all_is_well(doctor, monkeypatch, capsys, state, code, verdict):
+@pytest.mark.parametrize('state, code, verdict', [('FAIL', 1, 'doctor: failed: torch'), ('note', 0, 'doctor: all checks passed')])
+def test_the_exit_status(doctor, monkeypatch, capsys, state, code, verdict):
     monkeypatch.setattr(doctor, 'CHECKS', [lambda: [doctor.Finding(state, 'torch', 'broken', 'fix it')]])
     assert doctor.main([]) == code
     printed = capsys.readouterr().out

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'tinynet_mm'
 LIBRARY = sorted(p for p in PACKAGE.rglob('*.py') if '.mim' not in p.parts)
 TOOLS = sorted((ROOT / 'tools').glob('*.py'))
-CONFIGS = sorted(p for p in (ROOT / 'configs').rglob('*.py') if not p.is_symlink() and p.parts[-2:-1] != ('ssdlite',))
+CONFIGS = sorted(p for p in (ROOT / 'configs').rglob('*.py'))
 STAND_ALONE = {'setup_env.py', 'doctor.py'}  # run where our package cannot be imported, so all of their code is in the tool
 
 

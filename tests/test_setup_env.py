@@ -50,6 +50,7 @@ class Bench:
         for name, text in files.items():
             (root / 'requirements' / f'{name}.txt').write_text(f'# {name}\n{text}\n')
         (root / 'setup.py').touch()
+        (root / 'pyproject.toml').touch()
         (root / '.cache').mkdir()
         self.script(root / 'bin' / 'g++', '#!/bin/sh\n')
 
@@ -102,9 +103,9 @@ def test_everything_once_and_a_second_call_does_nothing(bench, capsys):
     assert bench.set_up() == []
 
 
-def test_an_interrupted_setup_goes_on_where_it_stood(bench, capsys):
+def test_an_interrupted_setup_continues(bench, capsys):
     (bench.root / 'failing').write_text('common.txt')
-    bench.fails('pip install .*common.txt.* failed; fix what pip says above and call again')
+    bench.fails('pip install .*common.txt.* failed; fix the error of pip above and call again')
     (bench.root / 'failing').unlink()
     capsys.readouterr()
     bench.set_up()
@@ -119,17 +120,17 @@ def test_an_edited_requirements_file_repeats_its_own_step(bench, capsys):
     calls = bench.set_up()
     printed = capsys.readouterr().out
     assert 'setup: libraries done' in printed and 'setup: torch' not in printed and 'setup: package' not in printed
-    assert not of(calls, ' wheel ')  # the kept one serves
+    assert not of(calls, ' wheel ')  # the kept wheel is used
 
 
-def test_an_environment_without_its_interpreter_is_made_anew(bench, capsys):
+def test_an_environment_without_its_interpreter_is_created_again(bench, capsys):
     bench.set_up()
     (bench.root / '.venv' / 'bin' / 'python').unlink()
     calls = bench.set_up()
     assert of(calls, 'torch.txt') and not of(calls, ' wheel ')
 
 
-def test_a_cut_build_is_never_taken_for_a_wheel(bench):
+def test_an_incomplete_build_leaves_no_wheel(bench):
     (bench.root / 'cut').touch()
     bench.fails('the mmcv build failed, see .*mmcv-onedl.log')
     assert bench.wheels() == []
@@ -138,7 +139,7 @@ def test_a_cut_build_is_never_taken_for_a_wheel(bench):
     assert len(bench.wheels()) == 1
 
 
-def test_a_failure_meanwhile_stops_the_build(bench, monkeypatch):
+def test_a_failure_of_pip_stops_the_build(bench, monkeypatch):
     started, stop = [], bench.tool.OperatorWheel.stop
     monkeypatch.setattr(bench.tool.OperatorWheel, 'stop', lambda wheel: started.append(wheel) or stop(wheel))
     (bench.root / 'slow').touch()
@@ -147,7 +148,7 @@ def test_a_failure_meanwhile_stops_the_build(bench, monkeypatch):
     assert started[0].build.wait(timeout=10) == -signal.SIGTERM
 
 
-def test_a_wheel_that_pip_sees_is_taken(bench):
+def test_a_wheel_that_pip_finds_is_used(bench):
     (bench.root / 'offered').touch()
     calls = bench.set_up()
     assert of(calls, ' download ') and not of(calls, ' wheel ')
@@ -160,12 +161,12 @@ def test_a_wheel_of_another_torch_is_replaced_by_a_build(bench):
     assert of(calls, ' wheel ') and of(calls, '--force-reinstall --no-deps --no-index')
 
 
-def test_an_unsound_environment_stops_the_setup(bench):
+def test_a_faulty_environment_stops_the_setup(bench):
     (bench.root / 'failing').write_text('doctor.py')
-    bench.fails('the environment is not sound')
+    bench.fails('the environment has a fault')
 
 
-def test_what_is_missing_on_the_machine_is_one_sentence(bench, monkeypatch):
+def test_a_missing_compiler_or_python_is_one_sentence(bench, monkeypatch):
     (bench.root / 'bin' / 'g++').unlink()
     monkeypatch.setenv('PATH', str(bench.root / 'bin'))
     monkeypatch.setattr(bench.tool.shutil, 'which', lambda name: None)
@@ -174,3 +175,10 @@ def test_what_is_missing_on_the_machine_is_one_sentence(bench, monkeypatch):
     monkeypatch.setattr(sys, 'version_info', (3, 9, 1))
     (bench.root / '.venv' / 'bin' / 'python').unlink()
     bench.fails('Python 3.11 is needed')
+
+
+def test_a_linked_environment_is_refused_before_anything_is_written(bench, tmp_path_factory):
+    other = tmp_path_factory.mktemp('other')
+    (bench.root / '.venv').symlink_to(other)
+    bench.fails('.venv is a link to .*; remove the link')
+    assert list(other.iterdir()) == []

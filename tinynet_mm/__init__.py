@@ -1,8 +1,8 @@
-"""TinyNet (NeurIPS 2020) for OpenMMLab: backbones, SSDLite detectors, the tiny formula, and what it takes to use them.
+"""TinyNet (NeurIPS 2020) for OpenMMLab: backbones, SSDLite detectors, the tiny formula, class activation maps, deployment.
 
-``import tinynet_mm`` is all a user, or a config's ``custom_imports``, needs: our classes enter MMEngine's registries as soon
-as MMEngine is there, before or after this import. The import itself loads neither torch nor MMLab, so that
-:mod:`tinynet_mm.archs`, :mod:`tinynet_mm.cost` and :mod:`tinynet_mm.formula` work, and start fast, without them.
+``import tinynet_mm``, or ``custom_imports`` in a config, registers our classes in MMEngine's registries, whether MMEngine is
+imported before or after. The import loads neither torch nor MMLab, so :mod:`tinynet_mm.archs`, :mod:`tinynet_mm.cost` and
+:mod:`tinynet_mm.formula` start fast and work without them.
 """
 
 from .mmlab import registration

@@ -1,10 +1,10 @@
-"""Look at the environment: versions, where each MMLab part comes from, whether compiled operators load, the GPU.
+"""Check the environment: versions, the distribution of each MMLab package, compiled operators, the GPU.
 
-    python tools/doctor.py        # exit code 1 where something is wrong; the line below it says how to fix it
+    python tools/doctor.py        # exit status 1 if a check fails; the line below a failure says how to fix it
 
-It stands alone (standard library only, each import tried in a process of its own), because it must also speak where a part is
-missing or crashes. What it looks for are the ways in which this stack breaks: torch and torchvision from different builds,
-mmcv without operators or built for another torch, both an original and a fork of one MMLab part, two unlike OpenCVs.
+It uses the standard library only and tries each import in a separate process, so it also works if a package is missing or
+crashes. It finds the known faults of this stack: torch and torchvision from different builds, mmcv without operators or built
+for another torch, an original and a fork of one MMLab package installed together, two different versions of OpenCV.
 """
 
 import argparse
@@ -30,7 +30,7 @@ STACK = 'make env, or pip install -r requirements/onedl.txt (openmmlab.txt for t
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: ``state`` is 'ok', 'note' (works, but know it) or 'FAIL', which comes with a fix."""
+    """One line of the report: ``state`` is 'ok', 'note' (it works, with a limit) or 'FAIL', which has a fix."""
 
     state: str
     part: str
@@ -42,6 +42,7 @@ class Finding:
 
 
 def version_of(distribution: str) -> str | None:
+    """The version of an installed distribution, or None."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -49,7 +50,7 @@ def version_of(distribution: str) -> str | None:
 
 
 def probe(code: str) -> tuple[bool, str]:
-    """Run ``code`` in a fresh Python: whether it succeeded, and its last line of output or of the error.
+    """Run ``code`` in a new Python process; returns success, and the last line of the output or of the error.
 
     ``-P`` keeps Python from importing files of the current folder.
     """
@@ -59,12 +60,13 @@ def probe(code: str) -> tuple[bool, str]:
 
 
 def check_python() -> list[Finding]:
+    """The version of Python; 3.11 is tested."""
     state = 'ok' if sys.version_info[:2] == (3, 11) else 'note'
-    return [Finding(state, 'python', f'{sys.version.split()[0]} at {sys.executable} (tried with 3.11)')]
+    return [Finding(state, 'python', f'{sys.version.split()[0]} at {sys.executable} (tested with 3.11)')]
 
 
 def check_torch() -> list[Finding]:
-    """torch and torchvision of one build: otherwise torchvision's operators are missing."""
+    """Torch and torchvision are of one build; otherwise the operators of torchvision are missing."""
     pair = f'torch {version_of("torch")} with torchvision {version_of("torchvision")}'
     good, last = probe('import torch, torchvision; torchvision.ops.nms(torch.rand(2, 4), torch.rand(2), 0.5)')
     if good:
@@ -74,13 +76,14 @@ def check_torch() -> list[Finding]:
 
 
 def check_gpu() -> list[Finding]:
+    """The GPUs that torch finds, and whether mmcv has operators for them."""
     code = (
         'import torch; from mmcv.ops import get_compiling_cuda_version as v; '
         'n = torch.cuda.device_count(); print(*[torch.cuda.get_device_name(i) for i in range(n)] or "-", v(), sep="|")'
     )
     good, last = probe(code)
     if not good:
-        return [Finding('note', 'gpu', f'not looked at, since torch or mmcv does not load ({last})')]
+        return [Finding('note', 'gpu', f'not checked: torch or mmcv does not load ({last})')]
     *names, compiled = last.split('|')
     if names == ['-']:
         return [Finding('ok', 'gpu', 'none: everything runs on the CPU')]
@@ -91,7 +94,7 @@ def check_gpu() -> list[Finding]:
 
 
 def check_distributions() -> list[Finding]:
-    """Which distribution each MMLab part comes from; two for one part overwrite each other's files."""
+    """The distribution of each MMLab package; two distributions of one package overwrite each other's files."""
     sources = metadata.packages_distributions()
     findings = []
     for part in MMLAB:
@@ -112,7 +115,7 @@ def check_distributions() -> list[Finding]:
 
 
 def check_operators() -> list[Finding]:
-    """mmcv's compiled operators load and one of them computes."""
+    """The compiled operators of mmcv load, and one of them runs."""
     good, last = probe('import torch; from mmcv.ops import nms; nms(torch.rand(3, 4).cumsum(1), torch.rand(3), 0.5)')
     if good:
         return [Finding('ok', 'mmcv.ops', 'operators load, nms works')]
@@ -121,7 +124,7 @@ def check_operators() -> list[Finding]:
 
 
 def check_opencv() -> list[Finding]:
-    """mmcv asks for opencv-python, grad-cam for its headless twin, into one folder: harmless if both are of one version."""
+    """OpenCV has one version: mmcv installs opencv-python, grad-cam opencv-python-headless, both in the same folder."""
     found = {name: version for name in OPENCV if (version := version_of(name))}
     text = ', '.join(f'{name} {version}' for name, version in found.items()) or 'not installed'
     good, last = probe('import cv2; print(cv2.__version__)')
@@ -131,12 +134,12 @@ def check_opencv() -> list[Finding]:
     if len(set(found.values())) > 1:
         version = found.get('opencv-python') or min(found.values())
         fix = 'pip install --force-reinstall --no-deps ' + ' '.join(f'{name}=={version}' for name in found)
-        return [Finding('FAIL', 'opencv', f'unlike versions in one folder: {text}', fix)]
+        return [Finding('FAIL', 'opencv', f'different versions in one folder: {text}', fix)]
     return [Finding('ok', 'opencv', text)]
 
 
 def check_package() -> list[Finding]:
-    """Ours: versions fit, classes register, and configs are found by name."""
+    """This package: versions fit, classes are registered, and configs are found."""
     code = (
         'import tinynet_mm; from mmengine.registry import MODELS; import mmdet; '
         'from tinynet_mm.mmlab.registration import config_root; '
@@ -150,23 +153,25 @@ def check_package() -> list[Finding]:
 
 
 def check_extras() -> list[Finding]:
+    """The optional packages, with the pip command for a missing one."""
     versions = {name: version_of(name) for name in EXTRAS}
     found = ', '.join(f'{name} {version}' for name, version in versions.items() if version)
     absent = [name for name, version in versions.items() if not version]
-    notes = [Finding('note', name, f'absent: pip install "tinynet_mm[{EXTRAS[name]}]"') for name in absent]
+    notes = [Finding('note', name, f'not installed: pip install "tinynet_mm[{EXTRAS[name]}]"') for name in absent]
     return [Finding('ok', 'extras', found or 'none'), *notes]
 
 
 CHECKS = (check_python, check_torch, check_distributions, check_operators, check_gpu, check_opencv, check_package, check_extras)
 
 
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
+    """Run all checks and print the findings; returns 1 if one failed."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     with ThreadPoolExecutor(2) as pool:
         findings = [finding for part in pool.map(lambda check: check(), CHECKS) for finding in part]
     print(*findings, sep='\n')
     wrong = [finding.part for finding in findings if finding.state == 'FAIL']
-    print(f'doctor: wrong: {", ".join(wrong)}' if wrong else 'doctor: all is well')
+    print(f'doctor: failed: {", ".join(wrong)}' if wrong else 'doctor: all checks passed')
     return 1 if wrong else 0
 
 

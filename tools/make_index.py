@@ -2,7 +2,7 @@
 
     python tools/make_index.py
 
-Call it after adding or changing a config; a test tells when that was forgotten.
+Run it after a config is added or changed; a test fails if the index is out of date.
 """
 
 import argparse
@@ -12,7 +12,8 @@ from pathlib import Path
 from tinynet_mm.errors import run
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Write the files and print their paths."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--root', type=Path, default=Path(__file__).resolve().parent.parent, help='the checkout')
     root = parser.parse_args(argv).root

@@ -1,14 +1,14 @@
-"""Set up a virtual environment that can train, test and ship: torch, an MMLab stack with mmcv's operators, this package.
+"""Set up a virtual environment: torch, an MMLab stack with the operators of mmcv, and this package.
 
-Standard library only, because it runs before anything is installed. Every step leaves a stamp with a hash of what went into
-it, so a second call does nothing, an interrupted one goes on, and an edited requirements file repeats its own step only.
+It uses the standard library only, because it runs before anything is installed. Each step writes a stamp with a hash of its
+inputs: a second call does nothing, an interrupted call continues, and a changed requirements file repeats its own step only.
 
     python3.11 tools/setup_env.py                      # .venv, the maintained forks (onedl-*)
     python3.11 tools/setup_env.py --stack openmmlab    # .venv-openmmlab, the original mmengine, mmcv, mmdet, mmpretrain
 
-The mmcv operators: a wheel that pip can see and whose operators load is taken (``PIP_FIND_LINKS``); otherwise they are built
+The mmcv operators: a wheel that pip finds (``PIP_FIND_LINKS``) is used if its operators load. Otherwise the operators are built
 once from source with a precompiled header, 2.5 minutes on two cores instead of 16, and the wheel is kept in ``.cache/wheels``
-for the next environment. Where torch sees a GPU and nvcc is there, the CUDA operators are built too (not tried here).
+for the next environment. If torch finds a GPU and nvcc is installed, the CUDA operators are built too (not tested).
 """
 
 import argparse
@@ -22,21 +22,24 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 STACKS = {'onedl': '.venv', 'openmmlab': '.venv-openmmlab'}
-# torch/types.h is the header all of mmcv's 78 sources parse. These flags must equal those of the build, or g++ ignores the
-# precompiled header: distutils puts CFLAGS in place of Python's own flags, torch adds the rest after them (nvcc gets none).
+# All 78 sources of mmcv include torch/types.h. These flags must equal those of the build, otherwise g++ ignores the precompiled
+# header: distutils replaces the flags of Python by CFLAGS, and torch adds its flags after them (nvcc gets none of these).
 HEADER, HEADER_FLAGS = 'torch_types.h', '-O2 -g0 -w -fPIC -std=c++17'
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
+    """Exit with status 1 and one line."""
     sys.exit(f'setup: {message}')
 
 
 class Environment:
-    """One virtual environment, the stamps of the steps done in it, and the folders of the checkout it belongs to."""
+    """A virtual environment, the stamps of its completed steps, and the folders of its checkout."""
 
     def __init__(self, stack: str, root: Path = ROOT):
         self.stack, self.root = stack, root
@@ -45,42 +48,48 @@ class Environment:
         self.cache = root / '.cache'
         self.requirements = root / 'requirements'
 
-    def step(self, name: str, cost: str, key: str, action) -> None:
-        """Run ``action`` unless it was completed before with the same ``key``; print what it will cost and what it did."""
+    def step(self, name: str, duration: str, key: str, action: Callable[[], object]) -> None:
+        """Run ``action`` unless it was completed before with the same ``key``; print its expected and its measured time."""
         stamp = self.path / '.stamps' / name
         digest = hashlib.sha256(key.encode()).hexdigest()
         if stamp.exists() and stamp.read_text() == digest:
             return
-        print(f'setup: {name} ({cost}) ...', flush=True)
+        print(f'setup: {name} ({duration}) ...', flush=True)
         started = time.monotonic()
         action()
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(digest)
         print(f'setup: {name} done in {time.monotonic() - started:.0f} s', flush=True)
 
-    def run(self, *arguments) -> subprocess.CompletedProcess:
-        """This environment's Python, its output captured."""
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess:
+        """Run the Python of this environment and capture its output."""
         return subprocess.run([self.python, *arguments], cwd=self.root, capture_output=True, text=True)
 
-    def pip(self, *arguments) -> None:
+    def pip(self, *arguments: str | Path) -> None:
+        """Run pip, or exit with one line if it fails."""
         command = [self.python, '-m', 'pip', '-qq', '--disable-pip-version-check', *arguments]
         if subprocess.run(command, cwd=self.root).returncode:
-            fail(f'pip {" ".join(map(str, arguments))} failed; fix what pip says above and call again, finished steps are kept.')
+            fail(
+                f'pip {" ".join(map(str, arguments))} failed; fix the error of pip above and call again: completed steps are kept.'
+            )
 
-    def install(self, *files: str, options=()) -> None:
+    def install(self, *files: str, options: tuple[str | Path, ...] = ()) -> None:
+        """Install the named requirement files with the pinned versions."""
         arguments = [a for f in files for a in ('-r', self.requirements / f)]
         self.pip('install', '-c', self.requirements / 'constraints.txt', *options, *arguments)
 
     def text_of(self, *files: str) -> str:
+        """The text of the named requirement files."""
         return ''.join((self.requirements / f).read_text() for f in files)
 
     def pinned(self, module: str) -> str:
-        """The requirement line of ``module`` ('mmcv') in the stack's file, e.g. 'onedl-mmcv==2.3.6'."""
+        """The requirement of ``module`` ('mmcv') in the file of the stack, for instance 'onedl-mmcv==2.3.6'."""
         lines = self.text_of(f'{self.stack}.txt').splitlines()
         return next(line for line in lines if line.split('==')[0].removeprefix('onedl-') == module)
 
 
 def make_venv(env: Environment) -> None:
+    """Create the virtual environment with pip."""
     if sys.version_info[:2] != (3, 11):
         fail(f'Python 3.11 is needed, this is {sys.version.split()[0]}; call `make PYTHON=/path/to/python3.11`.')
     shutil.rmtree(env.path, ignore_errors=True)
@@ -90,7 +99,7 @@ def make_venv(env: Environment) -> None:
 class OperatorWheel:
     """The mmcv wheel with operators: found by pip, kept from an earlier build, or built.
 
-    It is made in a folder of its own and moved when complete, so that an interrupted build or download is never taken for one.
+    It is built in a temporary folder and moved when complete, so that an interrupted build or download leaves no wheel.
     """
 
     def __init__(self, env: Environment):
@@ -105,11 +114,12 @@ class OperatorWheel:
         self.build: subprocess.Popen | None = None
 
     def kept(self) -> bool:
+        """Whether an earlier build left a wheel."""
         name, version = self.requirement.split('==')
         return any(self.folder.glob(f'{name.replace("-", "_")}-{version}-*.whl'))
 
     def find(self) -> bool:
-        """True if a wheel is kept, or pip finds a fitting one without building; the folder then has it."""
+        """Whether a wheel is kept, or pip finds one that fits without a build; the folder then contains it."""
         if self.kept():
             return True
         self.empty_partial()
@@ -117,17 +127,19 @@ class OperatorWheel:
         return self.env.run('-m', 'pip', '-q', 'download', *options, self.requirement).returncode == 0 and self.keep()
 
     def empty_partial(self) -> None:
+        """Create the temporary folder, empty."""
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
 
     def keep(self) -> bool:
+        """Move the wheel out of the temporary folder; returns whether there is one."""
         for wheel in self.partial.glob('*.whl'):
             os.replace(wheel, self.folder / wheel.name)
         shutil.rmtree(self.partial)
         return self.kept()
 
     def precompile_header(self) -> str:
-        """Compile torch's header once; returns the CFLAGS that make g++ use it."""
+        """Compile the header of torch once; returns the CFLAGS that make g++ use it."""
         header = self.env.cache / f'header-{self.env.stack}' / HEADER
         header.parent.mkdir(parents=True, exist_ok=True)
         header.write_text('#include <torch/types.h>\n')
@@ -137,25 +149,27 @@ class OperatorWheel:
         includes = [f'-I{path}' for path in self.env.run('-c', query).stdout.split('\n') if path]
         command = ['g++', '-x', 'c++-header', *HEADER_FLAGS.split(), *includes, header, '-o', f'{header}.gch']
         if subprocess.run(command).returncode:
-            fail('g++ cannot compile the headers of torch, see above; a g++ of version 9 or later is needed.')
+            fail('g++ cannot compile the headers of torch, see above; install g++ 9 or later.')
         return f'-O2 -g0 -w -Winvalid-pch -include {header}'
 
     def start(self) -> None:
-        """Start building; the caller goes on installing what does not need the operators."""
+        """Start the build in the background; the caller installs other packages meanwhile."""
         if not shutil.which('g++'):
-            fail('g++ is needed to build the mmcv operators; install it (apt install g++) or offer a wheel by PIP_FIND_LINKS.')
+            fail(
+                'g++ is needed to build the mmcv operators; install it (apt install g++), or set PIP_FIND_LINKS to a folder with a wheel.'
+            )
         settings = dict(MMCV_WITH_OPS='1', FORCE_CUDA=str(int(self.with_cuda)), CFLAGS=self.precompile_header())
         settings |= dict(MAX_JOBS=str(os.cpu_count()), PATH=f'{self.env.python.parent}{os.pathsep}{os.environ["PATH"]}')
         self.empty_partial()
-        # without pip's cache, which may hold a wheel built for another torch or without operators
+        # without the cache of pip, which may contain a wheel for another torch or without operators
         options = ('--no-cache-dir', '--no-deps', '--no-build-isolation', '--no-binary', self.requirement.split('==')[0])
         command = [self.env.python, '-m', 'pip', '-v', 'wheel', *options, '-w', self.partial, self.requirement]
         print(f'setup:   building {self.requirement} (about 2.5 minutes on two cores, log in {self.log})', flush=True)
-        with self.log.open('w') as log:  # a session of its own, so that stop() reaches the compilers too
+        with self.log.open('w') as log:  # a new session, so that stop() also ends the compilers
             self.build = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
 
     def finish(self) -> None:
-        """Wait for the build, tell how far it is every 20 seconds, keep its wheel."""
+        """Wait for the build, print its progress every 20 seconds, keep its wheel."""
         while True:
             try:
                 code = self.build.wait(timeout=20)
@@ -164,18 +178,20 @@ class OperatorWheel:
                 done = re.findall(r'^ *\[(\d+/\d+)\]', self.log.read_text(errors='replace'), re.MULTILINE)
                 print(f'setup:   mmcv operators: {done[-1] if done else "0"} files compiled', flush=True)
         if code or not self.keep():
-            fail(f'the mmcv build failed, see {self.log}; a fitting wheel can be offered by PIP_FIND_LINKS.')
+            fail(f'the mmcv build failed, see {self.log}; or set PIP_FIND_LINKS to a folder with a wheel that fits.')
 
     def stop(self) -> None:
+        """End the build if it runs."""
         if self.build and self.build.poll() is None:
             os.killpg(self.build.pid, signal.SIGTERM)
 
     def loads(self) -> bool:
+        """Whether the installed operators load."""
         return self.env.run('-c', 'import mmcv.ops').returncode == 0
 
 
 def install_libraries(env: Environment) -> None:
-    """Everything beside torch; the mmcv build, if there is one, runs meanwhile."""
+    """Install all packages except torch; the mmcv build, if one is needed, runs meanwhile."""
     wheel = OperatorWheel(env)
     find_links = ('--find-links', wheel.folder)
     try:
@@ -188,7 +204,7 @@ def install_libraries(env: Environment) -> None:
             wheel.finish()
         env.install(f'{env.stack}.txt', options=find_links)
         if not wheel.loads() and not wheel.build:
-            print('setup:   the mmcv wheel that was found does not load here, building one', flush=True)
+            print('setup:   the mmcv wheel that pip found does not load; building one', flush=True)
             wheel.start()
             wheel.finish()
             env.pip('install', '--force-reinstall', '--no-deps', '--no-index', *find_links, wheel.requirement)
@@ -198,34 +214,41 @@ def install_libraries(env: Environment) -> None:
 
 
 def headless_opencv(env: Environment) -> None:
-    """mmcv asks for opencv-python, grad-cam for its headless twin, into one folder: leave the one without libGL."""
+    """Reinstall opencv-python-headless, which needs no libGL, over opencv-python, which mmcv requires, in the same folder."""
     pin = next(line for line in env.text_of('constraints.txt').splitlines() if line.startswith('opencv-python-headless=='))
     env.pip('install', '--force-reinstall', '--no-deps', pin)
 
 
 def run_doctor(env: Environment) -> None:
+    """Check the environment, or exit with one line if a check fails."""
     if subprocess.run([env.python, env.root / 'tools' / 'doctor.py'], cwd=env.root).returncode:
-        fail(f'the environment is not sound, see above; fix it, or delete {env.path.name} and call again.')
+        fail(f'the environment has a fault, see above; fix it, or delete {env.path.name} and call again.')
 
 
 def set_up(env: Environment) -> None:
-    """All steps, each skipped if it was done."""
-    if not env.python.exists():  # none yet, or its interpreter is gone: start over
+    """Run all steps; skip those that are completed."""
+    if env.path.is_symlink():  # its steps would change the environment of another checkout
+        fail(
+            f'{env.path.name} is a link to {env.path.resolve()}; remove the link, then call again to install a separate environment.'
+        )
+    if not env.python.exists():  # a new environment, or one without its interpreter: start again
         shutil.rmtree(env.path / '.stamps', ignore_errors=True)
     env.step('environment', 'seconds', f'{sys.version_info[:2]} {sys.base_prefix}', lambda: make_venv(env))
     env.step('torch', 'a minute, 5 GB', env.text_of('torch.txt', 'build.txt'), lambda: env.install('build.txt', 'torch.txt'))
     libraries = env.text_of('torch.txt', 'common.txt', 'constraints.txt', f'{env.stack}.txt')
     env.step('libraries', '3 to 4 minutes', libraries, lambda: install_libraries(env))
-    package = f'{env.root} {(env.root / "setup.py").read_text()}'
+    package = ' '.join([str(env.root), *((env.root / name).read_text() for name in ('pyproject.toml', 'setup.py'))])
+    package += ' '.join(sorted(path.name for path in (env.root / 'configs').glob('*')))  # tinynet_mm/.mim has a link to each
     env.step('package', 'seconds', package, lambda: env.pip('install', '--no-build-isolation', '--no-deps', '-e', '.'))
     env.step('doctor', 'seconds', libraries + package, lambda: run_doctor(env))
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Set up the environment of a stack; a second process waits for the first."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--stack', choices=STACKS, default='onedl')
     env = Environment(parser.parse_args(argv).stack)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit('setup: terminated; call again to go on, finished steps are kept.'))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('setup: terminated; call again to continue, completed steps are kept.'))
     started = time.monotonic()
     env.cache.mkdir(exist_ok=True)
     with (env.cache / 'lock').open('w') as lock:
@@ -233,7 +256,7 @@ def main(argv=None) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a second make waits for the first
             set_up(env)
         except KeyboardInterrupt:
-            fail('interrupted; call again to go on, finished steps are kept.')
+            fail('interrupted; call again to continue, completed steps are kept.')
     print(f'setup: {env.path.name} ready ({time.monotonic() - started:.0f} s)', flush=True)
 
 

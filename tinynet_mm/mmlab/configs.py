@@ -48,12 +48,14 @@ def _read(path: str | Path) -> Config:
 
 
 def _packaged_path(name: str) -> Path:
-    """The file of ``package::name``, also in the top folder of configs, which MMEngine refuses."""
+    """The file of ``package::name``; the folder of the name, which MMEngine requires, is optional here."""
     package, _, path = name.partition('::')
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     root = Path(spec.origin).parent / '.mim' / 'configs' if spec and spec.origin else None
     if root is None or not root.is_dir():
         raise FileNotFoundError(f'{name}: no package {package} with configs is installed; install it, or give a config file.')
+    if path and '/' not in path and len(found := list(root.glob(f'*/{path}'))) == 1:
+        return found[0]
     if not (root / path).is_file():
         known = [f'{package}::{p.relative_to(root)}' for p in root.rglob('*.py') if '_base_' not in p.parts]
         raise FileNotFoundError(f'{package} has no config {path or "without a name"}.{did_you_mean(name, known)}')

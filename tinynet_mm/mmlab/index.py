@@ -1,9 +1,8 @@
-"""The index of models, from the configs themselves: ``model-index.yml`` and a ``metafile.yml`` beside each group of configs.
+"""Write the index of models from the configs: ``model-index.yml`` and a ``metafile.yml`` for each group of configs.
 
-mmengine, mmdet, mmpretrain and mim find a model by its name in these files. Parameters and multiply-adds are counted by torch
-on the built model (on the meta device, so nothing is allocated), at the input size of the config; a test recounts the
-classifiers with :mod:`tinynet_mm.cost`. No weights are listed, since none of these were trained here; a checkpoint is given
-beside the name.
+MMEngine, mmdet, mmpretrain and mim find a model by its name in these files. Parameters and multiply-adds are counted by torch
+on the built model (on the meta device, without memory), at the input size of the config; a test compares the classifiers with
+:mod:`tinynet_mm.cost`. No weights are listed, because none of these models was trained here.
 """
 
 from dataclasses import dataclass
@@ -28,15 +27,16 @@ PAPER = {
 
 
 class Plain(yaml.SafeDumper):
-    """YAML without anchors: mim's reader shows them to people."""
+    """YAML without anchors, which people read more easily."""
 
     def ignore_aliases(self, data: object) -> bool:
+        """Write every value in full."""
         return True
 
 
 @dataclass(frozen=True)
 class Group:
-    """Configs of one folder under ``configs`` that share a metafile; the first word of a name is its collection."""
+    """Configs that share a metafile, in ``folder`` of the checkout; the first word of a name is its collection."""
 
     folder: str
     pattern: str
@@ -45,9 +45,8 @@ class Group:
 
 
 GROUPS = (
-    # the folder holds links to configs/ssdlite_*.py: mmengine only takes names with a folder in them (tinynet_mm::ssdlite/...)
-    Group('ssdlite', 'ssdlite_*_coco.py', 'Object Detection', 'COCO'),
-    Group('imagenet', '*_in1k*.py', 'Image Classification', 'ImageNet-1k'),
+    Group('configs', 'ssdlite_*_coco.py', 'Object Detection', 'COCO'),
+    Group('configs/imagenet', '*_in1k*.py', 'Image Classification', 'ImageNet-1k'),
 )
 
 
@@ -83,7 +82,7 @@ def entry(group: Group, path: Path) -> dict:
     return {
         'Name': path.stem,
         'In Collection': path.stem.split('_')[0],
-        'Config': f'configs/{group.folder}/{path.name}',
+        'Config': f'{group.folder}/{path.name}',
         'Metadata': {'FLOPs': macs, 'Parameters': params, 'Input Size': input_size(cfg), 'Training Data': group.dataset},
         'Results': [{'Task': group.task, 'Dataset': group.dataset, 'Metrics': {}}],
         'Weights': None,
@@ -92,27 +91,18 @@ def entry(group: Group, path: Path) -> dict:
 
 def metafile(root: Path, group: Group) -> dict:
     """The metafile of a group: its collection, and an entry for each of its configs."""
-    paths = sorted((root / 'configs' / group.folder).glob(group.pattern))
+    paths = sorted((root / group.folder).glob(group.pattern))
     models = [entry(group, path) for path in paths]
     names = sorted({model['In Collection'] for model in models})
     about = {'Metadata': {'Training Data': group.dataset}, 'Paper': PAPER, 'README': 'README.md'}
     return {'Collections': [{'Name': name, **about} for name in names], 'Models': models}
 
 
-def link_flat_configs(root: Path) -> None:
-    """Links in configs/ssdlite to configs/ssdlite_*_coco.py and their base."""
-    folder = root / 'configs' / 'ssdlite'
-    for target in [root / 'configs' / '_base_', *(root / 'configs').glob('ssdlite_*_coco.py')]:
-        if not (folder / target.name).is_symlink():
-            (folder / target.name).symlink_to(Path('..') / target.name)
-
-
 def write_index(root: Path) -> list[Path]:
     """Write ``model-index.yml`` and the metafiles under ``root``; returns their paths."""
-    link_flat_configs(root)
     written = []
     for group in GROUPS:
-        written.append(_write(root / 'configs' / group.folder / 'metafile.yml', metafile(root, group)))
+        written.append(_write(root / group.folder / 'metafile.yml', metafile(root, group)))
     index = {'Import': [str(path.relative_to(root)) for path in written]}
     return [*written, _write(root / 'model-index.yml', index)]
 

@@ -1,8 +1,8 @@
-"""Our classes and our name, known to MMLab as soon as MMLab is loaded, in whatever order the imports come.
+"""Register our classes and our package name with MMLab as soon as MMLab is imported, in any import order.
 
-Importing all of it with our package would cost every pure program torch and mmdet, about five seconds. So :func:`arm` asks to
-be called when one of the hosts has been imported (at once, where it already is), and :func:`register` then imports our rooms.
-It waits until no host is half imported: mmdet imports mmcv, which imports mmengine, and ours need all three whole.
+Importing torch and mmdet takes about five seconds, so ``import tinynet_mm`` does not import them. :func:`arm` installs an import
+hook for mmengine, mmcv and mmdet; the hook runs at once if they are already imported. :func:`register` then imports the modules
+that define our classes. It waits until none of the three is partly imported: mmdet imports mmcv, which imports mmengine.
 """
 
 import importlib
@@ -15,19 +15,19 @@ from wrapt import register_post_import_hook
 
 HOSTS = ('mmengine', 'mmcv', 'mmdet')
 PACKAGE = Path(__file__).parents[1]
-# our modules that register classes; they need mmengine and mmcv, and the detection head registers itself where mmdet is
-ROOMS = ('tinynet_mm.models', 'tinynet_mm.data.augment', 'tinynet_mm.data.memory', 'tinynet_mm.training')
+# modules that register classes; they need mmengine and mmcv, and the detection head is registered if mmdet is installed
+MODULES = ('tinynet_mm.models', 'tinynet_mm.data.augment', 'tinynet_mm.data.memory', 'tinynet_mm.training')
 
 
 def arm() -> None:
-    """Have everything registered once MMLab is imported; does nothing else, and nothing at all where MMLab never is."""
+    """Install the import hooks; without MMLab they never run."""
     for host in HOSTS:
         register_post_import_hook(host_imported, host)
     register_post_import_hook(index_models, 'mmpretrain')
 
 
 def host_imported(host: ModuleType) -> None:
-    """A host is whole now: check the versions, and register unless another host is in the middle of its own import."""
+    """Check the versions after the import of a host, and register unless another host is partly imported."""
     if host.__name__ == 'mmengine':
         from . import versions
 
@@ -40,19 +40,19 @@ def host_imported(host: ModuleType) -> None:
 
 
 def register() -> None:
-    """Import what registers classes, and enter our name in mmengine's look-up of packages with configs."""
+    """Import the modules that register classes, and add our name to MMEngine's table of packages with configs."""
     from mmengine.config.utils import MODULE2PACKAGE
 
-    # Configs are looked for in the folder of this distribution or module. A module, because that of an editable install's
-    # distribution is site-packages, where we are not (mmengine 0.10.7).
+    # MMEngine searches for configs in the folder of this distribution or module. We give a module: for an editable install the
+    # folder of the distribution is site-packages, which does not contain our package (mmengine 0.10.7).
     MODULE2PACKAGE.setdefault('tinynet_mm', 'tinynet_mm.registry')
     if find_spec('mmcv'):
-        for room in ROOMS:
-            importlib.import_module(room)
+        for name in MODULES:
+            importlib.import_module(name)
 
 
 def config_root() -> Path:
-    """The folder with ``configs`` and ``model-index.yml``: the checkout of an editable install, else inside the package."""
+    """The folder with ``configs`` and ``model-index.yml``: the checkout of an editable install, otherwise inside the package."""
     checkout = PACKAGE.parent
     return checkout if (checkout / 'model-index.yml').exists() else PACKAGE / '.mim'
 

@@ -1,1 +1,0 @@
-../ssdlite_efficientnet_b-3_coco.py

@@ -1,1 +1,0 @@
-../ssdlite_efficientnet_b0_coco.py

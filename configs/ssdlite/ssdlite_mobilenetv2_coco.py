@@ -1,1 +1,0 @@
-../ssdlite_mobilenetv2_coco.py

@@ -1,1 +1,0 @@
-../ssdlite_tinynet_a_coco.py

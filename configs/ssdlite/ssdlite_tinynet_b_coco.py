@@ -1,1 +1,0 @@
-../ssdlite_tinynet_b_coco.py

@@ -1,1 +1,0 @@
-../ssdlite_tinynet_c_coco.py

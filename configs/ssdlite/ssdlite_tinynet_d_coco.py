@@ -1,1 +1,0 @@
-../ssdlite_tinynet_d_coco.py

@@ -1,1 +1,0 @@
-../ssdlite_tinynet_e_coco.py
