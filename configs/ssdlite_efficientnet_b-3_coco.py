@@ -1,4 +1,4 @@
-"""SSDLite-512 on COCO with EfficientNet-B-3, the inverted giant formula, from scratch: no weights of it were published.
+"""SSDLite-512 on COCO with EfficientNet-B-3 (inverted giant formula), from scratch: no weights are published.
 
     python tools/train.py configs/ssdlite_efficientnet_b-3_coco.py
 

@@ -1,4 +1,4 @@
-"""SSDLite-512 on COCO with MobileNetV2 1.0x: the peer, mmdet's backbone under the same head and recipe.
+"""SSDLite-512 on COCO with the MobileNetV2 1.0x of mmdet, for comparison under the same head and recipe.
 
     python tools/train.py configs/ssdlite_mobilenetv2_coco.py
 

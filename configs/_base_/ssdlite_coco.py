@@ -1,8 +1,8 @@
-"""SSDLite-512 on COCO: everything but the backbone. The children set ``backbone`` and the two widths that depend on it.
+"""SSDLite-512 on COCO without a backbone; the configs set ``backbone`` and the widths of neck and head that depend on it.
 
-The recipe is that of the SSDLite of MobileNetV2, the paper's reference [39], in mmdet's form: SGD with momentum 0.9, a linear
-warm-up, a cosine over 120 epochs, weight decay 4e-5, SSD's augmentation. Learning rate 0.015 for a total batch of 192; it is
-scaled with the batch that is used. Gradients are clipped. Backbones start from published ImageNet weights.
+The recipe is that of mmdet for SSDLite-MobileNetV2 (reference [39] of the paper): SGD with momentum 0.9, linear warm-up, cosine
+schedule over 120 epochs, weight decay 4e-5, the augmentation of SSD. The learning rate of 0.015 is for a total batch of 192 and is
+scaled to the batch in use. Gradients are clipped. Backbones start from published ImageNet weights.
 """
 
 custom_imports = dict(imports=['tinynet_mm'])
@@ -65,7 +65,7 @@ model = dict(
     ),
 )
 
-# data; `--data-root DIR` points all of this at another COCO-format set, `--input-size N` changes every size together
+# data; `--data-root DIR` selects another COCO-format data set, `--input-size N` changes all sizes together
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),

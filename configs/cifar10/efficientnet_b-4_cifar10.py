@@ -1,4 +1,4 @@
-"""EfficientNet-B-4 on CIFAR-10, the other one of the pair of figure 4; int(102 * 0.470) = 47 pixels.
+"""EfficientNet-B-4 on CIFAR-10, the second network of the paper's figure 4; int(102 * 0.470) = 47 pixels.
 
 python tools/train.py configs/cifar10/efficientnet_b-4_cifar10.py --data-root DIR
 

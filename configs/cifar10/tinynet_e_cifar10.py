@@ -1,4 +1,4 @@
-"""TinyNet-E on CIFAR-10, one of the pair of figure 4; int(102 * 0.475) = 48 pixels.
+"""TinyNet-E on CIFAR-10, the first network of the paper's figure 4; int(102 * 0.475) = 48 pixels.
 
 python tools/train.py configs/cifar10/tinynet_e_cifar10.py --data-root DIR    # DIR/train/<class>/ and DIR/val/<class>/
 

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b-1_in1k.py
 
 199.2 M multiply-adds, 3.58 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 74.7 % top-1 and 92.1 % top-5.
+Not trained here; table 3 of the paper gives 74.7 % top-1 and 92.1 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

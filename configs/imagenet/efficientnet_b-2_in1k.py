@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b-2_in1k.py
 
 97.5 M multiply-adds, 2.98 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 70.5 % top-1 and 89.5 % top-5.
+Not trained here; table 3 of the paper gives 70.5 % top-1 and 89.5 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

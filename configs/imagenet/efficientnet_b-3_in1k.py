@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b-3_in1k.py
 
 49.4 M multiply-adds, 1.99 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 65.0 % top-1 and 85.2 % top-5.
+Not trained here; table 3 of the paper gives 65.0 % top-1 and 85.2 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b-4_in100.py
 
 22.5 M multiply-adds, 0.65 M parameters; 100 epochs on 8 GPUs.
-Not trained here; the paper has no figure for it.
+Not trained here; the paper gives no accuracy for it.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b-4_in1k.py
 
 23.2 M multiply-adds, 1.34 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 56.7 % top-1 and 79.8 % top-5.
+Not trained here; table 3 of the paper gives 56.7 % top-1 and 79.8 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b0_in100.py
 
 384.7 M multiply-adds, 4.14 M parameters; 100 epochs on 8 GPUs.
-Not trained here; the paper's section 4.2 has 78.8 % top-1.
+Not trained here; section 4.2 of the paper gives 78.8 % top-1.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b0_r0.46_in100.py
 
 102.2 M multiply-adds, 4.14 M parameters; 100 epochs on 8 GPUs.
-Not trained here; the paper's table 1 has 70.3 % top-1.
+Not trained here; table 1 of the paper gives 70.3 % top-1.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b0_ra_in1k.py
 
 385.8 M multiply-adds, 5.29 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 77.7 % top-1 and 93.5 % top-5.
+Not trained here; table 3 of the paper gives 77.7 % top-1 and 93.5 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/efficientnet_b0_w0.38_in100.py
 
 97.5 M multiply-adds, 0.85 M parameters; 100 epochs on 8 GPUs.
-Not trained here; the paper's table 1 has 73.2 % top-1.
+Not trained here; table 1 of the paper gives 73.2 % top-1.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

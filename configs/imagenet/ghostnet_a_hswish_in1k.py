@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/ghostnet_a_hswish_in1k.py
 
 591.5 M multiply-adds, 11.92 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 6 has 78.9 % top-1 and 94.4 % top-5.
+Not trained here; table 6 of the paper gives 78.9 % top-1 and 94.4 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,8 +3,8 @@
     python tools/train.py configs/imagenet/ghostnet_c_hswish_in1k.py
 
 141.9 M multiply-adds, 4.97 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 6 has 74.8 % top-1 and 92.0 % top-5.
-(r, w, d) are published nowhere and inferred from the printed budget, see tinynet_mm.inferred.
+Not trained here; table 6 of the paper gives 74.8 % top-1 and 92.0 % top-5.
+(r, w, d) are not published; they are inferred from the printed budget, see tinynet_mm.paper.inferred.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,8 +3,8 @@
     python tools/train.py configs/imagenet/resnet50_a_in100.py
 
 3610.5 M multiply-adds, 29.04 M parameters; 90 epochs on 8 GPUs.
-Not trained here; the paper's table 2 has 79.3 % top-1.
-(r, w, d) are published nowhere and inferred from the printed budget, see tinynet_mm.inferred.
+Not trained here; table 2 of the paper gives 79.3 % top-1.
+(r, w, d) are not published; they are inferred from the printed budget, see tinynet_mm.paper.inferred.
 """
 
 _base_ = ['./_base_/sgd.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,8 +3,8 @@
     python tools/train.py configs/imagenet/resnet50_b_in1k.py
 
 1795.6 M multiply-adds, 15.53 M parameters; 90 epochs on 8 GPUs.
-Not trained here; the paper has no figure for it.
-(r, w, d) are published nowhere and inferred from the printed budget, see tinynet_mm.inferred.
+Not trained here; the paper gives no accuracy for it.
+(r, w, d) are not published; they are inferred from the printed budget, see tinynet_mm.paper.inferred.
 """
 
 _base_ = ['./_base_/sgd.py', './_base_/imagenet.py', './_base_/runtime.py']

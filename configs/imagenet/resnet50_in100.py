@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/resnet50_in100.py
 
 4087.3 M multiply-adds, 23.71 M parameters; 90 epochs on 8 GPUs.
-Not trained here; the paper's table 2 has 78.7 % top-1.
+Not trained here; table 2 of the paper gives 78.7 % top-1.
 """
 
 _base_ = ['./_base_/sgd.py', './_base_/imagenet.py', './_base_/runtime.py']

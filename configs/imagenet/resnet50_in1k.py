@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/resnet50_in1k.py
 
 4089.2 M multiply-adds, 25.56 M parameters; 90 epochs on 8 GPUs.
-Not trained here; the paper has no figure for it.
+Not trained here; the paper gives no accuracy for it.
 """
 
 _base_ = ['./_base_/sgd.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/tinynet_a_in1k.py
 
 336.9 M multiply-adds, 6.19 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 76.8 % top-1 and 93.3 % top-5.
+Not trained here; table 3 of the paper gives 76.8 % top-1 and 93.3 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

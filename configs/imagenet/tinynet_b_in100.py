@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/tinynet_b_in100.py
 
 199.6 M multiply-adds, 2.58 M parameters; 100 epochs on 8 GPUs.
-Not trained here; the paper's table 1 has 77.6 % top-1.
+Not trained here; table 1 of the paper gives 77.6 % top-1.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/tinynet_b_in1k.py
 
 200.7 M multiply-adds, 3.73 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 75.0 % top-1 and 92.2 % top-5.
+Not trained here; table 3 of the paper gives 75.0 % top-1 and 92.2 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/tinynet_d_in1k.py
 
 51.6 M multiply-adds, 2.34 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 67.0 % top-1 and 87.1 % top-5.
+Not trained here; table 3 of the paper gives 67.0 % top-1 and 87.1 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

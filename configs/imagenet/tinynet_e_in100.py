@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/tinynet_e_in100.py
 
 23.2 M multiply-adds, 0.89 M parameters; 100 epochs on 8 GPUs.
-Not trained here; the paper has no figure for it.
+Not trained here; the paper gives no accuracy for it.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

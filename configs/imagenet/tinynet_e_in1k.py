@@ -3,7 +3,7 @@
     python tools/train.py configs/imagenet/tinynet_e_in1k.py
 
 24.4 M multiply-adds, 2.04 M parameters; 450 epochs on 8 GPUs.
-Not trained here; the paper's table 3 has 59.9 % top-1 and 81.8 % top-5.
+Not trained here; table 3 of the paper gives 59.9 % top-1 and 81.8 % top-5.
 """
 
 _base_ = ['./_base_/rmsprop.py', './_base_/imagenet.py', './_base_/runtime.py']

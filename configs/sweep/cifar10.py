@@ -1,16 +1,16 @@
-"""The search on CIFAR-10, for a CPU: EfficientNet-B0 at 56 pixels is the base, each network sees 10,000 images four times.
+"""Search on CIFAR-10 on a CPU: the base is EfficientNet-B0 at 56 pixels; each network trains on 10,000 images for four epochs.
 
     python tools/sweep.py sample sweeps/cifar10 --config configs/sweep/cifar10.py --data-root data/cifar10 -n 16 --band 0.05 0.3
     python tools/sweep.py sample sweeps/cifar10 -n 14 --band 0.3 0.8 --seed 1 --add
     python tools/sweep.py run sweeps/cifar10 --jobs 2
 
-Two bands, since uniform draws of r, w and d seldom give a small network. 56 pixels, not the 32 of the images: at a total stride
-of 32 the base then ends in maps of 2 x 2, and r can fall to 19 and rise to 156 pixels. A network takes 40 seconds to four
-minutes on one core of an EPYC. AdamW, as the RMSProp of section 4.1 needs more steps than the 624 there are here; its learning
-rate was tried out on single networks and seeds, no more.
+There are two bands because uniform draws of r, w and d rarely give a small network. The input has 56 pixels, not the 32 of the
+images: at a total stride of 32 the last feature map of the base is then 2 x 2, and r ranges from 19 to 156 pixels. A network
+takes 40 seconds to four minutes on one core of an EPYC. The optimizer is AdamW, because the RMSProp of section 4.1 needs more than
+624 steps; its learning rate was chosen by single runs.
 
-Residual branches start at zero: in so few steps four networks of d = 0.68, 2.48, 1.99 and 2.42 reached 35, 23, 24 and 24 %
-without it, and 46, 40, 39 and 43 % with it (one seed each).
+Residual branches start at zero: four networks of d = 0.68, 2.48, 1.99 and 2.42 reach 46, 40, 39 and 43 % with it, and 35, 23, 24
+and 24 % without it (one seed each).
 """
 
 custom_imports = dict(imports=['tinynet_mm'])

@@ -1,4 +1,4 @@
-"""ImageNet in data/imagenet: train and val with one folder for each class. The configs set the pipelines."""
+"""ImageNet in data/imagenet: train and val with one folder per class. The configs set the pipelines."""
 
 # broken='skip' trains without images that do not decode, and lists them at the end
 train_dataloader = dict(

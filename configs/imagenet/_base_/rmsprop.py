@@ -1,14 +1,14 @@
-"""The recipe of section 4.1 for EfficientNet, TinyNet and GhostNet: everything but network, data and input size.
+"""The recipe of section 4.1 for EfficientNet, TinyNet and GhostNet, without network, data and input size.
 
 RMSProp with TensorFlow's semantics, momentum 0.9, decay 0.9, weight decay 1e-5; learning rate 0.048 for a total batch of 1024
-(8 GPUs with 128 images each, scaled with the batch that is used), times 0.97 every 2.4 epochs, to the iteration; 3 epochs of
+(8 GPUs with 128 images each; scaled to the batch in use), multiplied by 0.97 every 2.4 epochs, to the iteration; 3 epochs of
 warm-up; 450 epochs (100 on ImageNet-100); batch norm momentum 0.99 in TensorFlow's sense, 0.01 in PyTorch's; dropout 0.2;
-weights averaged with decay 0.9999, the raw and the averaged model both validated; random crop, flip and colour jitter.
+weights averaged with decay 0.9999; the raw and the averaged model are both validated; random crop, flip and colour jitter.
 
 Not in the paper but in the authors' MindSpore recipe (mindspore-ai/mindspore, model_zoo/research/cv/tinynet): epsilon 0.001,
-warm-up from 1e-6, label smoothing 0.1, no weight decay on norms and biases, colour jitter 0.4, crop 0.875, bicubic. Ours: the
-average has TensorFlow's ramp, decay = min(0.9999, n / (n + 9)) after n steps, without which it would lag behind for
-ten thousand steps. Colour jitter runs on OpenCV; on Pillow, mmcv warns in every worker.
+warm-up from 1e-6, label smoothing 0.1, no weight decay on norms and biases, colour jitter 0.4, crop 0.875, bicubic. Added
+here: the decay of the average is min(0.9999, n / (n + 9)) after n steps, as in TensorFlow; a constant decay lags for ten thousand
+steps. Colour jitter uses OpenCV; with Pillow, mmcv prints a warning in every worker.
 """
 
 model = dict(

@@ -1,7 +1,7 @@
-"""The recipe of section 4.1 for ResNets: everything but network, data and input size.
+"""The recipe of section 4.1 for ResNets, without network, data and input size.
 
 SGD with momentum 0.9 and weight decay 1e-4, 90 epochs, learning rate 0.4 for a total batch of 1024 (8 GPUs with 128 images
-each, scaled with the batch that is used), times 0.1 every 30 epochs; random crop, flip and colour jitter. The paper names
+each; scaled to the batch in use), multiplied by 0.1 every 30 epochs; random crop, flip and colour jitter. The paper names
 no warm-up, dropout or averaging for these.
 """
 
