@@ -1,7 +1,7 @@
 """SSDLite-512 on COCO without a backbone; the configs set ``backbone`` and the widths of neck and head that depend on it.
 
-The recipe is that of mmdet for SSDLite-MobileNetV2 (reference [39] of the paper): SGD with momentum 0.9, linear warm-up, cosine
-schedule over 120 epochs, weight decay 4e-5, the augmentation of SSD. The learning rate of 0.015 is for a total batch of 192 and is
+The recipe is that of mmdet for SSDLite-MobileNetV2 (reference [39]): SGD with momentum 0.9, linear warm-up, cosine schedule
+over 120 epochs, weight decay 4e-5, the augmentation of SSD. The learning rate of 0.015 is for a total batch of 192 and is
 scaled to the batch in use. Gradients are clipped. Backbones start from published ImageNet weights.
 """
 

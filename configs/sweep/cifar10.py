@@ -6,8 +6,8 @@
 
 There are two bands because uniform draws of r, w and d rarely give a small network. The input has 56 pixels, not the 32 of the
 images: at a total stride of 32 the last feature map of the base is then 2 x 2, and r ranges from 19 to 156 pixels. A network
-takes 40 seconds to four minutes on one core of an EPYC. The optimizer is AdamW, because the RMSProp of section 4.1 needs more than
-624 steps; its learning rate was chosen by single runs.
+takes 40 seconds to four minutes on one core of an EPYC. The optimizer is AdamW, because the RMSProp of section 4.1 needs more
+than 624 steps; its learning rate was chosen by single runs.
 
 Residual branches start at zero: four networks of d = 0.68, 2.48, 1.99 and 2.42 reach 46, 40, 39 and 43 % with it, and 35, 23, 24
 and 24 % without it (one seed each).

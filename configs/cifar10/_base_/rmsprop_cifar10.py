@@ -2,7 +2,7 @@
 
 RMSProp with TensorFlow's semantics, momentum 0.9, decay 0.9, weight decay 1e-5 (not on norms and biases), learning rate 0.048
 for a batch of 1024, so 0.006 for the 128 here. It is multiplied by 0.97 every 0.064 epochs (2.4 of 450). Warm-up takes one epoch
-(3 of 450 would be 31 iterations). Dropout 0.2, label smoothing 0.1, batch norm momentum 0.01. The decay of the averaged weights is
+(3 of 450 would be 31 iterations). Dropout 0.2, label smoothing 0.1, batch norm momentum 0.01. The decay of averaged weights is
 min(0.9999, n / (n + 9)) after n steps, as in TensorFlow, so that the average works in a short run. Augmentation: shifts by up to
 4 pixels and horizontal flips; no colour jitter. Inputs are enlarged to the resolution of the network, int(102 r) pixels.
 """
