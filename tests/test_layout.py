@@ -1,4 +1,4 @@
-"""The rules of the house, read from the source: who imports whom, how long things are, what a config may hold."""
+"""The rules of the code, checked in the source: imports between folders, lengths, the content of configs."""
 
 import ast
 import sys
@@ -13,11 +13,11 @@ PACKAGE = ROOT / 'tinynet_mm'
 LIBRARY = sorted(p for p in PACKAGE.rglob('*.py') if '.mim' not in p.parts)
 TOOLS = sorted((ROOT / 'tools').glob('*.py'))
 CONFIGS = sorted(p for p in (ROOT / 'configs').rglob('*.py'))
-STAND_ALONE = {'setup_env.py', 'doctor.py'}  # run where our package cannot be imported, so all of their code is in the tool
+STAND_ALONE = {'setup_env.py', 'doctor.py'}  # these run without our package, so all of their code is in the tool
 
 
-def rooms_of(path: Path) -> str:
-    """'formula/tiny.py' of tinynet_mm/formula/tiny.py."""
+def name_of(path: Path) -> str:
+    """The path in the package: 'formula/tiny.py' for tinynet_mm/formula/tiny.py."""
     return path.relative_to(PACKAGE).as_posix()
 
 
@@ -28,7 +28,7 @@ def tree_of(path: Path) -> ast.Module:
 
 @cache
 def imported(path: Path) -> frozenset[str]:
-    """Absolute dotted names a module imports anywhere, ours as 'tinynet_mm.archs'; ``from . import x`` counts as x."""
+    """Absolute dotted names of all imports of a module, ours as 'tinynet_mm.archs'; ``from . import x`` counts as x."""
     names = set()
     package = ('tinynet_mm', *path.relative_to(PACKAGE).parts[:-1]) if path.is_relative_to(PACKAGE) else ()
     for node in ast.walk(tree_of(path)):
@@ -42,7 +42,7 @@ def imported(path: Path) -> frozenset[str]:
 
 
 def outside(path: Path) -> set[str]:
-    """Top-level names of what a module imports beside the standard library and ours."""
+    """Top-level names of the third-party imports of a module."""
     return {name.split('.')[0] for name in imported(path)} - sys.stdlib_module_names - {'tinynet_mm'}
 
 
@@ -50,23 +50,23 @@ def ours(path: Path) -> set[str]:
     return {name.removeprefix('tinynet_mm.') for name in imported(path) if name.startswith('tinynet_mm.')}
 
 
-def library(*rooms: str) -> list[Path]:
-    return [p for p in LIBRARY if rooms_of(p).split('/')[0].removesuffix('.py') in rooms]
+def library(*folders: str) -> list[Path]:
+    return [p for p in LIBRARY if name_of(p).split('/')[0].removesuffix('.py') in folders]
 
 
-# Who may import whom ----------------------------------------------------------------------------------------------------------
+# Imports ---------------------------------------------------------------------------------------------------------------------
 
 
 BASE = {'errors', 'files'}
 PURE = {'archs', 'cost', 'formula', 'errors', 'files'}
-# folder or module -> what it may import of ours; None: anything but cli
+# folder or module -> the parts of our package that it may import; None: all except cli
 LAYERS = {
     'errors': set(),
     'files': {'errors'},
     'archs': BASE,
     'cost': BASE | {'archs'},
     'models': BASE | {'archs'},
-    'formula': PURE | {'paper', 'mmlab'},  # paper.printed are numbers; mmlab.registration says where configs are
+    'formula': PURE | {'paper', 'mmlab'},  # paper.printed has numbers; mmlab.registration has the folder of the configs
     'paper': PURE | {'mmlab'},
     'plots': BASE | {'logs'},
     'logs': BASE,
@@ -85,16 +85,16 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize('path', LIBRARY, ids=rooms_of)
+@pytest.mark.parametrize('path', LIBRARY, ids=name_of)
 def test_layers(path):
-    """Each folder imports only the folders below it, and no library module imports the command line."""
-    layer = rooms_of(path).split('/')[0].removesuffix('.py')
+    """Each folder imports only its lower layers, and no library module imports the command line."""
+    layer = name_of(path).split('/')[0].removesuffix('.py')
     used = {name.split('.')[0] for name in ours(path)} - {layer}
     assert 'cli' not in used
     assert LAYERS[layer] is None or used <= LAYERS[layer]
 
 
-@pytest.mark.parametrize('path', library('archs', 'cost', 'formula', 'errors', 'files'), ids=rooms_of)
+@pytest.mark.parametrize('path', library('archs', 'cost', 'formula', 'errors', 'files'), ids=name_of)
 def test_pure_modules_import_neither_torch_nor_mmlab(path):
     assert outside(path) <= {'numpy', 'scipy', 'sklearn', 'pymoo'}
 
@@ -104,18 +104,18 @@ def test_the_import_of_the_package_is_pure():
     assert {'wrapt'} == outside(PACKAGE / 'mmlab' / 'registration.py') - {'mmengine', 'mmpretrain'}
 
 
-@pytest.mark.parametrize('path', library('plots'), ids=rooms_of)
+@pytest.mark.parametrize('path', library('plots'), ids=name_of)
 def test_plots_receive_rows(path):
     assert outside(path) <= {'numpy', 'matplotlib', 'cv2', 'PIL', 'scipy'}
 
 
 @pytest.mark.parametrize(
-    'neighbour, room',
+    'package, folder',
     [('pytorch_grad_cam', 'cam'), ('onnx', 'deploy'), ('onnxruntime', 'deploy'), ('ray', 'sweep'), ('wrapt', 'mmlab')],
 )
-def test_a_fragile_neighbour_is_touched_in_one_room(neighbour, room):
-    users = {rooms_of(p).split('/')[0].removesuffix('.py') for p in LIBRARY if neighbour in outside(p)}
-    assert users <= {room, 'bench'}
+def test_a_fragile_package_is_imported_in_one_folder(package, folder):
+    users = {name_of(p).split('/')[0].removesuffix('.py') for p in LIBRARY if package in outside(p)}
+    assert users <= {folder, 'bench'}
 
 
 @pytest.mark.parametrize('path', [*LIBRARY, *TOOLS], ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -123,11 +123,11 @@ def test_nothing_imports_tools(path):
     assert 'tools' not in outside(path)
 
 
-# How we write -----------------------------------------------------------------------------------------------------------------
+# Size and style ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('path', [*LIBRARY, *TOOLS], ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_a_module_says_what_it_is_and_is_not_long(path):
+def test_a_module_has_a_docstring_and_is_not_long(path):
     tree = tree_of(path)
     assert ast.get_docstring(tree), 'needs a docstring'
     assert len(path.read_text().splitlines()) <= 400
@@ -150,14 +150,14 @@ def test_a_tool_is_thin(path):
     main = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == 'main'), None)
     assert main is not None and [a.arg for a in main.args.args] == ['argv'] and len(main.args.defaults) == 1
     assert len(path.read_text().splitlines()) <= 160
-    assert f'tools/{path.name}' in ast.get_docstring(tree), 'the docstring shows the command'
+    assert f'tools/{path.name}' in ast.get_docstring(tree), 'the docstring must show the command'
 
 
-def test_libraries_do_not_print():
+def test_the_library_does_not_print():
     allowed = {'cli.py', 'errors.py'}
     for path in LIBRARY:
         calls = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
-        assert rooms_of(path) in allowed or not [c.lineno for c in calls if c.func.id == 'print'], rooms_of(path)
+        assert name_of(path) in allowed or not [c.lineno for c in calls if c.func.id == 'print'], name_of(path)
 
 
 # Configs ----------------------------------------------------------------------------------------------------------------------
@@ -194,4 +194,4 @@ def bases_of(path: Path) -> list[str]:
 def test_the_command_in_a_config_names_this_config(path):
     text = ast.get_docstring(tree_of(path))
     assert path.relative_to(ROOT).as_posix() in text
-    assert '@' not in text, 'a placeholder was left'
+    assert '@' not in text, 'a placeholder is left'

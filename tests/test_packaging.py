@@ -1,4 +1,4 @@
-"""What is shipped: sdist and wheel, models found by name from the wheel, and the index against the cost of each network."""
+"""Packaging: sdist and wheel, models found by name from the wheel, and the costs in the model index."""
 
 import ast
 import os
@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from tinynet_mm.cost import cost
 from tinynet_mm.mmlab import index
+from tinynet_mm.mmlab.configs import input_side
 from tinynet_mm.mmlab.versions import RANGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +27,7 @@ FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'M
 
 @pytest.fixture(scope='module')
 def built(tmp_path_factory):
-    """The sdist of a copy of the checkout, and the wheel made from that sdist."""
+    """The sdist of a copy of the checkout, and the wheel built from it."""
     folder = tmp_path_factory.mktemp('build')
     source, dist = folder / 'source', folder / 'dist'
     source.mkdir()
@@ -42,7 +43,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def site(built, tmp_path_factory):
-    """The wheel unpacked, as an installer would."""
+    """The folder of the unpacked wheel."""
     folder = tmp_path_factory.mktemp('site')
     zipfile.ZipFile(built[1]).extractall(folder)
     return folder
@@ -52,21 +53,21 @@ def files_below(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file() and '__pycache__' not in p.parts}
 
 
-def test_nothing_of_ours_lands_beside_our_package(site):
+def test_the_wheel_has_one_top_level_package(site):
     assert {p.name.split('-')[0] for p in site.iterdir()} == {'tinynet_mm'}
 
 
-def test_the_wheel_holds_the_whole_package(site):
+def test_the_wheel_contains_the_package_and_its_configs(site):
     own = {p.relative_to(ROOT).as_posix() for p in (ROOT / 'tinynet_mm').rglob('*.py') if '.mim' not in p.parts}
     assert own <= files_below(site)
     shipped = files_below(site / 'tinynet_mm' / '.mim')
     assert {'model-index.yml', 'tools/train.py', 'configs/ssdlite/ssdlite_tinynet_d_coco.py'} <= shipped
     assert 'tools/setup_env.py' not in shipped
     names = [Path(name).name for name in shipped if name.startswith('configs/') and '_base_' not in name and name.endswith('.py')]
-    assert len(names) == len(set(names))  # mim looks configs up by file name and refuses two
+    assert len(names) == len(set(names))  # mim finds configs by file name, which must be unique
 
 
-def test_the_sdist_holds_what_a_checkout_needs(built):
+def test_the_sdist_contains_what_a_checkout_needs(built):
     with tarfile.open(built[0]) as archive:
         names = {name.split('/', 1)[1] for name in archive.getnames() if '/' in name}
     assert {
@@ -118,7 +119,7 @@ print('found by name')
 
 
 def test_models_are_found_by_name_from_the_wheel(site, tmp_path):
-    """In front of everything else on the path; the checkout is not among it."""
+    """The wheel is first on the path, and the checkout is not on it."""
     script = tmp_path / 'by_name.py'
     script.write_text(BY_NAME)
     command = [sys.executable, '-W', 'ignore', script, site]
@@ -145,12 +146,12 @@ def test_the_index_lists_every_config_once():
         assert (ROOT / model['Config']).exists(), 'run tools/make_index.py'
 
 
-def test_classifiers_cost_what_the_closed_form_says():
+def test_classifiers_cost_as_in_the_closed_form():
     classifiers = [model for model in entries() if model['Config'].startswith('configs/imagenet/')]
     assert len(classifiers) >= 14
     for model in classifiers:
         cfg = Config.fromfile(ROOT / model['Config'])
-        expected = cost(index.build_on_meta(cfg).backbone.arch, index.input_size(cfg))
+        expected = cost(index.build_on_meta(cfg).backbone.arch, input_side(cfg))
         listed = model['Metadata']
         assert (listed['FLOPs'], listed['Parameters']) == (expected.macs, expected.params), (
             f'{model["Name"]}: run tools/make_index.py'
@@ -158,12 +159,12 @@ def test_classifiers_cost_what_the_closed_form_says():
 
 
 @pytest.mark.parametrize('name', ['ssdlite_tinynet_d_coco', 'ssdlite_mobilenetv2_coco'])
-def test_detectors_cost_what_is_listed(name):
+def test_detectors_cost_as_listed(name):
     group = index.GROUPS[0]
     assert index.entry(group, ROOT / 'configs' / f'{name}.py') in entries(), 'run tools/make_index.py'
 
 
-def test_an_index_is_written_whole(tmp_path):
+def test_an_index_is_written_completely(tmp_path):
     for name in ('_base_', 'imagenet/_base_'):
         shutil.copytree(ROOT / 'configs' / name, tmp_path / 'configs' / name)
     shutil.copy(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py', tmp_path / 'configs')
@@ -206,14 +207,14 @@ def test_the_package_requires_no_mmlab_distribution(site):
     assert {'mmengine', 'mmcv', 'mmdet', 'mmpretrain'} <= extras
 
 
-def test_constraints_pin_what_the_files_name():
+def test_constraints_pin_all_named_packages():
     fixed = {r.name.lower().replace('_', '-'): r.specifier for r in pins('constraints')}
     for name in ('torch', 'common', 'build'):
         for requirement in pins(name):
             key = requirement.name.lower().replace('_', '-')
             if key in fixed and requirement.specifier:
                 assert requirement.specifier == fixed[key], f'{name}.txt and constraints.txt disagree on {key}'
-            assert requirement.specifier or key in fixed, f'{key} of {name}.txt is pinned nowhere'
+            assert requirement.specifier or key in fixed, f'{key} of {name}.txt has no pin'
 
 
 DISTRIBUTIONS = {
@@ -228,7 +229,7 @@ UNDECLARED: set[str] = set()
 
 
 def imported_names() -> set[str]:
-    """The top-level third-party names imported in the package and the tools."""
+    """The top-level third-party names that the package and the tools import."""
     names = set()
     for path in [*(ROOT / 'tinynet_mm').rglob('*.py'), *(ROOT / 'tools').glob('*.py')]:
         if '.mim' in path.parts:
