@@ -138,7 +138,7 @@ def test_crops_are_distributed_as_mmdets():
     rng = np.random.default_rng(1)
     for _ in range(1000):
         window = sample_crop(rng, Window(0, 0, 64, 48), BOXES, crop.min_ious, crop.min_crop_size)
-        ours.append((window.x1, window.y1, window.width, window.height, window.holds_centre(BOXES).sum()))
+        ours.append((window.x1, window.y1, window.width, window.height, window.contains_centre(BOXES).sum()))
     for a, b in zip(np.array(theirs).T, np.array(ours).T):
         assert ks_2samp(a, b).pvalue > 0.01
 
@@ -233,7 +233,7 @@ def test_an_image_without_boxes_passes():
         (dict(size=0), 'size=0 is the side'),
         (dict(size=(320, 320)), 'one positive number'),
         (dict(expand_ratio=(0.5, 4)), 'both at least 1'),
-        (dict(min_crop_size=1.5), 'share of the side'),
+        (dict(min_crop_size=1.5), 'fraction of the side'),
     ],
 )
 def test_bad_arguments(change, sentence):

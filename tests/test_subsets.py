@@ -43,7 +43,7 @@ def test_make_links_what_was_drawn_and_goes_on_after_a_stop(imagenet, tmp_path):
     linked[0].unlink()
     make(subset, tmp_path / 'small')
     assert linked[0].exists()
-    with pytest.raises(ValueError, match='holds another subset'):
+    with pytest.raises(ValueError, match='contains another subset'):
         make(draw(imagenet, 5, classes=3, train=4, val=2), tmp_path / 'small')
 
 
@@ -55,9 +55,9 @@ def test_copies_outlive_the_source(imagenet, tmp_path):
 
 
 def test_wrong_layouts_are_one_sentence_with_the_mend(imagenet):
-    with pytest.raises(ValueError, match='7 classes, 100 were asked for; ask for fewer'):
+    with pytest.raises(ValueError, match='7 classes, 100 requested; request fewer'):
         draw(imagenet)
-    with pytest.raises(ValueError, match='6 images, 500 were asked for'):
+    with pytest.raises(ValueError, match='6 images, 500 requested'):
         draw(imagenet, classes=2)
     shutil.rmtree(imagenet / 'val' / 'n00000003')
     for split in ('train', 'val'):
@@ -80,7 +80,7 @@ def test_folders_that_are_missing_empty_or_too_few(imagenet):
     with pytest.raises(FileNotFoundError, match='no such folder'):
         class_folders(imagenet / 'test')
     (imagenet / 'empty').mkdir()
-    with pytest.raises(ValueError, match='empty; it should hold one folder'):
+    with pytest.raises(ValueError, match='no images; put one folder of images per class'):
         class_folders(imagenet / 'empty')
     with pytest.raises(ValueError, match='7 class folders, 1000 expected'):
         check_classes(imagenet / 'train', 1000)

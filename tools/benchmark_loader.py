@@ -1,9 +1,10 @@
-"""Time our SSD pipeline against mmdet's stock one, image by image in turn, in one thread; writes a CSV with the environment.
+"""Time our SSD pipeline and mmdet's stock one, in turn on each image, in one thread; writes a CSV with the environment.
 
     python tools/benchmark_loader.py                             # generated 640x480 JPEGs with 14 boxes each
     python tools/benchmark_loader.py --data-root DIR --size 320
 
-A minute. Milliseconds of CPU an image from the file to the packed tensor, by stage; the ratio stock / ours with its spread.
+The command needs a minute. It reports milliseconds of CPU time per image from the file to the packed tensor, by stage, and the
+ratio stock / ours with its spread.
 """
 
 import argparse
@@ -15,16 +16,20 @@ from tinynet_mm.files import write_csv
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments of the command line; ``argv`` replaces ``sys.argv`` in tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data-root', type=Path, help='a COCO-format set to read instead of generated images')
+    parser.add_argument('--data-root', type=Path, help='a data set in COCO format to read instead of generated images')
     parser.add_argument('--size', type=int, default=512, help='side of the output in pixels (default %(default)s)')
-    parser.add_argument('--images', type=int, default=100, help='images a round (default %(default)s)')
-    parser.add_argument('--rounds', type=int, default=5, help='rounds after the one that warms up (default %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('results/loader.csv'), help='(default %(default)s)')
+    parser.add_argument('--images', type=int, default=100, help='images per round (default %(default)s)')
+    parser.add_argument('--rounds', type=int, default=5, help='rounds after the warm-up round (default %(default)s)')
+    parser.add_argument(
+        '--out', type=Path, default=Path('results/loader.csv'), help='the CSV file to write (default %(default)s)'
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Write the CSV and print its rows; returns the exit status."""
     args = parse_arguments(argv)
     from tinynet_mm.bench.loader import benchmark, drawn_samples, protocol, samples_of, table
 

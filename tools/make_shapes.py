@@ -1,8 +1,8 @@
-"""Write the built-in data: a COCO-format detection set (OUT/coco) and an ImageNet-style folder (OUT/imagenet) of drawn shapes.
+"""Draw the built-in data set of shapes: detection in COCO format (OUT/coco) and class folders like ImageNet (OUT/imagenet).
 
     python tools/make_shapes.py data/shapes
 
-The same seed gives the same bytes. Takes a few seconds.
+The same seed gives the same bytes. The command needs a few seconds.
 """
 
 import argparse
@@ -13,20 +13,21 @@ from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import run
 
 HELP = {
-    'seed': 'seed of every picture',
-    'train': 'detection pictures to train on',
-    'val': 'detection pictures to validate on',
-    'test': 'detection pictures to test on',
+    'seed': 'seed of all pictures',
+    'train': 'number of detection pictures for training',
+    'val': 'number of detection pictures for validation',
+    'test': 'number of detection pictures for testing',
     'size': 'side of a detection picture in pixels',
-    'class_train': 'classification pictures a class to train on',
-    'class_val': 'classification pictures a class to validate on',
+    'class_train': 'number of classification pictures per class for training',
+    'class_val': 'number of classification pictures per class for validation',
     'class_size': 'side of a classification picture in pixels',
 }
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Draw the data set and print its folders; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('out', type=Path, help='folder to write; it must be empty, absent or hold the same set')
+    parser.add_argument('out', type=Path, help='folder to write; it is new or empty, or contains the same data set')
     for field in fields(ShapesSpec):
         text = f'{HELP[field.name]} (default %(default)s)'
         parser.add_argument('--' + field.name.replace('_', '-'), type=int, default=field.default, metavar='N', help=text)

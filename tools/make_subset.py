@@ -2,7 +2,7 @@
 
     python tools/make_subset.py data/imagenet data/imagenet100 --seed 0
 
-What was drawn is written to subset.json beside it. Any folder with train/<class>/ and val/<class>/ serves.
+The list of images is written to subset.json in the target folder. The source is any folder with train/<class>/ and val/<class>/.
 """
 
 import argparse
@@ -13,14 +13,15 @@ from tinynet_mm.errors import run
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Write the subset and print its size; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', type=Path, help='folder with train/<class>/*.jpg and val/<class>/*.jpg')
-    parser.add_argument('target', type=Path, help='where the subset goes')
-    parser.add_argument('--classes', type=int, default=100)
-    parser.add_argument('--train', type=int, default=500, help='training images of each class (default 500)')
-    parser.add_argument('--val', type=int, default=50, help='validation images of each class (default 50)')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--copy', action='store_true', help='copy the images, to take the subset elsewhere')
+    parser.add_argument('target', type=Path, help='folder of the subset')
+    parser.add_argument('--classes', type=int, default=100, help='number of classes (default %(default)s)')
+    parser.add_argument('--train', type=int, default=500, help='training images per class (default %(default)s)')
+    parser.add_argument('--val', type=int, default=50, help='validation images per class (default %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random choice (default %(default)s)')
+    parser.add_argument('--copy', action='store_true', help='copy the images instead of linking them')
     args = parser.parse_args(argv)
     subset = draw(args.source, args.seed, args.classes, args.train, args.val)
     listing = make(subset, args.target, args.copy)

@@ -1,4 +1,4 @@
-"""Made-up batches for timing and for tests of detectors."""
+"""Random batches for timing and for tests of detectors."""
 
 import torch
 from mmdet.structures import DetDataSample
@@ -6,7 +6,7 @@ from mmengine.structures import InstanceData
 
 
 def random_batch(size: int, images: int, boxes: int = 14, classes: int = 3, seed: int = 0) -> dict:
-    """What a data loader of mmdet yields: ``images`` uint8 pictures (3, size, size), each with ``boxes`` boxes."""
+    """A batch as from mmdet's data loader: ``images`` random uint8 images (3, size, size) with ``boxes`` random boxes each."""
     generator = torch.Generator().manual_seed(seed)
     inputs = [torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=generator) for _ in range(images)]
     return dict(inputs=inputs, data_samples=[_sample(size, boxes, classes, generator) for _ in inputs])

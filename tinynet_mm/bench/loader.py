@@ -1,8 +1,8 @@
-"""The clock on two detection pipelines: mmdet's stock SSD augmentation and ours, on the same files, in turn, in one thread.
+"""Time two detection pipelines: mmdet's stock SSD augmentation and ours, on the same files, in turn, in one thread.
 
-Inside the clock: reading the JPEG (from the page cache), decoding, annotations, augmentation and packing into a tensor. Outside:
-the data set's look-up, workers, collation and the data preprocessor. The clock is the thread's CPU time: nothing here waits for
-more than memory, and other programs on the machine count less in it than on the wall. Not from the paper.
+The measured time includes reading the JPEG (from the page cache), decoding, annotations, augmentation and packing into a tensor.
+It excludes the data set's index, workers, collation and the data preprocessor. The clock is the CPU time of the thread: the
+pipelines wait only for memory, and other programs on the machine change CPU time less than wall-clock time. Not from the paper.
 """
 
 import copy
@@ -11,6 +11,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -22,24 +23,25 @@ from mmengine.registry import DATASETS, TRANSFORMS
 
 from ..data.augment import IMAGENET_MEAN
 from ..data.coco import dataset_paths, find_layout
-from ..data.shapes import CLASSES, draw_background, place_shape, write_jpeg
+from ..data.images import write_image
+from ..data.shapes import CLASSES, draw_background, place_shape
 from ..errors import UserError
 from ..files import machine_name
-from .clock import spread
+from .clock import spread, timed
 
-BOXES = 14  # boxes a drawn image, as many as the sets that tiny detectors are tried on
+BOXES = 14  # boxes per drawn image, as in typical data sets of tiny detectors
 COLUMNS = ('pipeline', 'stage', 'unit', 'median', 'least', 'most', 'share')
 
 
 def stages(augmentation: Sequence[dict]) -> list[BaseTransform]:
-    """Loading, the augmentation and packing, built."""
+    """Build the transforms of a pipeline: loading, the augmentation, packing."""
     ends = [dict(type='LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)]
     return [TRANSFORMS.build(stage) for stage in (*ends, *augmentation, dict(type='mmdet.PackDetInputs'))]
 
 
 def pipelines(size: int) -> dict[str, list[BaseTransform]]:
-    """The stages of mmdet's SSD configs (their order and arguments, ``size`` for the output) and of ours."""
-    stock = [
+    """The transforms of mmdet's SSD configs (same order and arguments) and ours; ``size`` is the output's side in pixels."""
+    stock: list[dict] = [
         dict(type='mmdet.Expand', mean=list(IMAGENET_MEAN), to_rgb=True, ratio_range=(1, 4)),
         dict(type='mmdet.MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
         dict(type='mmdet.Resize', scale=(size, size), keep_ratio=False),
@@ -50,7 +52,7 @@ def pipelines(size: int) -> dict[str, list[BaseTransform]]:
 
 
 def drawn_samples(folder: Path, count: int) -> list[dict]:
-    """Draw ``count`` 640x480 JPEGs of 14 shapes into the folder; the records that mmdet's loading transforms read."""
+    """Draw ``count`` 640x480 JPEGs with 14 shapes each; returns the records that mmdet's loading transforms read."""
     samples = []
     for index in range(count):
         rng = np.random.default_rng(index)
@@ -59,13 +61,13 @@ def drawn_samples(folder: Path, count: int) -> list[dict]:
             shape = place_shape(rng, int(rng.integers(len(CLASSES))), picture[:480, :480], (0.08, 0.4))
             shape.draw(picture)
             instances.append(dict(bbox=shape.box().tolist(), bbox_label=shape.label, ignore_flag=0))
-        write_jpeg(folder / f'{index}.jpg', picture[:480])
+        write_image(folder / f'{index}.jpg', picture[:480], quality=92)
         samples.append(dict(img_path=str(folder / f'{index}.jpg'), height=480, width=640, instances=instances))
     return samples
 
 
 def samples_of(root: Path, count: int) -> list[dict]:
-    """The first ``count`` records of the training split of a COCO-format set."""
+    """The first ``count`` records of the training split of a data set in COCO format. Raises as :func:`~.coco.find_layout`."""
     layout = find_layout(root)
     config = dict(
         type='mmdet.CocoDataset', metainfo=dict(classes=layout.classes), **dataset_paths(layout.root, layout.split('train'))
@@ -75,21 +77,20 @@ def samples_of(root: Path, count: int) -> list[dict]:
 
 
 def time_stages(pipeline: list[BaseTransform], sample: dict) -> Iterator[tuple[str, float]]:
-    """Run a sample through; each stage's name and seconds."""
-    results = copy.deepcopy(sample)
+    """Run a sample through a pipeline; yields each stage's name and its CPU time in seconds."""
+    results: object = copy.deepcopy(sample)
     for stage in pipeline:
-        start = time.thread_time()
-        results = stage(results)
-        yield type(stage).__name__, time.thread_time() - start
+        seconds, results = timed(partial(stage, results), time.thread_time)
+        yield type(stage).__name__, seconds
 
 
 def benchmark(samples: list[dict], size: int, rounds: int) -> dict[str, dict[str, np.ndarray]]:
-    """Milliseconds an image by pipeline and stage, an array over the rounds; a round before them warms up and does not count.
+    """Milliseconds per image by pipeline and stage, (rounds,) each; one warm-up round before them is not counted.
 
-    Both pipelines take each image in turn, and change who begins.
+    The pipelines take turns on each image, and alternate in the order.
 
     Raises:
-        UserError: no samples, or no round.
+        UserError: no samples, no round, or a size below 1.
     """
     if not samples or rounds < 1 or size < 1:
         raise UserError(f'{len(samples)} images, {rounds} rounds, {size} pixels: each must be at least 1.')
@@ -97,7 +98,7 @@ def benchmark(samples: list[dict], size: int, rounds: int) -> dict[str, dict[str
     cv2.setNumThreads(0)
     np.random.seed(0)
     built = pipelines(size)
-    spent = {name: defaultdict(lambda: np.zeros(rounds + 1)) for name in built}
+    spent: dict[str, defaultdict[str, np.ndarray]] = {name: defaultdict(lambda: np.zeros(rounds + 1)) for name in built}
     for turn in range(rounds + 1):
         for index, sample in enumerate(samples):
             for name in sorted(built, reverse=bool(index % 2)):
@@ -107,7 +108,7 @@ def benchmark(samples: list[dict], size: int, rounds: int) -> dict[str, dict[str
 
 
 def table(spent: dict[str, dict[str, np.ndarray]]) -> list[dict]:
-    """A row for each stage and total, with the median over the rounds and their spread, and one for the ratio of the totals."""
+    """One row per stage and total, with median, least and most over the rounds, and one row for the ratio of the totals."""
     totals = {name: np.sum(list(by_stage.values()), 0) for name, by_stage in spent.items()}
     rows = []
     for name, by_stage in spent.items():
@@ -118,7 +119,7 @@ def table(spent: dict[str, dict[str, np.ndarray]]) -> list[dict]:
 
 
 def protocol(samples: list[dict], size: int, rounds: int, source: str) -> dict[str, str | int]:
-    """What the numbers hold for."""
+    """The conditions of the measurement: data, settings, machine and versions."""
     return {
         'source': source,
         'output': size,

@@ -1,9 +1,8 @@
-"""A look at a COCO-format set before hours are spent on it: what would crash a training, make it meaningless, or cost accuracy.
+"""Check a data set before training: what would stop a training, make it meaningless, or cost accuracy.
 
-Fatal is what mmdet 3.x, pycocotools or the image reader cannot take (no images, missing or unreadable ones, ids given twice,
-fields that are read but absent), and what leaves nothing to learn (no usable box) or silently drops labels for a whole class (an
-undefined category). All else is reported and trained on: mmdet skips boxes without area or outside the image by itself. Not from
-the paper.
+A finding is fatal if mmdet 3.x, pycocotools or the image reader cannot process it (no images, missing or unreadable images,
+duplicate ids, absent fields), if nothing can be learned (no usable box), or if a class silently loses its labels (an undefined
+category). All other findings are notes: mmdet skips boxes without area or outside the image itself. Not from the paper.
 """
 
 import math
@@ -19,55 +18,59 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from ..errors import UserError
+from ..errors import UserError, printable
 from ..mmlab.configs import SPLITS
 from .augment import pairwise_iou
 from .coco import find_layout, read_coco, splits_of
 from .folders import check_classes, class_folders
 from .images import image_size
 
-# kind of finding: (is it fatal, what to do about it)
+# kind of finding: (is it fatal, what to do)
 KINDS = {
     'no images in the file': (True, 'export the annotations again, with their images'),
     'no usable boxes': (True, 'there is nothing to learn or to measure: check the export'),
-    'images with a field missing': (True, 'each needs an id, a file_name, and numbers as width and height'),
-    'annotations with a field missing': (
+    'images with a missing field': (True, 'each needs an id, a file_name, and numbers as width and height'),
+    'annotations with a missing field': (
         True,
         'each needs an image_id, numbers as id, category_id, area and iscrowd, and four as bbox',
     ),
-    'image ids given twice': (True, 'number the images again'),
-    'annotation ids given twice': (True, 'number the annotations again'),
-    'category ids given twice': (True, 'number the categories again'),
+    'duplicate image ids': (True, 'number the images again'),
+    'duplicate annotation ids': (True, 'number the annotations again'),
+    'duplicate category ids': (True, 'number the categories again'),
     'annotations of an undefined category': (True, 'add the category to "categories", or remove them'),
     'missing images': (True, 'copy them there, or remove them from the file'),
     'unreadable images': (True, 'replace or save them again, or remove them from the file'),
     'annotations of an undefined image': (False, 'they are ignored'),
     'images of another size than in the file': (
         False,
-        'their boxes may lie wrong: see whether the pictures were resized or turned',
+        'their boxes may be misplaced: check whether the images were resized or rotated',
     ),
-    'boxes wholly outside the image': (False, 'they are ignored'),
-    'boxes partly outside the image': (False, 'they are cut'),
-    'boxes of no area': (False, 'they are ignored'),
+    'boxes completely outside the image': (False, 'they are ignored'),
+    'boxes partly outside the image': (False, 'they are clipped'),
+    'boxes without area': (False, 'they are ignored'),
     'categories without boxes': (False, 'they cannot be learned or measured'),
     'images without boxes': (False, 'training leaves them out, testing uses them'),
-    'images with nothing but crowds': (False, 'they teach background only'),
-    'boxes no anchor matches': (False, 'IoU below 0.5 with every anchor at this input size: only the best one learns them'),
+    'images with only crowd annotations': (False, 'they teach background only'),
+    'boxes that match no anchor': (
+        False,
+        'IoU below 0.5 with every anchor at this input size: only the best anchor learns them',
+    ),
 }
-SLACK = 1  # pixels that a box may reach out of the image: annotation tools round
+SLACK = 1  # pixels by which a box may exceed the image: annotation tools round
 ANCHOR_SAMPLE = 5000  # boxes compared with the anchors, spread evenly over the file
 
-Spot = tuple[str, str]  # a kind and one example of it
-Progress = Callable[[Iterable, int], Iterable]  # wraps an iteration, given it and its length
+Problem = tuple[str, str]  # a kind of finding and one example of it
+Progress = Callable[[Iterable, int], Iterable]  # wraps an iteration; receives the iterable and its length
 
 
 def no_progress(steps: Iterable, total: int) -> Iterable:
+    """Return ``steps`` unchanged: the default of a :data:`Progress` argument."""
     return steps
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How often a kind of trouble occurs, and where for example."""
+    """One kind of problem: how often it occurs, and one example."""
 
     kind: str
     count: int
@@ -75,15 +78,16 @@ class Finding:
 
     @property
     def fatal(self) -> bool:
+        """Whether training fails or makes no sense with this finding."""
         return KINDS[self.kind][0]
 
     def __str__(self) -> str:
-        return f'{self.count} {self.kind}, for example {self.example}: {KINDS[self.kind][1]}'
+        return printable(f'{self.count} {self.kind}, for example {self.example}: {KINDS[self.kind][1]}')
 
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`check_split` found in one annotation file; counts are of entries in the file."""
+    """The findings of one annotation file or class folder, and the number of its images, boxes and classes."""
 
     ann_file: Path
     images: int
@@ -93,10 +97,15 @@ class Report:
 
     @property
     def fatal(self) -> tuple[Finding, ...]:
+        """The findings that are fatal."""
         return tuple(finding for finding in self.findings if finding.fatal)
 
     def stop_if_fatal(self) -> None:
-        """Raise a ValueError that names the fatal findings, if there are any."""
+        """Do nothing if no finding is fatal.
+
+        Raises:
+            UserError: some findings are fatal; the message names them.
+        """
         if self.fatal:
             raise UserError(f'{self.ann_file} cannot be used: {"; ".join(map(str, self.fatal))}.')
 
@@ -105,7 +114,7 @@ class Report:
         for finding in sorted(self.findings, key=lambda finding: not finding.fatal):
             mark = 'FATAL' if finding.fatal else 'note '
             lines.append(f'  {mark} {finding.count:>6} {finding.kind}, e.g. {finding.example}: {KINDS[finding.kind][1]}')
-        return '\n'.join(lines if self.findings else [*lines, '  nothing found'])
+        return printable('\n'.join(lines if self.findings else [*lines, '  nothing found']))
 
 
 def check_split(
@@ -114,25 +123,26 @@ def check_split(
     anchors: np.ndarray | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Check an annotation file, and decode every image it names.
+    """Check an annotation file and decode every image that it names.
 
     Args:
-        ann_file: annotations in COCO's format.
-        image_folder: where the file names start.
-        anchors: (N, 4) xyxy as shares of the input's sides, from :func:`anchors_of`; None leaves the comparison out.
-        progress: wraps the iteration over the images, to show how far it is.
+        ann_file: annotations in COCO format.
+        image_folder: the folder that the file names are relative to.
+        anchors: (N, 4) xyxy as fractions of the input's sides, from :func:`anchors_of`; None skips the comparison.
+        progress: wraps the iteration over the images, to display progress.
 
     Raises:
-        FileNotFoundError, UserError: no such file, or one that is not in COCO format. Findings do not raise, see ``Report``.
+        FileNotFoundError: no such annotation file.
+        UserError: the file is not in COCO format. Findings do not raise, see :class:`Report`.
     """
     ann_file, content = Path(ann_file), read_coco(Path(ann_file))
-    spots = list(entry_spots(content))
-    if not spots:  # every entry has the fields that the rest reads
-        spots += [*box_spots(content), *content_spots(content)]
+    problems = list(entry_problems(content))
+    if not problems:  # every entry has the fields that the other checks read
+        problems += [*box_problems(content), *content_problems(content)]
         if anchors is not None:
-            spots += anchor_spots(content, anchors)
-        spots += image_spots(content['images'], Path(image_folder), progress)
-    counts, examples = Counter(kind for kind, _ in spots), dict(reversed(spots))
+            problems += anchor_problems(content, anchors)
+        problems += image_problems(content['images'], Path(image_folder), progress)
+    counts, examples = Counter(kind for kind, _ in problems), dict(reversed(problems))
     findings = tuple(Finding(kind, counts[kind], examples[kind]) for kind in KINDS if kind in counts)
     return Report(ann_file, len(content['images']), len(content['annotations']), len(content['categories']), findings)
 
@@ -144,19 +154,23 @@ def check_config(cfg: Config, splits: Sequence[str] = SPLITS, progress: Progress
         FileNotFoundError, UserError: as :func:`check_split`.
     """
     anchors = anchors_of(cfg)
-    places = [(split.ann_file, split.images) for name, split in splits_of(cfg).items() if name in splits]
-    for ann_file, images in dict.fromkeys(places):
+    pairs = [(split.ann_file, split.images) for name, split in splits_of(cfg).items() if name in splits]
+    for ann_file, images in dict.fromkeys(pairs):
         yield check_split(ann_file, images, anchors, progress)
 
 
 def check_root(root: Path, progress: Progress = no_progress) -> Iterator[Report]:
-    """Check every split of a data set, in COCO format or as class folders (``train/<class>/*.jpg``)."""
+    """Check every split of a data set, in COCO format or as class folders (``train/<class>/*.jpg``).
+
+    Raises:
+        FileNotFoundError, UserError: as :func:`check_split`, :func:`~.coco.find_layout` and :func:`check_class_folders`.
+    """
     folders = [root / split for split in ('train', 'val') if (root / split).is_dir()]
     if folders and not (root / 'annotations').is_dir() and not list(root.glob('*/_annotations.coco.json')):
         yield from check_class_folders(folders, progress)
         return
     layout = find_layout(root)
-    for split in filter(None, (getattr(layout, name) for name in SPLITS)):
+    for split in filter(None, (layout.train, layout.val, layout.test)):
         yield check_split(split.ann_file, split.images, progress=progress)
 
 
@@ -165,13 +179,13 @@ def class_roots(cfg: Config) -> list[Path]:
     found = []
     for split in SPLITS:
         data = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
-        where = data.get('folder') or Path(data.get('data_root', ''), data.get('split') or data.get('data_prefix') or '')
-        found.append(Path(where))
+        folder = data.get('folder') or Path(data.get('data_root', ''), data.get('split') or data.get('data_prefix') or '')
+        found.append(Path(folder))
     return list(dict.fromkeys(found))
 
 
 def check_class_folders(roots: Sequence[Path], progress: Progress = no_progress) -> Iterator[Report]:
-    """Check folders with one folder of images for each class: the same classes in all, and every image decodes.
+    """Check folders that contain one folder of images per class: all have the same classes, and every image decodes.
 
     Raises:
         FileNotFoundError, UserError: a folder or a class is missing, or a class has no image.
@@ -180,51 +194,52 @@ def check_class_folders(roots: Sequence[Path], progress: Progress = no_progress)
         names, files = check_classes(root), class_folders(root)
         paths = [path for name in names for path in files[name]]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            broken = [text for text in progress(pool.map(_broken, paths), len(paths)) if text]
+            broken = [text for text in progress(pool.map(_read_error, paths), len(paths)) if text]
         findings = (Finding('unreadable images', len(broken), broken[0]),) if broken else ()
         yield Report(root, len(paths), 0, len(names), findings)
 
 
-def _broken(path: str) -> str | None:
+def _read_error(path: str) -> str | None:
     try:
         image_size(path)
-    except UserError as error:
+    except (UserError, FileNotFoundError) as error:
         return str(error)
     return None
 
 
 def is_number(value: object) -> bool:
+    """Whether a JSON value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def is_id(value: object) -> bool:
-    """Whether pycocotools takes it as an image's id: a number or a text."""
+    """Whether pycocotools accepts a JSON value as the id of an image: a number or a text."""
     return isinstance(value, int | str)
 
 
-def name_annotation(annotation: dict, image: dict) -> str:
-    """An annotation for a reader: its id, box, and image."""
+def describe(annotation: dict, image: dict) -> str:
+    """An annotation as text: its id and box, and the name and size of its image."""
     return f'annotation {annotation["id"]}, {annotation["bbox"]} in {image["file_name"]} ({image["width"]}x{image["height"]})'
 
 
-def entry_spots(content: dict) -> Iterator[Spot]:
-    """Fields that mmdet or pycocotools reads and that are absent, and ids given twice."""
+def entry_problems(content: dict) -> Iterator[Problem]:
+    """Find absent fields that mmdet or pycocotools reads, and duplicate ids."""
     for image in content['images']:
         named = isinstance(image.get('file_name'), str) and is_id(image.get('id'))
         if not (named and is_number(image.get('width')) and is_number(image.get('height'))):
-            yield 'images with a field missing', str(image)[:150]
+            yield 'images with a missing field', str(image)[:150]
     for annotation in content['annotations']:
         fields, box = ('id', 'category_id', 'area', 'iscrowd'), annotation.get('bbox')
-        sound = isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) and is_id(annotation.get('image_id'))
-        if not (sound and all(is_number(annotation.get(key)) for key in fields)):
-            yield 'annotations with a field missing', str({k: v for k, v in annotation.items() if k != 'segmentation'})[:150]
+        valid = isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) and is_id(annotation.get('image_id'))
+        if not (valid and all(is_number(annotation.get(key)) for key in fields)):
+            yield 'annotations with a missing field', str({k: v for k, v in annotation.items() if k != 'segmentation'})[:150]
     for key, kind in (('images', 'image'), ('annotations', 'annotation'), ('categories', 'category')):
         counts = Counter(str(entry.get('id')) for entry in content[key])
-        yield from ((f'{kind} ids given twice', f'id {number}') for number, count in counts.items() if count > 1)
+        yield from ((f'duplicate {kind} ids', f'id {number}') for number, count in counts.items() if count > 1)
 
 
-def box_spots(content: dict) -> Iterator[Spot]:
-    """Boxes that point nowhere or lie badly."""
+def box_problems(content: dict) -> Iterator[Problem]:
+    """Find boxes of an undefined image or category, without area, or outside their image."""
     images = {image['id']: image for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     for annotation in content['annotations']:
@@ -232,27 +247,27 @@ def box_spots(content: dict) -> Iterator[Spot]:
         if image is None:
             yield 'annotations of an undefined image', f'annotation {annotation["id"]} of image {annotation["image_id"]}'
             continue
-        example = partial(name_annotation, annotation, image)
+        example = partial(describe, annotation, image)
         if annotation['category_id'] not in categories:
             yield 'annotations of an undefined category', f'category {annotation["category_id"]}, {example()}'
         x, y, w, h = annotation['bbox']
-        over = max(-x, -y, x + w - image['width'], y + h - image['height'])
+        excess = max(-x, -y, x + w - image['width'], y + h - image['height'])
         if w < 1 or h < 1 or annotation['area'] <= 0:
-            yield 'boxes of no area', example()
+            yield 'boxes without area', example()
         elif not is_inside(annotation, image):
-            yield 'boxes wholly outside the image', example()
-        elif over > SLACK:
+            yield 'boxes completely outside the image', example()
+        elif excess > SLACK:
             yield 'boxes partly outside the image', example()
 
 
 def is_inside(annotation: dict, image: dict) -> bool:
-    """Whether a box shares area with its image."""
+    """Whether a box overlaps its image."""
     x, y, w, h = annotation['bbox']
     return x < image['width'] and y < image['height'] and x + w > 0 and y + h > 0
 
 
 def usable_boxes(content: dict) -> Iterator[tuple[dict, dict]]:
-    """The annotations that mmdet trains on, each with its image: those of area, inside, defined, not ignored and no crowd."""
+    """The annotations that mmdet trains on, each with its image: with area, inside, defined, not ignored, not a crowd."""
     images = {image['id']: image for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     for annotation in content['annotations']:
@@ -263,8 +278,8 @@ def usable_boxes(content: dict) -> Iterator[tuple[dict, dict]]:
             yield annotation, image
 
 
-def content_spots(content: dict) -> Iterator[Spot]:
-    """What the whole file lacks, and images and categories that have no boxes."""
+def content_problems(content: dict) -> Iterator[Problem]:
+    """Find files without images or usable boxes, and images and categories without boxes."""
     if not content['images']:
         yield 'no images in the file', 'its list of images is empty'
     usable = [annotation for annotation, _ in usable_boxes(content)]
@@ -276,16 +291,21 @@ def content_spots(content: dict) -> Iterator[Spot]:
         ('categories without boxes', category['name']) for category in content['categories'] if category['id'] not in used
     )
     annotated = {annotation['image_id'] for annotation in content['annotations']}
-    crowded = annotated - {annotation['image_id'] for annotation in content['annotations'] if not annotation['iscrowd']}
+    only_crowds = annotated - {annotation['image_id'] for annotation in content['annotations'] if not annotation['iscrowd']}
     for image in content['images']:
         if image['id'] not in annotated:
             yield 'images without boxes', image['file_name']
-        elif image['id'] in crowded:
-            yield 'images with nothing but crowds', image['file_name']
+        elif image['id'] in only_crowds:
+            yield 'images with only crowd annotations', image['file_name']
 
 
-def anchor_spots(content: dict, anchors: np.ndarray) -> Iterator[Spot]:
-    """Boxes whose IoU with every anchor is below 0.5, the matcher's threshold, once image and boxes are resized to the input."""
+def anchor_problems(content: dict, anchors: np.ndarray) -> Iterator[Problem]:
+    """Find boxes whose IoU with every anchor is below 0.5, the matcher's threshold.
+
+    Args:
+        content: the annotations.
+        anchors: (N, 4) xyxy as fractions of the input's sides; boxes are scaled to the same fractions of their image.
+    """
     usable = list(usable_boxes(content))
     sample = usable[:: -(-len(usable) // ANCHOR_SAMPLE)] if usable else []
     boxes = np.array(
@@ -297,19 +317,19 @@ def anchor_spots(content: dict, anchors: np.ndarray) -> Iterator[Spot]:
     best = np.concatenate([pairwise_iou(chunk, anchors.astype(np.float32)).max(1) for chunk in chunks])
     missed = np.flatnonzero(best < 0.5)
     share = f'{len(missed) / max(len(sample), 1):.1%} of {len(sample)} boxes'
-    yield from (('boxes no anchor matches', f'{share}, {name_annotation(*sample[index])}') for index in missed)
+    yield from (('boxes that match no anchor', f'{share}, {describe(*sample[index])}') for index in missed)
 
 
-def image_spots(images: list[dict], folder: Path, progress: Progress) -> Iterator[Spot]:
+def image_problems(images: list[dict], folder: Path, progress: Progress) -> Iterator[Problem]:
     """Decode all images on all cores; the decoders release Python's lock."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for spot in progress(pool.map(partial(image_spot, folder), images), len(images)):
-            if spot is not None:
-                yield spot
+        for problem in progress(pool.map(partial(image_problem, folder), images), len(images)):
+            if problem is not None:
+                yield problem
 
 
-def image_spot(folder: Path, image: dict) -> Spot | None:
-    """What is wrong with the file of an image, if anything; it is read as training and prediction read it."""
+def image_problem(folder: Path, image: dict) -> Problem | None:
+    """The problem of one image file, or None; the file is read as training and prediction read it."""
     path = folder / image['file_name']
     if not path.is_file():
         return 'missing images', str(path)
@@ -324,7 +344,7 @@ def image_spot(folder: Path, image: dict) -> Spot | None:
 
 
 def anchors_of(cfg: Config) -> np.ndarray | None:
-    """The anchors of an SSDLite config as (N, 4) xyxy in shares of the input's sides; None for heads without ``input_size``."""
+    """The anchors of an SSDLite config, (N, 4) xyxy as fractions of the input's sides; None for heads without ``input_size``."""
     if 'SSDLiteHead' not in cfg.model.get('bbox_head', {}).get('type', ''):
         return None
     head = MODELS.build(dict(cfg.model.bbox_head, _scope_='mmdet'))

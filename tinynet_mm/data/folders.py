@@ -1,6 +1,6 @@
-"""Image folders, one sub-folder a class (the layout of ImageNet): finding the files, and plain words for what is wrong.
+"""Find the images in folders with one sub-folder per class (the layout of ImageNet), and report what is wrong with them.
 
-TinyNet (NeurIPS 2020), section 4.1 trains on ImageNet and ImageNet-100; nothing here needs torch or MMLab.
+TinyNet (NeurIPS 2020), section 4.1 trains on ImageNet and ImageNet-100. This module needs neither torch nor MMLab.
 """
 
 import os
@@ -17,10 +17,10 @@ def class_names(split: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: ``split`` does not exist.
-        UserError: it holds no class folders.
+        UserError: it contains no class folders.
     """
     if not os.path.isdir(split):
-        raise FileNotFoundError(f'{split}: no such folder; it should hold one folder of images for each class.')
+        raise FileNotFoundError(f'{split}: no such folder; give a folder that contains one folder of images per class.')
     names = _folders(split)
     if not names:
         raise UserError(_without_classes(split))
@@ -28,43 +28,44 @@ def class_names(split: str | Path) -> list[str]:
 
 
 def class_folders(split: str | Path, names: list[str] | None = None) -> dict[str, list[str]]:
-    """Class name -> paths of its image files, both sorted; of the classes ``names`` only, where given.
+    """The image files of each class: class name -> paths, both sorted; only of the classes ``names`` if given.
 
     Raises:
-        FileNotFoundError, UserError: as :func:`class_names`, and a class folder without an image.
+        FileNotFoundError, UserError: as :func:`class_names`; or a class folder has no image.
     """
     images = {name: _images(os.path.join(split, name)) for name in names or class_names(split)}
     if empty := [name for name, files in images.items() if not files]:
         suffixes = ', '.join(IMAGE_SUFFIXES)
         raise UserError(
-            f'{split}: {_some(empty)} without an image ({suffixes}); fill the folder, or remove the class everywhere.'
+            f'{split}: {_class_list(empty)} without an image ({suffixes}); add images, or remove the class from every split.'
         )
     return images
 
 
 def check_classes(split: str | Path, expected: int | None = None) -> list[str]:
-    """The class names of ``split``, held against the splits beside it and against their ``expected`` number.
+    """The class names of ``split``, compared with the train and val folders next to it and with their ``expected`` number.
 
     Raises:
-        UserError: a class is missing here or there, named where a folder beside this one knows it.
+        FileNotFoundError: ``split`` does not exist.
+        UserError: a class is missing in one of the folders (the message names it), or the number differs.
     """
     split, names = Path(split), class_names(split)
     for other in (split.parent / name for name in ('train', 'val') if name != split.name):
-        theirs = set(_folders(other)) if other.is_dir() else set()
-        if theirs and (missing := sorted(theirs - set(names))):
-            raise UserError(f'{split}: {_some(missing)} missing, present in {other}; unpack or copy what is missing.')
-        if theirs and (missing := sorted(set(names) - theirs)):
-            raise UserError(f'{other}: {_some(missing)} missing, present in {split}; unpack or copy what is missing.')
+        others = set(_folders(other)) if other.is_dir() else set()
+        if others and (missing := sorted(others - set(names))):
+            raise UserError(f'{split}: {_class_list(missing)} missing, present in {other}; unpack or copy what is missing.')
+        if others and (missing := sorted(set(names) - others)):
+            raise UserError(f'{other}: {_class_list(missing)} missing, present in {split}; unpack or copy what is missing.')
     if expected is not None and len(names) != expected:
         raise UserError(f'{split}: {len(names)} class folders, {expected} expected; unpack what is missing, or fix num_classes.')
     return names
 
 
 def named_classes(root: Path) -> list[str]:
-    """The classes of a data set in ``root``: names of its class folders, or the categories of its COCO annotations.
+    """The classes of a data set in ``root``: the names of its class folders, or the categories of its COCO annotations.
 
     Raises:
-        FileNotFoundError, UserError: neither is in the folder.
+        FileNotFoundError, UserError: the folder contains neither.
     """
     for split in ('train', 'val'):
         if (root / split).is_dir() and (names := _folders(root / split)):
@@ -75,10 +76,10 @@ def named_classes(root: Path) -> list[str]:
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Image files, and those directly in folders, sorted.
+    """The image files of ``paths``: files as given, and the images directly in each folder, sorted.
 
     Raises:
-        FileNotFoundError: a path that does not exist, or a folder without images.
+        FileNotFoundError: a path does not exist, or a folder has no images.
     """
     files = []
     for path in paths:
@@ -97,15 +98,15 @@ def _images(folder: str | Path) -> list[str]:
     return sorted(entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES))
 
 
-def _some(names: list[str], limit: int = 5) -> str:
+def _class_list(names: list[str], limit: int = 5) -> str:
     return f'{"class" if len(names) == 1 else "classes"} {listed(names, limit)}'
 
 
 def _without_classes(split: str | Path) -> str:
-    loose = len(_images(split))
-    if not loose:
-        return f'{split}: empty; it should hold one folder of images for each class.'
+    count = len(_images(split))
+    if not count:
+        return f'{split}: no images; put one folder of images per class into it.'
     return (
-        f'{split}: {loose} images without class folders. Move each image into a folder named after its class, as in the training '
+        f'{split}: {count} images without class folders. Move each image into a folder named after its class, as in the training '
         'folder (ImageNet: the labels are in ILSVRC2012_validation_ground_truth.txt of the development kit).'
     )

@@ -1,8 +1,8 @@
-"""One image reader for prediction, maps, the data check and drawings: pixels as training sees them, broken files refused.
+"""Read and write images: one reader for prediction, activation maps, the data check and figures, with the pixels of training.
 
 Training decodes with OpenCV (mmcv's LoadImageFromFile), which applies the EXIF orientation and converts 16-bit, grey, palette
-and CMYK images to 8-bit BGR, but fills a truncated file with grey. Here Pillow decodes every file first, since it refuses those.
-Files are read in Python: OpenCV crashes on a file name that is not UTF-8.
+and CMYK images to 8-bit BGR, but fills a truncated file with grey. Pillow decodes every file first here, because it refuses
+truncated files. Python reads and writes the files, because OpenCV crashes on a file name that is not UTF-8.
 """
 
 import io
@@ -18,15 +18,15 @@ from ..errors import UserError
 from ..files import write_bytes
 
 EXIF_ORIENTATION = 0x0112
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for broken files
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # exceptions of Pillow for broken files
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file as (H, W, 3) uint8 BGR, turned as its EXIF tag says.
+    """Read an image file as (H, W, 3) uint8 BGR, rotated by its EXIF orientation.
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: not an image, or a truncated one.
+        UserError: the file is not an image, or is truncated.
     """
     data = _read_bytes(path)
     check_complete(path, data)
@@ -36,7 +36,7 @@ def read_image(path: str | Path) -> np.ndarray:
 def _decode(path: str | Path, data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
     if image is None:
-        raise _not_readable(path, 'OpenCV does not know this format' if data else 'the file is empty')
+        raise _not_readable(path, 'OpenCV cannot decode this format' if data else 'the file is empty')
     return image
 
 
@@ -50,7 +50,7 @@ def _read_bytes(path: str | Path) -> bytes:
 
 
 def check_complete(path: str | Path, data: bytes) -> tuple[int, int] | None:
-    """Decode a file to its end with Pillow; returns width and height as training sees them, None for a format of OpenCV alone.
+    """Decode a complete file with Pillow; returns width and height as in training, None for a format that only OpenCV reads.
 
     Raises:
         UserError: the file is truncated or broken.
@@ -58,18 +58,18 @@ def check_complete(path: str | Path, data: bytes) -> tuple[int, int] | None:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(EXIF_ORIENTATION, 1) >= 5  # orientations 5 to 8 swap the sides
-            picture.draft('L', (width // 8, height // 8))  # a JPEG is read to its end but computed at an eighth of its size
+            rotated = picture.getexif().get(EXIF_ORIENTATION, 1) >= 5  # orientations 5 to 8 swap the sides
+            picture.draft('L', (width // 8, height // 8))  # a JPEG is read completely, but decoded at an eighth of its size
             picture.load()
     except UnidentifiedImageError:
         return None
     except BROKEN as error:
         raise _not_readable(path, str(error)) from error
-    return (height, width) if turned else (width, height)
+    return (height, width) if rotated else (width, height)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Width and height of an image as training sees it; the file is decoded to its end. Raises as :func:`read_image`."""
+    """Width and height of an image in pixels as in training; decodes the complete file. Raises as :func:`read_image`."""
     data = _read_bytes(path)
     size = check_complete(path, data)
     _decode(path, data, cv2.IMREAD_REDUCED_COLOR_8)
@@ -77,7 +77,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def check_header(path: str | Path) -> None:
-    """Raise UserError unless a file begins as an image; only the header is read where Pillow knows the format."""
+    """Check that a file starts as an image; reads only the header if Pillow supports the format.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: the file is not an image.
+    """
     try:
         with Image.open(path):
             return
@@ -103,23 +108,31 @@ def _not_readable(path: str | Path, reason: str) -> UserError:
 def write_image(path: str | Path, image: np.ndarray, quality: int = 95) -> Path:
     """Encode an (H, W, 3) uint8 BGR image by the suffix of ``path`` and write it atomically.
 
+    Args:
+        path: the file; missing folders are created.
+        image: the pixels.
+        quality: of a JPEG, 0 to 100.
+
     Raises:
         UserError: OpenCV cannot encode this format, or the file cannot be written.
     """
-    done, encoded = cv2.imencode(Path(path).suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    try:
+        done, encoded = cv2.imencode(Path(path).suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    except cv2.error:  # no encoder for this suffix
+        done = False
     if not done:
-        raise UserError(f'{path}: OpenCV cannot write this image; choose .jpg or .png.')
+        raise UserError(f'{path}: OpenCV cannot write this format; choose .jpg or .png.')
     return write_bytes(path, encoded.tobytes())
 
 
 class UniqueNames:
-    """Names for the outputs of many files: the stem, and ``stem-2`` for another file with the same stem."""
+    """Unique names for the outputs of many files: the stem, and ``stem-2`` for a second file with the same stem."""
 
     def __init__(self) -> None:
         self._taken: dict[str, Path] = {}
 
     def __call__(self, path: Path) -> str:
-        """The name for a file; the same name for the same path."""
+        """The name for a file; equal paths get the same name."""
         number, name = 1, path.stem
         while self._taken.setdefault(name, path) != path:
             number += 1
@@ -128,6 +141,6 @@ class UniqueNames:
 
 
 def unique_names(paths: Iterable[Path]) -> Sequence[str]:
-    """A name for the output of each file, see :class:`UniqueNames`."""
+    """The names for the outputs of files, in their order, see :class:`UniqueNames`."""
     names = UniqueNames()
     return [names(path) for path in paths]

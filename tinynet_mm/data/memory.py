@@ -1,8 +1,8 @@
-"""Small image sets held in memory: decoded once, cut into whole batches by indexing. For CIFAR-10 and sweeps of tiny networks.
+"""Keep small image sets in memory: decode them once and index complete batches, for CIFAR-10 and sweeps of tiny networks.
 
-A network of 20 M multiply-adds takes less time for an image than the usual pipeline of transforms does. Here a batch is one
-gather from a (N, H, W, 3) array which crops, flips and pads by repeating the edge, all at once. Two ways to use it:
-:func:`load_folder` and :func:`batches` in a loop of one's own, or ``MemoryImages`` and ``MemoryPreprocessor`` in a config of
+A network of 20 M multiply-adds needs less time per image than the usual pipeline of transforms. Here a batch is one gather from
+a (N, H, W, 3) array, which crops, flips and pads with the edge pixels in one step. There are two ways to use it:
+:func:`load_folder` and :func:`batches` in a training loop, or ``MemoryImages`` and ``MemoryPreprocessor`` in a config of
 MMEngine's Runner.
 """
 
@@ -27,7 +27,7 @@ from .images import read_image
 
 @dataclass(frozen=True)
 class Images:
-    """``pixels`` (N, H, W, 3) uint8 RGB, ``labels`` (N,) int64, and the files they came from."""
+    """``pixels`` (N, H, W, 3) uint8 RGB, ``labels`` (N,) int64, the class names, and the paths of the N files."""
 
     pixels: Tensor
     labels: Tensor
@@ -37,14 +37,14 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Sequence[int] | Tensor) -> 'Images':
-        """The chosen images only."""
+    def take(self, indices: Sequence[int] | np.ndarray | Tensor) -> 'Images':
+        """The images at ``indices``, (M,) integers, in this order."""
         indices = torch.as_tensor(indices)
         paths = tuple(self.paths[i] for i in indices.tolist())
         return replace(self, pixels=self.pixels[indices], labels=self.labels[indices], paths=paths)
 
     def per_class(self, count: int, rng: np.random.Generator | None = None) -> 'Images':
-        """At most ``count`` images of each class: the first ones, or drawn by ``rng``."""
+        """At most ``count`` images of each class: the first ones, or random ones if ``rng`` is given."""
         chosen = []
         for label in range(len(self.classes)):
             indices = np.flatnonzero(self.labels.numpy() == label)
@@ -54,16 +54,16 @@ class Images:
 
 @lru_cache(maxsize=4)
 def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per_class: int = 0) -> Images:
-    """Decode a folder of class folders; the result is kept, so that many trainings in a process share it.
+    """Decode a folder of class folders; the result is cached, so that all trainings in a process share it.
 
     Args:
         folder: for instance ``cifar10/train``.
-        size: side in pixels to which images are resized; None where all have one size already.
-        broken: what to do with a file that does not decode: 'fatal' or 'skip'.
-        per_class: read only the first files of each class; 0 reads all.
+        size: side in pixels of the resized images; None if all have the same size.
+        broken: 'fatal' to raise an error for a file that does not decode, 'skip' to leave it out.
+        per_class: the number of files to read from each class, the first ones; 0 reads all.
 
     Raises:
-        FileNotFoundError, UserError: see :func:`class_folders`; a file that does not decode; images of different sizes.
+        FileNotFoundError, UserError: see :func:`~.folders.class_folders`; a file does not decode, or sizes differ.
     """
     found = class_folders(folder)
     arrays, labels, paths = [], [], []
@@ -81,7 +81,7 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per
             labels.append(label)
             paths.append(path)
     if len({array.shape for array in arrays}) > 1:
-        raise UserError(f'{folder}: images of different sizes; give size=, the side they are resized to.')
+        raise UserError(f'{folder}: images of different sizes; give size=, the side in pixels of the resized images.')
     pixels = torch.from_numpy(np.stack(arrays)[..., ::-1].copy())
     return Images(pixels, torch.tensor(labels), tuple(found), tuple(paths))
 
@@ -97,8 +97,11 @@ def gather(pixels: Tensor, indices: Tensor, pad: int = 0, flip: bool = False, ge
     """Images ``indices`` as (B, 3, H, W) uint8, channels last in memory, on the device of ``pixels``.
 
     Args:
-        pad: each image is moved by up to this many pixels in x and in y, its edge repeated (a random crop of the padded image).
-        flip: mirror half of them.
+        pixels: (N, H, W, 3) uint8.
+        indices: (B,) int64.
+        pad: largest random shift of each image in x and in y, in pixels; edge pixels fill the border.
+        flip: mirror each image with a probability of 0.5.
+        generator: of the random numbers, on the device of ``pixels``; torch's global one by default.
     """
     if not pad and not flip:
         return pixels[indices].permute(0, 3, 1, 2)
@@ -117,7 +120,10 @@ def gather(pixels: Tensor, indices: Tensor, pad: int = 0, flip: bool = False, ge
 def batches(
     images: Images, size: int, shuffle: bool = False, pad: int = 0, flip: bool = False, generator: torch.Generator | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of (B, 3, H, W) uint8 images and (B,) labels. A shuffled (training) epoch leaves its last, smaller batch out."""
+    """One epoch of (B, 3, H, W) uint8 images and (B,) labels; a shuffled (training) epoch drops a smaller last batch.
+
+    ``size`` is the batch size; the other arguments are those of :func:`gather`.
+    """
     device = images.pixels.device
     order = (
         torch.randperm(len(images), generator=generator, device=device) if shuffle else torch.arange(len(images), device=device)
@@ -128,7 +134,10 @@ def batches(
 
 
 def normalise(batch: Tensor, mean: Tensor, std: Tensor, resolution: int | None = None) -> Tensor:
-    """(B, 3, H, W) uint8 -> (B, 3, resolution, resolution) float; ``mean``, ``std`` (1, 3, 1, 1) are of pixels from 0 to 255."""
+    """Normalise and resize (B, 3, H, W) uint8 to (B, 3, resolution, resolution) float32.
+
+    ``mean`` and ``std`` are (1, 3, 1, 1), on the scale 0 to 255; a ``resolution`` of None keeps the size.
+    """
     batch = (batch.float() - mean) / std
     if resolution is None or resolution == batch.shape[-1]:
         return batch
@@ -139,13 +148,12 @@ def normalise(batch: Tensor, mean: Tensor, std: Tensor, resolution: int | None =
 
 @DATASETS.register_module()
 class MemoryImages(torch.utils.data.Dataset):
-    """:func:`load_folder` as a data set that hands out whole batches; needs ``collate_fn=dict(type='whole_batch')``.
+    """A data set from :func:`load_folder` that returns complete batches; needs ``collate_fn=dict(type='whole_batch')``.
 
     Args:
         folder: the folder of class folders.
-        size, broken: see :func:`load_folder`.
-        pad, flip: random crop and mirroring, see :func:`gather`; for training.
-        per_class: use only the first images of each class.
+        size, broken, per_class: see :func:`load_folder`.
+        pad, flip: random shift and flip for training, see :func:`gather`.
     """
 
     def __init__(
@@ -169,16 +177,23 @@ class MemoryImages(torch.utils.data.Dataset):
 
 @FUNCTIONS.register_module()
 def whole_batch(batch: dict) -> dict:
-    """The collate function of data sets that hand out whole batches: there is nothing left to do."""
+    """The collate function of data sets that return complete batches: returns its argument."""
     return batch
 
 
 @MODELS.register_module()
 class MemoryPreprocessor(BaseDataPreprocessor):
-    """From a batch of ``MemoryImages`` to what mmpretrain's classifiers take: normalised, resized, labels as data samples.
+    """Convert a batch of ``MemoryImages`` to the input of mmpretrain's classifiers: normalised, resized, labels as data samples.
 
-    On a CPU the batch stays channels-last, as :class:`~tinynet_mm.training.FastCPUHook` wants it. ``batch_augments`` is
-    there because mmpretrain passes it; mixup and the like belong to its own ClsDataPreprocessor.
+    On a CPU the batch stays channels-last, which :class:`~tinynet_mm.training.FastCPUHook` needs. The parameter
+    ``batch_augments`` exists because mmpretrain passes it; mixup and other batch augmentations need its ClsDataPreprocessor.
+
+    Args:
+        mean, std: of each channel in RGB, on the scale 0 to 255.
+        resolution: side of the input in pixels; None keeps the size of the images.
+
+    Raises:
+        UserError: batch augmentations are given.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], resolution: int | None = None, batch_augments: None = None):
@@ -190,6 +205,7 @@ class MemoryPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
+        """Inputs (B, 3, H, W) float32 and one data sample per image, on the device of this module."""
         from mmpretrain.structures import DataSample
 
         inputs, labels = data['inputs'].to(self.device), data['labels'].to(self.device)
@@ -199,14 +215,15 @@ class MemoryPreprocessor(BaseDataPreprocessor):
 
 
 def read_from_files(cfg: Config) -> Config:
-    """A config of this module changed to take images one by one from files, through mmpretrain's own pipeline; others stay.
+    """Change a config with ``MemoryPreprocessor`` to read single image files with mmpretrain's pipeline; others are not changed.
 
-    Images of the training's size get the same input but for rounding to 8 bits after resizing; larger ones are resized at once.
+    Images of the size of the training images get the same input, except for rounding to 8 bits after resizing; larger ones are
+    resized in one step.
     """
-    given = cfg.model.get('data_preprocessor') or {}
-    if str(given.get('type')).split('.')[-1] != 'MemoryPreprocessor':
+    given = cfg.model.get('data_preprocessor')
+    if given is None or str(given.get('type')).split('.')[-1] != 'MemoryPreprocessor':
         return cfg
-    steps = [dict(type='mmpretrain.LoadImageFromFile'), dict(type='mmpretrain.PackInputs')]
+    steps: list[dict] = [dict(type='mmpretrain.LoadImageFromFile'), dict(type='mmpretrain.PackInputs')]
     if side := given.get('resolution'):
         resize = dict(type='mmpretrain.Resize', scale=(side, side), backend='pillow', interpolation='bilinear')
         steps.insert(1, resize)

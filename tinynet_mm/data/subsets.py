@@ -1,7 +1,7 @@
-"""ImageNet-100 (TinyNet, section 4.1): 100 classes of ImageNet, 500 training images each, and their validation images.
+"""Draw ImageNet-100 (TinyNet, section 4.1): 100 classes of ImageNet, 500 training images each, and their validation images.
 
-The paper publishes neither its classes nor its images, so they are drawn with a seed here and the list is written beside the
-subset. Classes are drawn from the sorted folder names, so that the same ImageNet and the same seed give the same subset.
+The paper publishes neither its classes nor its images. They are drawn here with a seed, and the list is written next to the
+subset. Classes are drawn from the sorted folder names, so the same ImageNet and the same seed give the same subset.
 """
 
 import os
@@ -20,7 +20,7 @@ LISTING = 'subset.json'
 
 @dataclass(frozen=True)
 class Subset:
-    """What was drawn: class names, and for each split the files by class, relative to the source."""
+    """The drawn class names, and for each split the file names by class, relative to the source."""
 
     seed: int
     source: str
@@ -29,6 +29,7 @@ class Subset:
     val: dict[str, list[str]] = field(default_factory=dict)
 
     def count(self) -> dict[str, int]:
+        """The number of images in each split."""
         return {split: sum(map(len, getattr(self, split).values())) for split in ('train', 'val')}
 
 
@@ -36,17 +37,20 @@ def draw(source: str | Path, seed: int = 0, classes: int = 100, train: int = 500
     """Draw a subset of an image folder with ``train`` and ``val``.
 
     Args:
-        source: folder that holds ``train/<class>/`` and ``val/<class>/``.
-        classes, train, val: how many classes, and at most how many images of each class in either split.
+        source: folder with ``train/<class>/`` and ``val/<class>/``.
+        seed: of the random choice.
+        classes: number of classes.
+        train: number of training images per class.
+        val: number of validation images per class.
 
     Raises:
-        FileNotFoundError, UserError: the layout is wrong (see :mod:`tinynet_mm.data.folders`), or there is too little.
+        FileNotFoundError, UserError: the layout is wrong (see :mod:`tinynet_mm.data.folders`), or classes or images are too few.
     """
     source = Path(source)
     class_names(source / 'val')
     names = check_classes(source / 'train')
     if len(names) < classes:
-        raise UserError(f'{source / "train"}: {len(names)} classes, {classes} were asked for; ask for fewer (--classes).')
+        raise UserError(f'{source / "train"}: {len(names)} classes, {classes} requested; request fewer (--classes).')
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.choice(names, classes, replace=False).tolist())
     drawn = {split: _draw_files(source / split, chosen, count, rng) for split, count in (('train', train), ('val', val))}
@@ -57,31 +61,31 @@ def _draw_files(split: Path, chosen: list[str], count: int, rng: np.random.Gener
     drawn = {}
     for name, files in class_folders(split, chosen).items():
         if len(files) < count:
-            raise UserError(f'{split / name}: {len(files)} images, {count} were asked for; unpack the rest, or ask for fewer.')
+            raise UserError(f'{split / name}: {len(files)} images, {count} requested; unpack the rest, or request fewer.')
         drawn[name] = sorted(os.path.basename(path) for path in rng.permutation(files)[:count].tolist())
     return drawn
 
 
 def make(subset: Subset, target: str | Path, copy: bool = False) -> Path:
-    """Write the subset as folders of links (or of copies), with the list of it in ``subset.json``; returns that file.
+    """Write the subset as folders of links (or of copies), and its list to ``subset.json``; returns the path of this file.
 
-    A subset that is there already is completed, not doubled, so a stopped run can simply be started again.
+    An incomplete copy of the same subset is completed, so a stopped run can be started again.
 
     Raises:
-        UserError: the folder holds another subset.
+        UserError: the folder contains another subset, or cannot be written.
     """
     target = Path(target)
     listing = target / LISTING
     if listing.exists() and read_json(listing) != asdict(subset):
-        raise UserError(f'{target} holds another subset (see {listing}); give another folder, or remove that one.')
+        raise UserError(f'{target} contains another subset (see {listing}); give another folder, or remove this one.')
     write_json(listing, asdict(subset), indent=1)
     for split in ('train', 'val'):
         for name, files in getattr(subset, split).items():
-            _place(Path(subset.source) / split / name, target / split / name, files, copy)
+            _write_files(Path(subset.source) / split / name, target / split / name, files, copy)
     return listing
 
 
-def _place(source: Path, target: Path, files: list[str], copy: bool) -> None:
+def _write_files(source: Path, target: Path, files: list[str], copy: bool) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in files:
         if (target / name).exists():
