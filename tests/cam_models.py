@@ -1,4 +1,4 @@
-"""Small networks that the tests of maps look into, from configs of mmdet and mmpretrain, and the questions put to them."""
+"""Small networks for the tests of maps, from configs of mmdet and mmpretrain, and the questions on them."""
 
 import functools
 from functools import partial
@@ -93,7 +93,7 @@ def yolox() -> nn.Module:
 
 
 def spread(model: nn.Module, *layers: nn.Module) -> nn.Module:
-    """Make the last layers' scores differ, as training would: a fresh network says nearly the same everywhere."""
+    """Make the last layers' scores differ, as after training: a new network gives nearly the same score everywhere."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.bias, -0.2, 0.2)
@@ -121,13 +121,13 @@ DETECTORS = {
     'ssdlite': (ssdlite, lambda m, level: [m.backbone.level_modules(4)[-1], m.backbone.level_modules(7)[-1]][level]),
     'faster_rcnn': (faster_rcnn, lambda m, level: m.neck.fpn_convs[level]),
 }
-OTHERS = {'gfl': gfl, 'atss': atss, 'yolox': yolox}  # heads that decode, or score, in a way of their own
+OTHERS = {'gfl': gfl, 'atss': atss, 'yolox': yolox}  # heads that decode or score differently
 ONE_STAGE = [name for name in DETECTORS if name != 'faster_rcnn']
 
 
 @functools.cache
 def models(name: str) -> nn.Module:
-    """One of DETECTORS or OTHERS, built once, when a test asks for it."""
+    """One of DETECTORS or OTHERS, built once, when a test needs it."""
     return OTHERS[name]() if name in OTHERS else DETECTORS[name][0]()
 
 
@@ -139,7 +139,7 @@ def ask(explainer, images, wanted, metas=META):
 
 
 class OneLogit(nn.Module):
-    """A detector whose only output is the logit of one class at one cell of one level: what a user would write by hand."""
+    """A detector whose only output is the logit of one class at one cell of one level, as a user writes it for grad-cam."""
 
     def __init__(self, model, level, channel, y, x):
         super().__init__()

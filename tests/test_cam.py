@@ -1,4 +1,4 @@
-"""Maps of detectors against grad-cam called by hand, on plain networks, layers and targets that this code does not touch."""
+"""Maps of detectors against grad-cam called directly, on networks, layers and targets that do not use this package."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ from tinynet_mm.cam.detectors import make_probe
 
 
 @pytest.mark.parametrize('name', ONE_STAGE)
-def test_map_of_a_box_is_that_of_gradcam_by_hand(name):
+def test_map_of_a_box_equals_gradcam_called_directly(name):
     model, layer = models(name), DETECTORS[name][1]
     answers = ask(Explainer(model, 'gradcam'), images, Wanted('all', threshold=0.0, topk=20, per_box=True))[0]
     levels = set()
     for answer in answers:
         candidate = answer.question.candidates[0]
         if candidate.level in levels or answer.layers != (f'level{candidate.level}',) or answer.map is None:
-            continue  # once for each level; stand-ins for coarse levels have a test of their own
+            continue  # once for each level; fallbacks of coarse levels have another test
         levels.add(candidate.level)
         place = place_of(model, images, candidate.row, candidate.label)
         assert place[0] == candidate.level
@@ -41,7 +41,7 @@ class OneProposal(nn.Module):
         return self.model.roi_head._bbox_forward(self.model.extract_feat(images), rois)['cls_score']
 
 
-def test_map_of_a_two_stage_box_is_that_of_gradcam_by_hand():
+def test_map_of_a_two_stage_box_equals_gradcam_called_directly():
     model = models('faster_rcnn')
     answer = ask(Explainer(model, 'gradcam'), images, Wanted(threshold=0.0))[0][0]
     candidate = answer.question.candidates[0]
@@ -60,24 +60,23 @@ def test_candidates_are_the_boxes_that_the_model_itself_predicts(name):
         predicted = [s.pred_instances for s in model.predict(images, samples, rescale=False)]
     probe = make_probe(model)
     with torch.no_grad():
-        probe.read(images, [META] * 2)
+        reading = probe.read(images, [META] * 2)
     for image, instances in enumerate(predicted):
-        found = probe.found(image)
+        found = reading.found(image)
         assert [c.label for c in found] == instances.labels.tolist() and len(found) > 2
         np.testing.assert_allclose([c.box for c in found], instances.bboxes.numpy(), atol=1e-3)
-        logits = probe.probabilities(probe.logits([(image, c) for c in found]))
+        logits = probe.probabilities(reading.logits([(image, c) for c in found]))
         if name not in ('fcos', 'atss', 'yolox'):  # their scores are multiplied by centreness or objectness
             np.testing.assert_allclose([p[c.label].item() for p, c in zip(logits, found)], instances.scores.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'fcos', 'rtmdet'])
 def test_the_anchor_found_is_the_one_the_head_decodes_to_that_box(name):
-    """Silence every logit but one: the head's own post-processing must give this box and no other."""
+    """With all logits but one set low, the head's post-processing returns this box and no other."""
     model = models(name)
     probe = make_probe(model)
     with torch.no_grad():
-        probe.read(images, [META] * 2)
-        candidate = probe.found(0)[3]
+        candidate = probe.read(images, [META] * 2).found(0)[3]
         level, channel, y, x = place_of(model, images, candidate.row, candidate.label)
         outs = [[m[:1].clone() for m in maps] for maps in model.bbox_head(model.extract_feat(images))]
         kept = outs[0][level][0, channel, y, x].item()
@@ -90,14 +89,14 @@ def test_the_anchor_found_is_the_one_the_head_decodes_to_that_box(name):
     np.testing.assert_allclose(alone.bboxes[0].numpy(), candidate.box, atol=1e-3)
 
 
-def test_best_candidate_is_explained_and_said_where_nothing_is_detected():
+def test_the_best_candidate_is_explained_with_a_note_if_nothing_is_detected():
     for name in ('retinanet', 'faster_rcnn'):
         explainer = Explainer(models(name), 'gradcam')
         answer = ask(explainer, images, Wanted(threshold=1.1))[0][0]
         assert 'no box reaches a score of 1.1; the best candidate' in answer.question.note and answer.map is not None
         best = max((c for c in [answer.question.candidates[0]]), key=lambda c: c.score)
-        explainer.probe.read(images, [META] * 2)
-        assert best.score == pytest.approx(explainer.probe.found(0)[0].score, abs=1e-5)
+        reading = explainer.probe.read(images, [META] * 2)
+        assert best.score == pytest.approx(reading.found(0)[0].score, abs=1e-5)
         other = ask(explainer, images, Wanted('class', 3, threshold=1.1))[0][0]
         assert other.question.candidates[0].label == 3
     missing = ask(explainer, images, Wanted('box', 2, threshold=1.1))[0][0]
@@ -106,25 +105,25 @@ def test_best_candidate_is_explained_and_said_where_nothing_is_detected():
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_the_best_candidate_is_the_best_final_box(name):
-    """What `top1` relies on, to go without non-maximum suppression."""
+    """`top1` depends on this: it needs no non-maximum suppression."""
     probe = make_probe(models(name))
     with torch.no_grad():
-        probe.read(images, [META] * 2)
+        reading = probe.read(images, [META] * 2)
     for image in range(2):
-        best, found = probe.best(image), probe.found(image)[0]
+        best, found = reading.best(image), reading.found(image)[0]
         assert best.score == pytest.approx(found.score, abs=1e-5)
-        if found.score < 0.999:  # beyond, several are the best
+        if found.score < 0.999:  # above, several have the same score
             assert (best.row, best.label) == (found.row, found.label)
-        raised = probe.found(image, threshold=found.score * 0.7)
-        expected = [c for c in probe.found(image) if c.score >= found.score * 0.7]
+        raised = reading.found(image, threshold=found.score * 0.7)
+        expected = [c for c in reading.found(image) if c.score >= found.score * 0.7]
         assert [c.score for c in raised] == pytest.approx([c.score for c in expected])
         assert [(c.row, c.label) for c in raised][:20] == [(c.row, c.label) for c in expected][:20]
 
 
-def test_boxes_left_out_are_said():
+def test_a_note_says_that_boxes_are_left_out():
     explainer = Explainer(models('retinanet'), 'gradcam')
-    ask(explainer, images, Wanted())
-    threshold = sum(c.score for c in explainer.probe.found(0)[3:5]) / 2  # four boxes reach it
+    reading = explainer.probe.read(images, [META] * 2)
+    threshold = sum(c.score for c in reading.found(0)[3:5]) / 2  # four boxes reach it
     for topk, note in ((3, 'only the best 3 of its boxes; more with --topk'), (4, '')):
         for per_box in (False, True):
             several = ask(explainer, images, Wanted('all', threshold=threshold, topk=topk, per_box=per_box))[0]
@@ -133,7 +132,7 @@ def test_boxes_left_out_are_said():
 
 
 def test_the_map_of_several_boxes_is_the_maximum_of_their_own_maps():
-    """Each box is as visible as the others: every map is scaled by itself before they are pooled."""
+    """Each box is as visible as the others: every map is scaled by itself before pooling; raw extremes are not scaled."""
     model = models('retinanet')
     explainer = Explainer(model, 'gradcam')
     answer = ask(explainer, images, Wanted('all', threshold=0.0, topk=4))[0]
@@ -162,13 +161,13 @@ def test_one_image_gives_the_same_map_in_any_batch():
 # Targets and imports ----------------------------------------------------------------------------------------------------------
 
 
-def test_targets_in_a_users_words():
+def test_targets_in_words():
     classes = ['Red blood cell', 'platelet']
     assert parse_target('class=red BLOOD cell', classes, topk=3) == Wanted('class', 0, topk=3)
     assert parse_target('box=2', classes) == Wanted('box', 2)
-    with pytest.raises(ValueError, match="no class 'platlet' among the 2 of this model; the nearest: platelet"):
+    with pytest.raises(ValueError, match="no class 'platlet' among its 2. Did you mean platelet"):
         parse_target('class=platlet', classes)
-    with pytest.raises(ValueError, match='does not tell the names of its classes'):
+    with pytest.raises(ValueError, match='the class names of this model are unknown; give its data set with --data-root'):
         parse_target('class=cat', [])
     with pytest.raises(ValueError, match='--topk 0: at least one box or class'):
         parse_target('all', classes, topk=0)

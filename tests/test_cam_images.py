@@ -1,4 +1,4 @@
-"""Images on their way through a test pipeline and back, in batches, and what is drawn over them."""
+"""Images through a test pipeline and back, batches, and drawings."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from tinynet_mm.cam.draw import blend, overlay
 from tinynet_mm.cam.folder import Seen, ahead
 from tinynet_mm.cam.images import Pipeline, batches
 
-# The way through a pipeline and back ------------------------------------------------------------------------------------------
+# Through a pipeline and back --------------------------------------------------------------------------------------------------
 
 PIPELINES = {  # name -> (scope, steps, scale and shift (x, y) of a picture 200 wide and 100 high)
     'resize': ('mmdet', [dict(type='Resize', scale=(64, 128), keep_ratio=False)], (0.32, 1.28), (0, 0)),
@@ -79,7 +79,7 @@ def test_pipeline_is_measured(tmp_path, scope, steps, scale, shift):
     np.testing.assert_allclose(sample.to_original(sample.to_input([3, 4, 50, 60])), [3, 4, 50, 60])
 
 
-def test_what_a_crop_leaves_out_has_no_evidence(tmp_path):
+def test_a_map_is_zero_where_a_crop_removed_the_picture(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.full((100, 200, 3), 9, np.uint8))
     scope, steps, *_ = PIPELINES['crop the centre']
     sample = pipeline_of(scope, steps)(tmp_path / 'a.png')
@@ -88,7 +88,7 @@ def test_what_a_crop_leaves_out_has_no_evidence(tmp_path):
     assert back[50].sum() == pytest.approx(56 / 0.64, abs=2) and back[:, 100].sum() == pytest.approx(56 / 0.64, abs=2)
 
 
-def test_evidence_in_the_padding_alone_is_no_map(tmp_path):
+def test_no_map_if_all_evidence_is_in_the_padding(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.full((100, 200, 3), 9, np.uint8))
     scope, steps, *_ = PIPELINES['keep the ratio and pad']  # the picture fills the upper half
     sample = pipeline_of(scope, steps)(tmp_path / 'a.png')
@@ -101,7 +101,7 @@ def test_evidence_in_the_padding_alone_is_no_map(tmp_path):
     assert seen.has_map and seen.values.max() > 0.1 and seen.note == ''
 
 
-def test_pipelines_that_do_not_serve(tmp_path):
+def test_unsupported_pipelines(tmp_path):
     with pytest.raises(ValueError, match='no test_dataloader with a pipeline'):
         Pipeline(Config(dict(model=dict(type='X'))), PLAIN)
     cv2.imwrite(str(tmp_path / 'a.png'), np.full((100, 200, 3), 9, np.uint8))
@@ -143,4 +143,4 @@ def test_overlay_leaves_the_picture_where_the_map_is_zero():
     small = overlay(picture[:50, :60], values[:50, :60], labels=['star 0.93', 'ring 0.05'])
     assert small.shape[:2] == (400, 480)
     strip = overlay(np.zeros((60, 2000, 3), np.uint8), np.zeros((60, 2000)), labels=['star 0.93'])
-    assert 0 < np.flatnonzero(strip.any(axis=(1, 2))).max() < 30  # the label leaves half of it free
+    assert 0 < np.flatnonzero(strip.any(axis=(1, 2))).max() < 30  # the label covers less than half of it

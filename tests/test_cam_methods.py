@@ -1,4 +1,4 @@
-"""Every method and layer against grad-cam called by hand, smoothing, and maps that are none."""
+"""Every method and layer against grad-cam called directly, smoothing, and the reasons for no map."""
 
 import re
 
@@ -16,12 +16,12 @@ from tinynet_mm.cam.detectors import make_probe
 
 # Methods ----------------------------------------------------------------------------------------------------------------------
 
-FEW = 'backbone.layer1'  # 16 channels: methods that need a pass for each are quick there
+FEW = 'backbone.layer1'  # 16 channels: methods that need a pass for each channel are fast with it
 GRADCAM = {name: method.cls for name, method in METHODS.items()} | {'finercam': 'FinerCAM', 'refinecam': 'RefineCAM'}
 
 
 @pytest.mark.parametrize('method', [m for m in METHODS if m != 'randomcam'])
-def test_every_method_on_a_classifier_is_that_of_gradcam_by_hand(method):
+def test_every_method_on_a_classifier_equals_gradcam_called_directly(method):
     plain, ours = classifier(), classifier()
     image = torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(2))
     names = [FEW, 'backbone.layer2'] if method == 'refinecam' else [FEW]
@@ -44,13 +44,13 @@ def test_auto_is_a_local_method_where_the_decision_is_local():
     assert Explainer(models('fcos')).name == 'hirescam' and Explainer(classifier()).name == 'gradcam'
 
 
-def test_random_cam_is_a_map_too():
+def test_random_cam_gives_a_map():
     answer = ask(Explainer(classifier(), 'randomcam'), torch.randn(1, 3, 128, 128), Wanted())[0][0]
     assert answer.reason or 0 <= answer.map.min() <= answer.map.max() <= 1.001
 
 
 @pytest.mark.parametrize('smooth', ['aug_smooth', 'eigen_smooth'])
-def test_smoothing_on_a_classifier_is_that_of_gradcam(smooth):
+def test_smoothing_on_a_classifier_equals_gradcam(smooth):
     plain, ours = classifier(), classifier()
     images = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(3))
     with pytorch_grad_cam.GradCAM(plain, [plain.backbone.layer4]) as cam:
@@ -62,7 +62,7 @@ def test_smoothing_on_a_classifier_is_that_of_gradcam(smooth):
 
 @pytest.mark.parametrize('method', ['scorecam', 'ablationcam', 'hirescam', 'eigencam', 'finercam'])
 @pytest.mark.parametrize('name', ['ssdlite', 'faster_rcnn'])
-def test_methods_of_every_kind_run_on_detectors(name, method):
+def test_methods_with_all_needs_run_on_detectors(name, method):
     layers = [] if method not in ('scorecam', 'ablationcam') else ['neck.extra_layers.0' if name == 'ssdlite' else 'level0']
     answers = ask(Explainer(models(name), method, layers), images[:1], Wanted(threshold=0.0))[0]
     assert answers[0].reason or answers[0].map.shape == (SIDE, SIDE)
@@ -70,18 +70,17 @@ def test_methods_of_every_kind_run_on_detectors(name, method):
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'faster_rcnn'])
-def test_mirrored_box_is_asked_about_when_smoothing(name):
+def test_smoothing_explains_the_mirrored_box(name):
     probe = make_probe(models(name))
     with torch.no_grad():
-        probe.read(images, [META] * 2)
-        candidate = probe.found(0)[0]
-        probe.read(images.flip(-1), [META] * 2)
-        mirrored = probe.mirror(0, candidate, SIDE)
+        candidate = probe.read(images, [META] * 2).found(0)[0]
+        reading = probe.read(images.flip(-1), [META] * 2)
+        mirrored = reading.mirror(0, candidate, SIDE)
     x1, y1, x2, y2 = candidate.box
     expected = torch.tensor([[SIDE - x2, y1, SIDE - x1, y2]])
     np.testing.assert_allclose([mirrored.box], expected.numpy(), atol=1e-3)
     if candidate.roi is None:
-        assert box_iou(probe.boxes(0, [mirrored.row]), expected) > 0.2
+        assert box_iou(reading.boxes(0, [mirrored.row]), expected) > 0.2
     answer = ask(Explainer(models(name), 'gradcam', aug_smooth=True), images, Wanted(threshold=0.0))[1][0]
     assert answer.map is not None and answer.map.shape == (SIDE, SIDE)
 
@@ -106,14 +105,14 @@ def test_tokens_of_a_transformer_are_a_grid():
     answer = ask(Explainer(model, 'gradcam', [name]), image, Wanted('class', 1))[0][0]
     np.testing.assert_allclose(answer.map, by_hand, atol=2e-4)
     refused = ask(Explainer(model, 'gradcam'), image, Wanted())[0][0]
-    assert 'level0 gives no map of the image; layers that serve: ' in refused.reason and name.rpartition('.')[0] in refused.reason
+    assert 'level0 gives no map of the image; layers with a map: ' in refused.reason and name.rpartition('.')[0] in refused.reason
 
 
 # Layers -----------------------------------------------------------------------------------------------------------------------
 
 
-def test_activation_in_place_behind_a_layer_does_not_overwrite_it():
-    """grad-cam by hand pairs the gradient before such a ReLU with the activation after it; autograd without one knows."""
+def test_in_place_activation_after_a_layer_does_not_overwrite_it():
+    """grad-cam pairs the gradient before such a ReLU with the activation after it; autograd without in-place ReLUs is right."""
     model = classifier()
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(4))
     name = 'backbone.layer4.1.bn1'
@@ -145,17 +144,17 @@ def test_shared_head_layer_is_explained_at_the_level_of_the_box():
     assert (answer.low, answer.high) == pytest.approx((float(raw.min()), float(raw.max())), rel=1e-3)
 
 
-def test_layer_without_gradient_is_refused_with_those_that_serve():
+def test_layer_without_gradient_is_refused_with_the_layers_that_have_one():
     for name in ('bbox_head.reg_convs.0', 'bbox_head.retina_reg'):
         answer = ask(Explainer(models('retinanet'), 'gradcam', layers=[name]), images, Wanted(threshold=0.0))[1][0]
         assert answer.map is None and answer.refused
-        assert f'{name} has no gradient' in answer.reason and 'layers that serve: level' in answer.reason
-        assert 'reg_convs' not in answer.reason.split('serve')[1] and re.search(r'and \d+ more$', answer.reason)
+        assert f'{name} has no gradient' in answer.reason and 'layers with a map: level' in answer.reason
+        assert 'reg_convs' not in answer.reason.split('with a map')[1] and re.search(r'and \d+ more$', answer.reason)
 
 
-def test_layers_and_methods_that_are_none():
+def test_unknown_layers_and_methods():
     model = classifier()
-    with pytest.raises(ValueError, match=r"no layer 'backbone.layer5'.*nearest: backbone.layer\d"):
+    with pytest.raises(ValueError, match=r"no layer 'backbone.layer5'. Did you mean backbone.layer\d"):
         Explainer(model, 'gradcam', layers=['backbone.layer5'])
     with pytest.raises(ValueError, match="unknown method 'cam'; known: gradcam,"):
         Explainer(model, 'cam')
@@ -165,7 +164,7 @@ def test_layers_and_methods_that_are_none():
         ask(Explainer(model, 'gradcam'), torch.randn(1, 3, 64, 64), Wanted('box', 1))
 
 
-def test_models_that_have_no_such_logits_are_refused():
+def test_unsupported_models_are_refused():
 
     class Transformer(nn.Module):
         bbox_head = nn.Linear(1, 1)
@@ -174,7 +173,7 @@ def test_models_that_have_no_such_logits_are_refused():
         Explainer(Transformer())
 
 
-def test_model_is_left_as_it_was():
+def test_model_does_not_change():
     model = classifier()
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     image = torch.randn(1, 3, 64, 64)
@@ -185,12 +184,12 @@ def test_model_is_left_as_it_was():
     assert not any(module._forward_hooks for module in model.modules())
 
 
-# Maps that are none -----------------------------------------------------------------------------------------------------------
+# No map -----------------------------------------------------------------------------------------------------------------------
 
 
 def test_only_negative_evidence_is_reported():
     model = classifier()
-    nn.init.constant_(model.head.fc.weight, -1.0)  # its input, behind a ReLU, is never negative
+    nn.init.constant_(model.head.fc.weight, -1.0)  # its input, after a ReLU, is never negative
     answer = ask(Explainer(model, 'gradcam'), torch.randn(1, 3, 128, 128), Wanted())[0][0]
     assert answer.map is None and answer.low < 0 and 'level0 holds only negative evidence' in answer.reason
 
@@ -205,7 +204,7 @@ def test_values_that_are_not_finite_are_reported():
 def test_empty_and_flat_maps_are_reported():
     model = classifier()
     answer = ask(Explainer(model, 'gradcam', layers=['backbone.layer4']), torch.randn(1, 3, 32, 32), Wanted())[0][0]
-    assert answer.map is None and answer.reason.startswith('the map of backbone.layer4 (1x1) is the same everywhere')
+    assert answer.map is None and answer.reason.startswith('the map of backbone.layer4 (1x1) has the same value everywhere')
     nn.init.zeros_(model.head.fc.weight)
     assert 'has no gradient' in ask(Explainer(model, 'gradcam'), torch.randn(1, 3, 128, 128), Wanted())[0][0].reason
     nn.init.zeros_(model.backbone.layer4[1].bn2.weight)
@@ -213,7 +212,7 @@ def test_empty_and_flat_maps_are_reported():
     assert 'is empty' in ask(Explainer(model, 'eigencam'), torch.randn(1, 3, 128, 128), Wanted())[0][0].reason
 
 
-def test_a_coarse_level_is_stood_in_for_by_the_last_layer_with_cells():
+def test_the_last_layer_with_enough_cells_replaces_a_coarse_level():
     model = classifier()
     for side, layer in ((128, 'level0'), (64, 'backbone.layer3'), (32, 'backbone.layer2'), (128, 'level0')):
         explainer = Explainer(model, 'gradcam')
@@ -221,10 +220,10 @@ def test_a_coarse_level_is_stood_in_for_by_the_last_layer_with_cells():
         assert answer.layers == (layer,) and answer.map is not None
         assert answer.note == ('' if layer == 'level0' else f'{layer} replaces level0, which is too coarse')
     detector = models('ssdlite')
-    rows = []  # an anchor of each coarse level, whatever its score
+    rows = []  # an anchor of each coarse level, with any score
 
-    def coarse(probe, image):
-        rows.extend(probe.level_of.index(level) for level in (2, 3))
+    def coarse(reading, image):
+        rows.extend(reading.level_of.index(level) for level in (2, 3))
         return [Question((Candidate(1, 0.5, level, row, (0, 0, 9, 9)),)) for level, row in zip((2, 3), rows)]
 
     for row, answer in zip(rows, Explainer(detector, 'gradcam')(images[:1], [META], coarse)[0], strict=True):

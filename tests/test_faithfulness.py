@@ -1,4 +1,4 @@
-"""Measures of faithfulness against loops that follow their definitions word by word."""
+"""Measures of faithfulness against loops that follow their definitions."""
 
 import csv
 import io
@@ -69,7 +69,7 @@ def test_top_shares_draw_equal_values():
     first, second = (measures.top_shares(flat, 2, np.random.default_rng(seed))[1] for seed in (0, 1))
     assert first.sum() == second.sum() == 50
     assert (first != second).any()
-    assert not first[:5].all()  # the upper half is not preferred
+    assert not first[:5].all()  # the upper half has no preference
     with pytest.raises(ValueError, match='at least one'):
         measures.top_shares(flat, 0, np.random.default_rng(0))
 
@@ -82,7 +82,7 @@ def test_area_of_known_curves():
     assert measures.area(curve) == pytest.approx(trapezoids)
 
 
-def test_baselines_have_the_energy_one_can_compute():
+def test_energy_of_the_baselines_by_formula():
     blob = measures.centre_blob((200, 400))
     assert blob.argmax() in {99 * 400 + 199, 99 * 400 + 200, 100 * 400 + 199, 100 * 400 + 200}
     one, two = (math.erf(sigmas / math.sqrt(2)) for sigmas in (1, 2))  # the picture ends at two sigmas
@@ -127,5 +127,5 @@ def test_images_of_one_name_in_two_folders_do_not_share_results(tmp_path):
 
 def test_a_journal_by_file_names_is_refused(tmp_path):
     (tmp_path / 'journal.jsonl').write_text('{}\n{"image": "1.jpg", "rows": []}\n')
-    with pytest.raises(UserError, match='of a run with other settings or an older version'):
+    with pytest.raises(UserError, match='from a run with other settings or an older version'):
         list(evaluate(list, [], tmp_path / 'journal.jsonl', {}))

@@ -21,7 +21,7 @@ from ..cam.explain import Explainer
 from ..cam.folder import explain_images, write_all
 from ..cam.images import Pipeline, batches, to_batch
 from ..cam.methods import METHODS
-from ..cam.probes import Candidate
+from ..cam.probes import Candidate, Logits
 from ..cam.record import frozen
 from ..cam.targets import Wanted, choose
 from .clock import in_turns, ratios, spread
@@ -35,8 +35,8 @@ def prepare(explainer: Explainer, cfg: Config, images: Sequence[Path], wanted: W
     for samples in batches(map(Pipeline(cfg, explainer.probe.model), images), batch):
         inputs, metas = to_batch(samples)
         with torch.no_grad():
-            explainer.probe.read(inputs, metas)
-            questions = [choose(explainer.probe, image, wanted)[0] for image in range(len(inputs))]
+            reading = explainer.probe.read(inputs, metas)
+            questions = [choose(reading, image, wanted)[0] for image in range(len(inputs))]
         ready.append((inputs, [question.candidates[0] for question in questions]))
     return ready
 
@@ -67,8 +67,8 @@ def gradcam(explainer: Explainer, ready: Ready) -> None:
     """One call for each batch, with the level of each batch's first candidate as the layer."""
     probe = explainer.probe
     for inputs, candidates in ready:
-        with getattr(pytorch_grad_cam, METHODS[explainer.name].cls)(probe, [probe.levels[candidates[0].level]]) as cam:
-            probe.fixed = candidates
+        model, level = Logits(probe, candidates), probe.levels[candidates[0].level]
+        with getattr(pytorch_grad_cam, METHODS[explainer.name].cls)(model, [level]) as cam:
             cam(inputs, [partial(_own, i, c.label) for i, c in enumerate(candidates)])
 
 

@@ -9,7 +9,8 @@ Nothing outside this package imports pytorch_grad_cam.
 
 from .compare import Compared, compare
 from .evaluate import Evaluator, Protocol, Truth, evaluate, read_truth
-from .explain import Explainer, Explanation
+from .explain import Explainer
+from .explanation import Explanation
 from .folder import Seen, explain_images, write_all
 from .images import check_images
 from .methods import METHODS

@@ -1,12 +1,15 @@
-"""Detectors as something a class activation map can question: the anchor, point or proposal behind each final box.
+"""Detectors for class activation maps: the anchor, point or proposal of each final box.
 
-Boxes and scores of all candidates are decoded here as mmdet's heads decode them, and the candidate of a final box is the one
-whose box and score are the same: no non-maximum suppression is in the graph.
+The boxes and scores of all candidates are decoded here as mmdet's heads decode them. The candidate of a final box is the one
+with the same box and score, so no non-maximum suppression is in the graph.
 """
 
 import copy
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from mmengine.config import ConfigDict
@@ -15,9 +18,9 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from ..errors import UserError
-from .probes import SUPPORTED, Candidate, ClassifierProbe, Probe
+from .probes import SUPPORTED, Candidate, ClassifierProbe, Probe, Reading
 
-# A box and its score are computed twice, here and by the head: equal up to rounding, in pixels of the input and in probability.
+# The head and this module both compute a box and its score: equal up to rounding, in pixels of the input and in probability.
 BOX_TOLERANCE = 0.5
 SCORE_TOLERANCE = 1e-4
 
@@ -27,111 +30,151 @@ def _flatten(maps: Sequence[Tensor], channels: int) -> Tensor:
     return torch.cat([m.permute(0, 2, 3, 1).reshape(len(m), -1, channels) for m in maps], dim=1)
 
 
-class DetectorProbe(Probe):
-    """What both kinds of detectors share: final boxes first, then the candidate of each."""
+def _with_threshold(config: ConfigDict, threshold: float) -> ConfigDict:
+    """A copy of a head's test settings with a score threshold of at least ``threshold``.
 
-    @torch.no_grad()
-    def found(self, image, threshold=0.0, label=None, most=None):
-        result = self._predict(image, threshold)
-        result = result[result.scores >= threshold]
-        result = (result if label is None else result[result.labels == label])[:most]
-        boxes = result.bboxes.to(self.device)
-        return [self._match(image, *one) for one in zip(boxes, result.scores.tolist(), result.labels.tolist())]
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
-    def _predict(self, image: int, threshold: float) -> InstanceData:
-        """The head's own final boxes, with scores and labels. What cannot reach the threshold need not be suppressed."""
-        raise NotImplementedError
-
-    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
-        """The candidate whose own score and decoded box are those of a final box (soft-NMS lowers scores: the box decides)."""
-        raise NotImplementedError
-
-
-def _raised(config: ConfigDict, threshold: float) -> ConfigDict:
-    """A head's test settings with a score threshold of at least so much.
-
-    The boxes above it stay the same: in non-maximum suppression a box yields only to those with higher scores.
+    The boxes above it stay the same: non-maximum suppression removes a box only because of boxes with higher scores.
     """
     config = copy.copy(config)
     config.score_thr = max(config.get('score_thr', 0.0), threshold)
     return config
 
 
-class DenseProbe(DetectorProbe):
+def _mirrored(box: Sequence[float], width: int) -> tuple[float, ...]:
+    return width - box[2], box[1], width - box[0], box[3]
+
+
+class DetectorReading(Reading):
+    """What both kinds of detectors share: the final boxes first, then the candidate of each."""
+
+    @torch.no_grad()
+    def found(self, image: int, threshold: float = 0.0, label: int | None = None, most: int | None = None) -> list[Candidate]:
+        """The candidates of the final boxes."""
+        result = self._predict(image, threshold)
+        result = result[result.scores >= threshold]
+        result = (result if label is None else result[result.labels == label])[:most]
+        rows = zip(result.bboxes, result.scores.tolist(), result.labels.tolist())
+        return [self._match(image, *row) for row in rows]
+
+    @abstractmethod
+    def _predict(self, image: int, threshold: float) -> InstanceData:
+        """The head's final boxes of an image, with scores and labels; boxes below the threshold may be missing."""
+
+    @abstractmethod
+    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
+        """The candidate with the box (4,) and the score of a final box.
+
+        Soft non-maximum suppression lowers scores; where no score is equal, the box decides.
+        """
+
+
+class DenseProbe(Probe):
     """A single-stage detector whose head follows mmdet's BaseDenseHead: SSD, RetinaNet, FCOS, ATSS, GFL, RTMDet, YOLOX."""
 
     def __init__(self, model: nn.Module):
-        super().__init__(model, model.bbox_head.prior_generator.num_levels)
-        self._made: tuple = (None, None)
+        head: Any = model.bbox_head
+        super().__init__(model, head.prior_generator.num_levels)
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> Any:
+        """The model's ``bbox_head``."""
         return self.model.bbox_head
 
-    def read(self, inputs, metas=None):
+    def read(self, inputs: Tensor, metas: Sequence[dict] | None = None) -> 'DenseReading':
+        """Run the network up to the outputs of the head."""
         features = self.model.extract_feat(inputs)
-        self.outs = self.head(tuple(tap(feature) for tap, feature in zip(self.levels, features)))
-        if not 2 <= len(self.outs) <= 3 or not all(isinstance(out, list | tuple) for out in self.outs):
-            raise UserError(f'{type(self.head).__name__} does not give scores and boxes level by level; {SUPPORTED}')
-        self.metas, self._scored = metas, {}
-        self._read = _flatten(self.outs[0], self.head.cls_out_channels)  # (B, P, K)
-        anchors = [scores[0].numel() // self.head.cls_out_channels for scores in self.outs[0]]
-        self.level_of = torch.repeat_interleave(torch.tensor(anchors)).tolist()
+        outs = self.head(tuple(level(feature) for level, feature in zip(self.levels, features)))
+        if not 2 <= len(outs) <= 3 or not all(isinstance(out, list | tuple) for out in outs):
+            raise UserError(f'{type(self.head).__name__} does not return scores and boxes level by level; {SUPPORTED}')
+        return DenseReading(self, tuple(outs), _flatten(outs[0], self.head.cls_out_channels), metas or ())
 
-    def _one(self, out: int, image: int) -> list[Tensor]:
-        return [m[image : image + 1].detach() for m in self.outs[out]]
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Sigmoid or softmax, as the head's loss."""
+        return logits.sigmoid() if self.head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
+
+
+@dataclass(frozen=True, eq=False)
+class DenseReading(DetectorReading):
+    """Outputs of a dense head.
+
+    Attributes:
+        probe: the detector.
+        outs: for each level maps (B, C, H, W) of scores, of boxes and, for some heads, of centreness or objectness.
+        rows: class logits (B, P, K) of the P anchors of all levels; differentiable.
+        metas: meta information of each image.
+    """
+
+    probe: DenseProbe
+    outs: tuple[Sequence[Tensor], ...]
+    rows: Tensor
+    metas: Sequence[dict]
+
+    @property
+    def head(self) -> Any:
+        """The model's ``bbox_head``."""
+        return self.probe.head
+
+    @cached_property
+    def level_of(self) -> list[int]:
+        """The level of each of the P anchors."""
+        anchors = [scores[0].numel() // self.head.cls_out_channels for scores in self.outs[0]]
+        return torch.repeat_interleave(torch.tensor(anchors)).tolist()
+
+    @cached_property
+    def all_scores(self) -> Tensor:
+        """Scores (B, P, classes) as the head reports them: class probability times centreness or objectness, if it has one."""
+        scores = self.probe.probabilities(self.rows.detach())
+        if len(self.outs) == 3:
+            scores = scores * _flatten([m.detach() for m in self.outs[2]], 1).sigmoid()
+        return scores
 
     def scores(self, image: int) -> Tensor:
-        """(P, classes) scores as the head reports them: class probability times centreness or objectness, where it has one."""
-        if image not in self._scored:
-            scores = self.probabilities(self._read[image].detach())
-            if len(self.outs) == 3:
-                scores = scores * _flatten(self._one(2, image), 1)[0].sigmoid()
-            self._scored[image] = scores
-        return self._scored[image]
+        """Scores (P, classes) of an image, see :attr:`all_scores`."""
+        return self.all_scores[image]
+
+    def _maps(self, out: int, image: int) -> list[Tensor]:
+        return [m[image : image + 1].detach() for m in self.outs[out]]
 
     def boxes(self, image: int, rows: Tensor | Sequence[int]) -> Tensor:
-        """(n, 4) decoded boxes of some anchors, in pixels of the input."""
-        maps, head, rows = self._one(1, image), self.head, torch.as_tensor(rows)
-        sizes = [m.shape[-2:] for m in maps]
+        """Decoded boxes (n, 4) of some anchors, in pixels of the input."""
+        maps, head, rows = self._maps(1, image), self.head, torch.as_tensor(rows)
         if hasattr(head, '_bbox_decode'):  # YOLOX: centre and log size in strides
-            return head._bbox_decode(self._priors(sizes, maps[0], with_stride=True)[rows], _flatten(maps, 4)[:, rows])[0]
-        priors, shape = self._priors(sizes, maps[0])[rows], self.metas[image]['img_shape']
+            return head._bbox_decode(self.priors[rows], _flatten(maps, 4)[:, rows])[0]
+        priors, shape = self.priors[rows], self.metas[image]['img_shape']
         if hasattr(head, 'integral'):  # GFL: a distribution over distances from the anchor's centre, in strides
             strides = torch.tensor([head.prior_generator.strides[self.level_of[row]][0] for row in rows.tolist()])
             deltas = head.integral(_flatten(maps, 4 * (head.reg_max + 1))[0, rows]) * strides[:, None].to(maps[0])
             return head.bbox_coder.decode(head.anchor_center(priors), deltas, max_shape=shape)
         return head.bbox_coder.decode(priors, _flatten(maps, head.bbox_coder.encode_size)[0, rows], max_shape=shape)
 
-    def _priors(self, sizes: Sequence[torch.Size], like: Tensor, **options) -> Tensor:
-        """(P, ...) anchors or points of all levels, made once for each size of input."""
-        if self._made[0] != sizes:
-            made = self.head.prior_generator.grid_priors(sizes, dtype=like.dtype, device=like.device, **options)
-            self._made = sizes, torch.cat(made)
-        return self._made[1]
+    @cached_property
+    def priors(self) -> Tensor:
+        """Anchors (P, 4) or points (P, 2) of all levels in pixels of the input; for YOLOX points with strides (P, 4)."""
+        maps = self.outs[1]
+        options = dict(dtype=maps[0].dtype, device=maps[0].device)
+        if hasattr(self.head, '_bbox_decode'):
+            options['with_stride'] = True
+        return torch.cat(self.head.prior_generator.grid_priors([m.shape[-2:] for m in maps], **options))
 
-    def _predict(self, image, threshold):
-        outs = [self._one(i, image) for i in range(len(self.outs))]
-        config = _raised(self.head.test_cfg, threshold)
+    def _predict(self, image: int, threshold: float) -> InstanceData:
+        outs = [self._maps(out, image) for out in range(len(self.outs))]
+        config = _with_threshold(self.head.test_cfg, threshold)
         return self.head.predict_by_feat(*outs, batch_img_metas=[self.metas[image]], cfg=config, rescale=False)[0]
 
-    def _match(self, image, box, score, label):
+    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
         scores = self.scores(image)[:, label]
         rows = ((scores - score).abs() <= SCORE_TOLERANCE).nonzero()[:, 0]
         rows = rows if len(rows) else (scores >= score).nonzero()[:, 0]
-        gaps = (self.boxes(image, rows) - box).abs().amax(1) / BOX_TOLERANCE
+        gaps = (self.boxes(image, rows) - box.to(scores.device)).abs().amax(1) / BOX_TOLERANCE
         if not len(rows) or gaps.min() > 1:
             raise UserError(f'no anchor of {type(self.head).__name__} decodes to the box it reports; {SUPPORTED}')
-        gaps += (scores[rows] - score).abs() / SCORE_TOLERANCE  # boxes that fill the image are all alike
+        gaps += (scores[rows] - score).abs() / SCORE_TOLERANCE  # several boxes that fill the image are equal
         row = int(rows[gaps.argmin()])
         return Candidate(label, score, self.level_of[row], row, tuple(box.tolist()))
 
     @torch.no_grad()
-    def best(self, image, label=None):
+    def best(self, image: int, label: int | None = None) -> Candidate | None:
+        """The anchor with the highest score among those whose box is large enough for the head."""
         scores = self.scores(image)
         scores = scores if label is None else scores[:, label : label + 1]
         least = max(0, self.head.test_cfg.get('min_bbox_size', 0))
@@ -146,110 +189,140 @@ class DenseProbe(DetectorProbe):
         box = tuple(boxes[place].tolist())
         return Candidate(column if label is None else label, float(scores[row, column]), self.level_of[row], row, box)
 
-    def logits(self, asked):
-        images, rows = zip(*[(image, candidate.row) for image, candidate in asked])
-        return self._read[list(images), list(rows)]
-
-    def probabilities(self, logits):
-        return logits.sigmoid() if self.head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
+    def logits(self, pairs: Sequence[tuple[int, Candidate]]) -> Tensor:
+        """Class logits (n, K) of the anchors."""
+        return self.rows[[image for image, _ in pairs], [candidate.row for _, candidate in pairs]]
 
     @torch.no_grad()
-    def mirror(self, image, candidate, width):
+    def mirror(self, image: int, candidate: Candidate, width: int) -> Candidate:
         """The anchor of the mirrored image that overlaps the mirrored box best, weighted by its score for the class."""
-        box = self._read.new_tensor([_mirrored(candidate.box, width)])
+        assert candidate.box is not None  # every candidate of a detector has one
+        box = self.rows.new_tensor([_mirrored(candidate.box, width)])
         boxes = self.boxes(image, range(len(self.level_of)))
         row = int((box_iou(box, boxes)[0] * self.scores(image)[:, candidate.label]).argmax())
         return replace(candidate, row=row, level=self.level_of[row], box=tuple(box[0].tolist()))
 
 
-class RoIProbe(DetectorProbe):
+class RoIProbe(Probe):
     """A two-stage detector with mmdet's StandardRoIHead (Faster and Mask R-CNN); proposals are fixed, never differentiated."""
 
     def __init__(self, model: nn.Module):
-        super().__init__(model, len(model.roi_head.bbox_roi_extractor.featmap_strides))
+        roi_head: Any = model.roi_head
+        super().__init__(model, len(roi_head.bbox_roi_extractor.featmap_strides))
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> Any:
+        """The ``bbox_head`` of the second stage."""
         return self.model.roi_head.bbox_head
 
-    def read(self, inputs, metas=None):
+    def read(self, inputs: Tensor, metas: Sequence[dict] | None = None) -> 'RoIReading':
+        """Run the network up to the features."""
         features = self.model.extract_feat(inputs)
-        tapped = tuple(tap(feature) for tap, feature in zip(self.levels, features))
-        self.features = tapped + tuple(features[len(tapped) :])  # a further level serves the proposals alone
-        self.metas, self._proposed = metas, {}
+        levels = tuple(level(feature) for level, feature in zip(self.levels, features))
+        return RoIReading(self, levels + tuple(features[len(levels) :]), metas or ())  # a further level is for proposals only
 
-    def logits(self, asked):
-        return self._pooled(self.features, torch.stack([torch.cat([c.roi.new_tensor([image]), c.roi]) for image, c in asked]))[0]
-
-    def _pooled(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+    def pooled(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, K) and box deltas of proposals (R, 5), the image's index first."""
         roi_head = self.model.roi_head
         pooled = roi_head.bbox_roi_extractor(features[: len(self.levels)], rois)
         return self.head(roi_head.shared_head(pooled) if roi_head.with_shared_head else pooled)
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax without the background, which is the last logit."""
+        return logits.softmax(-1)[..., :-1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Proposals:
+    """Proposals (R, 5) of one image, their logits (R, K), box deltas, and decoded boxes (R, classes, 4)."""
+
+    rois: Tensor
+    logits: Tensor
+    deltas: Tensor
+    boxes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class RoIReading(DetectorReading):
+    """Features of a two-stage detector, each (B, C, H, W)."""
+
+    probe: RoIProbe
+    features: tuple[Tensor, ...]
+    metas: Sequence[dict]
+
+    def logits(self, pairs: Sequence[tuple[int, Candidate]]) -> Tensor:
+        """Class logits (n, K) of the proposals."""
+        rois = [torch.cat([self.features[0].new_tensor([image]), _roi_of(candidate)]) for image, candidate in pairs]
+        return self.probe.pooled(self.features, torch.stack(rois))[0]
+
+    @cached_property
     @torch.no_grad()
-    def _proposals(self, image: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Proposals (R, 5), their logits (R, K), deltas, and decoded boxes (R, classes, 4) of one image."""
-        if image not in self._proposed:
-            features = tuple(feature[image : image + 1].detach() for feature in self.features)
-            rpn, meta = self.model.rpn_head, self.metas[image]
-            proposals = rpn.predict_by_feat(*rpn(features), batch_img_metas=[meta], rescale=False)[0].bboxes.to(
-                features[0].device
-            )
-            rois = torch.cat([proposals.new_zeros(len(proposals), 1), proposals], dim=1)
-            if not len(rois):
-                raise UserError('the region proposal network proposes nothing on this image, so there is nothing to explain.')
-            logits, deltas = self._pooled(features, rois)
-            classes = 1 if self.head.reg_class_agnostic else self.head.num_classes
-            anchors = proposals.repeat_interleave(classes, dim=0)
-            boxes = self.head.bbox_coder.decode(anchors, deltas.reshape(-1, 4), max_shape=meta['img_shape'])
-            boxes = boxes.view(len(rois), classes, 4).expand(-1, self.head.num_classes, -1)
-            self._proposed[image] = rois, logits, deltas, boxes
-        return self._proposed[image]
+    def proposals(self) -> list[_Proposals]:
+        """The proposals of each image."""
+        return [self._propose(image) for image in range(len(self.features[0]))]
+
+    def _propose(self, image: int) -> _Proposals:
+        features = tuple(feature[image : image + 1].detach() for feature in self.features)
+        rpn, head, meta = self.probe.model.rpn_head, self.probe.head, self.metas[image]
+        found = rpn.predict_by_feat(*rpn(features), batch_img_metas=[meta], rescale=False)[0].bboxes.to(features[0].device)
+        rois = torch.cat([found.new_zeros(len(found), 1), found], dim=1)
+        if not len(rois):
+            return _Proposals(rois, rois.new_zeros(0, head.num_classes + 1), rois[:, :4], rois.new_zeros(0, head.num_classes, 4))
+        logits, deltas = self.probe.pooled(features, rois)
+        classes = 1 if head.reg_class_agnostic else head.num_classes
+        anchors = found.repeat_interleave(classes, dim=0)
+        boxes = head.bbox_coder.decode(anchors, deltas.reshape(-1, 4), max_shape=meta['img_shape'])
+        return _Proposals(rois, logits, deltas, boxes.view(len(rois), classes, 4).expand(-1, head.num_classes, -1))
 
     def _candidate(self, image: int, row: int, label: int, score: float) -> Candidate:
-        rois, _, _, boxes = self._proposals(image)
-        level = self.model.roi_head.bbox_roi_extractor.map_roi_levels(rois[row : row + 1], len(self.levels))
-        return Candidate(label, score, int(level), row, tuple(boxes[row, label].tolist()), rois[row, 1:])
+        own = self.proposals[image]
+        extractor = self.probe.model.roi_head.bbox_roi_extractor
+        level = int(extractor.map_roi_levels(own.rois[row : row + 1], len(self.probe.levels)))
+        return Candidate(label, score, level, row, tuple(own.boxes[row, label].tolist()), own.rois[row, 1:])
 
-    def _predict(self, image, threshold):
-        rois, logits, deltas, _ = self._proposals(image)
-        if not len(rois):
-            return InstanceData(bboxes=rois[:, 1:], scores=rois[:, 0], labels=rois[:, 0].long())
-        config = _raised(self.model.roi_head.test_cfg, threshold)
-        metas = [self.metas[image]]
-        return self.head.predict_by_feat((rois,), (logits,), (deltas,), metas, rcnn_test_cfg=config, rescale=False)[0]
+    def _predict(self, image: int, threshold: float) -> InstanceData:
+        own, metas = self.proposals[image], [self.metas[image]]
+        if not len(own.rois):
+            return InstanceData(bboxes=own.rois[:, 1:], scores=own.rois[:, 0], labels=own.rois[:, 0].long())
+        config = _with_threshold(self.probe.model.roi_head.test_cfg, threshold)
+        outputs = (own.rois,), (own.logits,), (own.deltas,)
+        return self.probe.head.predict_by_feat(*outputs, metas, rcnn_test_cfg=config, rescale=False)[0]
 
-    def _match(self, image, box, score, label):
-        _, logits, _, boxes = self._proposals(image)
-        near = (boxes[:, label] - box).abs().amax(1) <= BOX_TOLERANCE
-        gaps = (self.probabilities(logits)[:, label] - score).abs().masked_fill(~near, torch.inf)
-        if not near.any():
-            raise UserError(f'no proposal decodes to the box that {type(self.head).__name__} reports; {SUPPORTED}')
+    def _match(self, image: int, box: Tensor, score: float, label: int) -> Candidate:
+        own = self.proposals[image]
+        matches = (own.boxes[:, label] - box.to(own.boxes.device)).abs().amax(1) <= BOX_TOLERANCE
+        gaps = (self.probe.probabilities(own.logits)[:, label] - score).abs().masked_fill(~matches, torch.inf)
+        if not matches.any():
+            raise UserError(f'no proposal decodes to the box that {type(self.probe.head).__name__} reports; {SUPPORTED}')
         return self._candidate(image, int(gaps.argmin()), label, score)
 
     @torch.no_grad()
-    def best(self, image, label=None):
-        scores = self.probabilities(self._proposals(image)[1])
+    def best(self, image: int, label: int | None = None) -> Candidate | None:
+        """The proposal with the highest score; None on an image without proposals."""
+        scores = self.probe.probabilities(self.proposals[image].logits)
         if not len(scores):
             return None
         row, label = divmod(int(scores.argmax()), scores.shape[1]) if label is None else (int(scores[:, label].argmax()), label)
         return self._candidate(image, row, label, float(scores[row, label]))
 
-    def probabilities(self, logits):
-        return logits.softmax(-1)[..., :-1]
+    def mirror(self, image: int, candidate: Candidate, width: int) -> Candidate:
+        """The same proposal, mirrored."""
+        assert candidate.box is not None  # every candidate of a detector has one
+        roi = _roi_of(candidate)
+        return replace(candidate, roi=roi.new_tensor(_mirrored(roi.tolist(), width)), box=_mirrored(candidate.box, width))
 
-    def mirror(self, image, candidate, width):
-        roi = candidate.roi.new_tensor(_mirrored(candidate.roi.tolist(), width))
-        return replace(candidate, roi=roi, box=_mirrored(candidate.box, width))
 
-
-def _mirrored(box: Sequence[float], width: int) -> tuple[float, ...]:
-    return width - box[2], box[1], width - box[0], box[3]
+def _roi_of(candidate: Candidate) -> Tensor:
+    assert candidate.roi is not None  # every candidate of a two-stage detector has one
+    return candidate.roi
 
 
 def make_probe(model: nn.Module) -> Probe:
-    """The probe that fits a built model; ValueError with the list of those supported where none does."""
+    """The probe for a built model.
+
+    Raises:
+        UserError: no probe supports the model; the message lists the supported ones.
+    """
     if hasattr(model, 'roi_head'):
         if hasattr(model, 'rpn_head') and getattr(getattr(model.roi_head, 'bbox_head', None), 'with_reg', False):
             return RoIProbe(model)

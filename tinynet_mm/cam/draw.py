@@ -1,4 +1,4 @@
-"""What a person looks at: a map over its picture with boxes and scores, and the paper's Figure 5, models side by side."""
+"""Pictures: a map over its image with boxes and scores, and the paper's Figure 5, models side by side."""
 
 import functools
 from collections.abc import Sequence
@@ -7,21 +7,24 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import printable
 from ..plots import new_figure, styled
 
-OPACITY = 0.6  # of the map's highest value; nothing lies over a picture where the map is zero
+OPACITY = 0.6  # of the map's highest value; where the map is zero, the picture does not change
 SMALLEST = 480  # long side in pixels below which a picture is enlarged, so that its labels can be read
 
 
 def overlay(picture: np.ndarray, values: np.ndarray, boxes: Sequence = (), labels: Sequence[str] = ()) -> np.ndarray:
-    """A map (H, W) in 0 to 1 over a BGR picture (H, W, 3), with boxes (x1, y1, x2, y2) and a label for each.
+    """Draw a map (H, W) in 0 to 1 over a BGR picture (H, W, 3), with boxes (x1, y1, x2, y2) and a label for each.
 
-    Labels without boxes, those of a classifier, stand in the upper left corner. Returns 8-bit BGR, at least SMALLEST long.
+    Labels without boxes, those of a classifier, are in the upper left corner. Returns 8-bit BGR; a small picture is enlarged by
+    a whole number, to about SMALLEST pixels on its longer side.
     """
     factor = max(1, round(SMALLEST / max(picture.shape[:2])))
     if factor > 1:
         size = picture.shape[1] * factor, picture.shape[0] * factor
-        picture, values = (cv2.resize(a, size, interpolation=cv2.INTER_CUBIC) for a in (picture, np.float32(values)))
+        arrays = picture, np.asarray(values, np.float32)
+        picture, values = (cv2.resize(array, size, interpolation=cv2.INTER_CUBIC) for array in arrays)
     canvas = blend(picture, np.clip(values, 0, 1))
     for box in boxes:
         _box(canvas, np.asarray(box) * factor)
@@ -31,14 +34,16 @@ def overlay(picture: np.ndarray, values: np.ndarray, boxes: Sequence = (), label
 
 
 def blend(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A map's colours over a BGR picture: the more evidence, the less of the picture. In 8 bits, by tables of 256 entries."""
+    """Blend the colours of a map (H, W) in 0 to 1 with a BGR picture (H, W, 3): a higher value hides more of the picture.
+
+    The computation uses 8-bit values and tables of 256 entries.
+    """
     weights, colours = _tables()
-    level = np.uint8(values * 255 + 0.5)
-    level = cv2.merge([level, level, level])
-    mixed = cv2.LUT(level, weights)
+    level = cv2.merge([(values * 255 + 0.5).astype(np.uint8)] * 3)
+    mixed: np.ndarray = cv2.LUT(level, weights)
     np.multiply(mixed, picture, out=mixed)
-    mixed += cv2.LUT(level, colours)
-    mixed >>= 8
+    np.add(mixed, cv2.LUT(level, colours), out=mixed)
+    np.right_shift(mixed, 8, out=mixed)
     return mixed.astype(np.uint8)
 
 
@@ -48,11 +53,11 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
     levels = np.arange(256, dtype=np.uint8)
     weight = np.round(256 * OPACITY * np.sqrt(levels / 255))[:, None, None].repeat(3, axis=2)
     colours = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_TURBO)
-    return np.uint16(256 - weight), np.uint16(colours * weight)
+    return (256 - weight).astype(np.uint16), (colours * weight).astype(np.uint16)
 
 
 def _unit(canvas: np.ndarray) -> int:
-    """Height of a line of text in pixels; on a narrow strip less than its side would suggest."""
+    """Height of a line of text in pixels, by the longer side; less on a narrow strip."""
     return max(11, round(min(max(canvas.shape[:2]) / 50, min(canvas.shape[:2]) / 8)))
 
 
@@ -64,7 +69,8 @@ def _box(canvas: np.ndarray, box: np.ndarray) -> None:
 
 
 def _label(canvas: np.ndarray, text: str, corner: Sequence[float]) -> None:
-    """Black text on white with its lower edge on the box, or inside the picture where there is no room above."""
+    """Black text on white with its lower edge on the box; inside the picture if there is no space above the box."""
+    text = printable(text)  # OpenCV crashes on text that is not UTF-8
     font, unit = cv2.FONT_HERSHEY_SIMPLEX, _unit(canvas)
     scale, thickness = unit / 24, max(1, unit // 12)
     (width, height), below = cv2.getTextSize(text, font, scale, thickness)
@@ -75,15 +81,18 @@ def _label(canvas: np.ndarray, text: str, corner: Sequence[float]) -> None:
 
 
 def comparison(rows: Sequence[Sequence[tuple[np.ndarray, str]]], titles: Sequence[str], width: float = 1.75) -> Figure:
-    """The paper's Figure 5: a row for each image, its picture first, then each model's overlay with its caption below.
+    """The paper's Figure 5: a row for each image, the picture first, then each model's overlay with its caption below.
 
-    ``rows`` hold BGR pictures with captions, as many as ``titles``; ``width`` of a column in inches.
+    Args:
+        rows: BGR pictures (H, W, 3) with captions, one for each title.
+        titles: a title for each column.
+        width: of a column in inches.
     """
     heights = [max(picture.shape[0] / picture.shape[1] for picture, _ in row) for row in rows]
     with styled():
         lines = max(title.count('\n') + 1 for title in titles)
         figure = new_figure(width * len(titles), (width - 0.06) * sum(heights) + 0.2 * len(rows) + 0.17 * lines)
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, hspace=0, wspace=0)
+        figure.set_layout_engine('constrained', w_pad=0.03, h_pad=0.02, hspace=0, wspace=0)
         grid = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
         for axes, row in zip(grid, rows):
             for axis, (picture, caption) in zip(axes, row):

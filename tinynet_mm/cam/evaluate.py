@@ -1,14 +1,14 @@
-"""Faithfulness of maps over a COCO-format set, beside a centre blob and noise, by :mod:`tinynet_mm.cam.faithfulness`.
+"""Faithfulness of maps over a COCO-format set, with two baselines, a centre blob and noise; see :mod:`.faithfulness`.
 
-A detector is asked about each of its boxes that finds an object (same class, IoU of at least 0.5), a classifier about each class
-that an image is annotated with. Deletion replaces pixels of the input by the data preprocessor's mean, from the highest value of
-the map down; insertion starts from a blurred input and brings pixels back. What is measured is the probability of that class at
-that anchor or proposal.
+For a detector, each box that finds an object (same class, IoU of at least 0.5) gets a map; for a classifier, each annotated class
+of an image. Deletion replaces pixels of the input by the data preprocessor's mean, from the highest value of the map down;
+insertion starts from a blurred input and restores pixels. The measure is the probability of the class at the same anchor or
+proposal.
 """
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,17 @@ from ..files import write_text
 from . import faithfulness as measures
 from .explain import Explainer
 from .images import Pipeline, Sample, to_batch
-from .probes import Candidate, ClassifierProbe, Probe
+from .probes import Candidate, ClassifierReading, Reading
 from .targets import Question
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What was measured how; one field each in the result's CSV. ``blur`` is a share of the input's longer side."""
+    """Settings of a measurement, a column each in the result's CSV; ``blur`` is a share of the input's longer side.
+
+    Raises:
+        UserError: ``boxes_per_image`` below one.
+    """
 
     methods: str
     layers: str
@@ -53,7 +57,7 @@ class Protocol:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """An annotated image: boxes (n, 4) as x1, y1, x2, y2 in its own pixels, and the model's label of each."""
+    """An annotated image: boxes (n, 4) as x1, y1, x2, y2 in pixels of the original, and the model's labels (n,)."""
 
     path: Path
     boxes: np.ndarray
@@ -61,18 +65,19 @@ class Truth:
 
 
 def read_truth(split: Split, classes: Sequence[str], limit: int | None = None) -> list[Truth]:
-    """The images of a split with their boxes of ``classes``, spread evenly over the split if ``limit`` is less than there are.
+    """Read the images of a split with their boxes of ``classes``; at most ``limit`` images, spread evenly over the split.
 
     Raises:
+        FileNotFoundError: no such annotation file.
         UserError: no category has the name of a class of the model, or a ``limit`` below one.
     """
     if limit is not None and limit < 1:
-        raise UserError(f'--limit {limit}: give how many images to look at, or 0 for all.')
+        raise UserError(f'--limit {limit}: give the number of images, or 0 for all.')
     content = read_coco(split.ann_file)
     labels = {c['id']: classes.index(c['name']) for c in content['categories'] if c['name'] in classes}
     if not labels:
-        theirs, ours = (', '.join(names[:5]) for names in ([c['name'] for c in content['categories']], list(classes)))
-        raise UserError(f'{split.ann_file} has the categories {theirs}, the model the classes {ours}: they share none.')
+        categories, known = (', '.join(names[:5]) for names in ([c['name'] for c in content['categories']], list(classes)))
+        raise UserError(f'{split.ann_file} has the categories {categories}, the model the classes {known}: none is in both.')
     boxes: dict = {}
     for annotation in content['annotations']:
         if annotation['category_id'] in labels and not annotation.get('iscrowd'):
@@ -90,9 +95,12 @@ def _truth(path: Path, annotations: Sequence[dict], labels: dict[int, int]) -> T
 
 
 class Evaluator:
-    """Rows of measures for images of a set; call it with a :class:`Truth`.
+    """A callable that returns the rows of measures of a :class:`Truth`.
 
-    ``explainers`` are of the same model, by the names that their rows get as ``source``; all are asked the same questions.
+    Args:
+        explainers: explainers of one model, by the ``source`` of their rows; all explain the same questions.
+        cfg: the config of the model.
+        protocol: the settings.
     """
 
     def __init__(self, explainers: dict[str, Explainer], cfg: Config, protocol: Protocol):
@@ -101,27 +109,25 @@ class Evaluator:
         self.pipeline = Pipeline(cfg, self.probe.model)
 
     def __call__(self, truth: Truth) -> list[dict]:
-        """A row for each question on the image and each source of maps; none where the model found nothing that is there."""
+        """A row for each question on the image and each source of maps; empty if the model finds no annotated object."""
         sample = self.pipeline(truth.path)
         inputs, metas = to_batch([sample])
         with torch.no_grad():
-            self.probe.read(inputs, metas)
-            pairs = self._questions(self.probe, sample, truth)
+            pairs = self._questions(self.probe.read(inputs, metas), sample, truth)
         questions = [question for question, _ in pairs]
         answers = {name: explainer(inputs, metas, lambda *_: questions)[0] for name, explainer in self.explainers.items()}
         rows = []
         for place, (question, own) in enumerate(pairs):
             candidate, rng = question.candidates[0], np.random.default_rng([self.protocol.seed, place])
-            asked = dict(image=truth.path.as_posix(), place=place, label=candidate.label, score=candidate.score)
+            about = dict(image=truth.path.as_posix(), place=place, label=candidate.label, score=candidate.score)
             maps = {name: answered[place].map for name, answered in answers.items()}
-            shape = tuple(inputs.shape[-2:])
-            maps |= {'centre blob': measures.centre_blob(shape), 'random': measures.random_map(shape, rng)}
+            maps |= {'centre blob': measures.centre_blob(sample.shape), 'random': measures.random_map(sample.shape, rng)}
             present = {source: values for source, values in maps.items() if values is not None}
             measured = self._perturb(inputs, candidate, present, rng)
             for source, values in present.items():
                 measured[source] |= self._locate(sample.put_back(values), own, truth.boxes[truth.labels == candidate.label])
-            nothing = dict.fromkeys(measures.MEASURES, math.nan)
-            rows += [asked | dict(source=source) | measured.get(source, nothing) for source in maps]
+            missing = dict.fromkeys(measures.MEASURES, math.nan)
+            rows += [about | dict(source=source) | measured.get(source, missing) for source in maps]
         return rows
 
     @staticmethod
@@ -131,13 +137,14 @@ class Evaluator:
         found = {f'pointing{name}': measures.pointing(values, boxes) for name, boxes in named.items()}
         return found | {f'energy{name}': measures.energy(values, boxes) for name, boxes in named.items()}
 
-    def _questions(self, probe: Probe, sample: Sample, truth: Truth) -> list[tuple[Question, np.ndarray]]:
-        """What to ask about an image, with the boxes of what is asked about; boxes and objects are paired best first."""
-        if isinstance(probe, ClassifierProbe):
+    def _questions(self, reading: Reading, sample: Sample, truth: Truth) -> list[tuple[Question, np.ndarray]]:
+        """The questions on an image, each with its annotated boxes (n, 4); the box with the highest score is paired first."""
+        if isinstance(reading, ClassifierReading):
             labels = np.unique(truth.labels)
-            return [(Question((probe.best(0, int(label)),)), truth.boxes[truth.labels == label]) for label in labels]
-        free, pairs = np.ones(len(truth.labels), dtype=bool), []
-        for candidate in probe.found(0, self.protocol.score_threshold):
+            return [(Question((reading.best(0, int(label)),)), truth.boxes[truth.labels == label]) for label in labels]
+        free = np.ones(len(truth.labels), dtype=bool)
+        pairs: list[tuple[Question, np.ndarray]] = []
+        for candidate in reading.found(0, self.protocol.score_threshold):
             match = self._object(candidate, sample, truth, free)
             if match is not None and len(pairs) < self.protocol.boxes_per_image:
                 free[match] = False
@@ -145,12 +152,16 @@ class Evaluator:
         return pairs
 
     def _object(self, candidate: Candidate, sample: Sample, truth: Truth, free: np.ndarray) -> int | None:
+        """Index of the free object that a box of a detector finds; None if it finds none."""
+        assert candidate.box is not None
         box = torch.from_numpy(sample.to_original(candidate.box))[None]
         shares = box_iou(box, torch.from_numpy(truth.boxes))[0].numpy() * (truth.labels == candidate.label) * free
         best = int(shares.argmax())
         return best if shares[best] > 0 and shares[best] >= self.protocol.iou else None
 
-    def _perturb(self, inputs: Tensor, candidate: Candidate, sources: dict[str, np.ndarray], rng) -> dict[str, dict]:
+    def _perturb(
+        self, inputs: Tensor, candidate: Candidate, sources: dict[str, np.ndarray], rng: np.random.Generator
+    ) -> dict[str, dict]:
         """Areas under the deletion and insertion curves of each source; the curves' common ends are computed once."""
         blurred = _blur(inputs, self.protocol.blur)
         start, empty, blank = self._probabilities([inputs, torch.zeros_like(inputs), blurred], candidate)
@@ -167,9 +178,8 @@ class Evaluator:
 
     @torch.no_grad()
     def _probabilities(self, images: Sequence[Tensor], candidate: Candidate) -> list[float]:
-        self.probe.fixed = (candidate,)
-        rows = [self.probe.probabilities(self.probe(image))[0, 0, candidate.label] for image in images]
-        return [float(row) for row in rows]
+        logits = [self.probe.read(image).logits([(0, candidate)]) for image in images]
+        return [float(self.probe.probabilities(row)[0, candidate.label]) for row in logits]
 
 
 def _blur(inputs: Tensor, share: float) -> Tensor:
@@ -178,22 +188,28 @@ def _blur(inputs: Tensor, share: float) -> Tensor:
     return torch.from_numpy(blurred).permute(2, 0, 1)[None].to(inputs)
 
 
-def evaluate(evaluator: Evaluator, truths: Sequence[Truth], journal: Path, fields: dict) -> Iterator[list[dict]]:
-    """All rows, image by image. ``journal`` keeps the results, a line of JSON for each image; a later call continues it.
+def evaluate(
+    evaluator: Callable[[Truth], list[dict]], truths: Sequence[Truth], journal: Path, fields: dict
+) -> Iterator[list[dict]]:
+    """Yield the rows of each image.
 
-    ``fields`` say what is measured how; they are the first line of the journal.
+    Args:
+        evaluator: computes the rows of an image.
+        truths: the images.
+        journal: a file with the settings and a line of JSON for each image; a later call continues it.
+        fields: the settings.
 
     Raises:
-        UserError: the journal is of a run with other settings, or of a version that kept file names without folders.
+        UserError: the journal has other settings, or is from a version that stored file names without folders.
     """
     head, done = json.dumps(fields | dict(keys='path')), {}
     if journal.exists():
         lines = journal.read_text().split('\n')[:-1]
         if not lines or lines[0] != head:
-            raise UserError(f'{journal} is of a run with other settings or an older version; delete it or choose another --out.')
+            raise UserError(f'{journal} is from a run with other settings or an older version: delete it, or give another --out.')
         done = {entry['image']: entry['rows'] for entry in map(json.loads, lines[1:])}
     lines = [head, *(json.dumps(dict(image=i, rows=r)) for i, r in done.items()), '']
-    write_text(journal, '\n'.join(lines))  # without a line that a crash cut off
+    write_text(journal, '\n'.join(lines))  # without an incomplete line that a crash left
     with journal.open('a') as file:
         for truth in truths:
             key = truth.path.as_posix()

@@ -1,15 +1,16 @@
-"""What the layers of a network gave while it ran, with gradients where they are wanted."""
+"""Record the outputs of layers while a network runs, with gradients where they are needed."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Parameters that ask for no gradient, inside the context."""
+    """Parameters need no gradient inside the context."""
     trained = [p for p in module.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -22,15 +23,15 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def recorded(layers: dict[str, nn.Module]) -> Iterator[list[tuple[str, Tensor]]]:
-    """Names and outputs of ``layers`` in the order in which they finish; a head may use a layer once for each level.
+    """Names and outputs of ``layers`` in the order in which they finish; a head may call a layer once for each level.
 
-    An output below which nothing needs a gradient becomes a leaf that does, so the graph begins there. What goes on into the
-    network is a copy, so that an activation in place behind the layer does not overwrite what was recorded.
+    An output that needs no gradient becomes a leaf that needs one, so the graph begins there. The network continues with a copy,
+    so that an in-place activation after the layer does not overwrite the recorded output.
     """
     calls: list[tuple[str, Tensor]] = []
 
     def hook(name: str) -> Callable:
-        def keep(module, inputs, output):
+        def keep(module: nn.Module, inputs: tuple, output: Any) -> Tensor | None:
             if not isinstance(output, Tensor):
                 return None
             kept = output if output.requires_grad else output.detach().requires_grad_()
@@ -53,12 +54,12 @@ def is_map(output: Tensor, batch: int) -> bool:
 
 
 def least_side(output: Tensor) -> int:
-    """Cells on the shorter side of what :func:`is_map`."""
+    """Number of cells on the shorter side of an output that :func:`is_map` accepts."""
     return min(output.shape[-2:]) if output.ndim == 4 else math.isqrt(output.shape[1])
 
 
 def as_map(output: Tensor | None) -> Tensor | None:
-    """Tokens (B, N, C) of a square grid, class token first, as (B, C, H, W); maps as they are."""
+    """Convert tokens (B, N, C) of a square grid, class token first, to (B, C, H, W); maps stay the same."""
     if output is None or output.ndim == 4:
         return output
     grid = output[:, _extra_tokens(output) :].transpose(1, 2)

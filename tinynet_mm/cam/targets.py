@@ -1,20 +1,28 @@
-"""What a map is asked to explain: a user's words, like ``class=cat``, become candidates of a network."""
+"""What a map explains: a target in the user's words, like ``class=cat``, becomes candidates of a network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UserError, did_you_mean, listed
-from .probes import Candidate, ClassifierProbe, Probe
+from .probes import Candidate, ClassifierReading, Reading
 
 KINDS = ('top1', 'class=NAME', 'box=K', 'all')
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """``kind`` is top1, class, box or all; ``number`` the label of a class, or the place of a box, best first, from 1.
+    """The candidates to explain.
+
+    Attributes:
+        kind: top1, class, box or all.
+        number: the label of a class, or the rank of a box, from 1, the best.
+        threshold: the lowest score of a box, 0 to 1.
+        topk: the highest number of boxes or classes.
+        per_box: one question for each box, instead of one for all.
 
     Raises:
-        UserError: ``topk`` below one, which leaves nothing to explain.
+        UserError: ``topk`` below one.
     """
 
     kind: str = 'top1'
@@ -23,24 +31,24 @@ class Wanted:
     topk: int = 5
     per_box: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.topk < 1:
             raise UserError(f'--topk {self.topk}: at least one box or class must be explained.')
 
 
 @dataclass(frozen=True)
 class Question:
-    """Candidates that one map explains together, and what the user should know about their choice."""
+    """Candidates that one map explains together, and a note for the user on how they are chosen."""
 
     candidates: tuple[Candidate, ...]
     note: str = ''
 
 
-def parse_target(text: str, classes: Sequence[str], **options) -> Wanted:
-    """``top1``, ``class=NAME``, ``box=K`` or ``all``; ``options`` are the other fields of :class:`Wanted`.
+def parse_target(text: str, classes: Sequence[str], **options: Any) -> Wanted:
+    """Parse ``top1``, ``class=NAME``, ``box=K`` or ``all``; ``options`` are the other fields of :class:`Wanted`.
 
     Raises:
-        UserError: another word, a class that ``classes`` lacks (with the nearest ones), a box number below one.
+        UserError: another word, a class that is not in ``classes`` (with the nearest names), a box number below one.
     """
     kind, _, value = text.partition('=')
     if text in ('top1', 'all'):
@@ -53,33 +61,38 @@ def parse_target(text: str, classes: Sequence[str], **options) -> Wanted:
 
 
 def find_class(name: str, classes: Sequence[str]) -> int:
-    """Index of a class by its name, whatever its case; ValueError with the nearest names where there is none."""
+    """Index of a class by its name, in upper or lower case.
+
+    Raises:
+        UserError: no class has this name, with the nearest names.
+    """
     if not classes:
-        raise UserError(
-            f'--target class={name}: this model does not tell the names of its classes; give its data set by --data-root.'
-        )
+        raise UserError(f'--target class={name}: the class names of this model are unknown; give its data set with --data-root.')
     lower = [known.lower() for known in classes]
     if name.lower() in lower:
         return lower.index(name.lower())
     hint = did_you_mean(name, classes, cutoff=0.4) or f' It has {listed(classes, 10)}.'
-    raise UserError(f'there is no class {name!r} among the {len(classes)} of this model.{hint}')
+    raise UserError(f'this model has no class {name!r} among its {len(classes)}.{hint}')
 
 
-def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
-    """The questions on one image of the batch that ``probe`` has read, one for each map to draw.
+def choose(reading: Reading, image: int, wanted: Wanted) -> list[Question]:
+    """The questions on one image of the batch, one for each map.
 
-    A question without candidates says in its note why there is nothing to explain. ValueError: a box of a classifier.
+    A question without candidates says in its note why there is nothing to explain.
+
+    Raises:
+        UserError: a box of a classifier.
     """
-    if isinstance(probe, ClassifierProbe):
-        return _choose_class(probe, image, wanted)
+    if isinstance(reading, ClassifierReading):
+        return _choose_class(reading, image, wanted)
     label = wanted.number if wanted.kind == 'class' else None
-    best = probe.best(image, label)
+    best = reading.best(image, label)
     if best is None:
         return [Question((), 'the detector proposes no region on this image')]
     if wanted.kind == 'top1' and best.score >= wanted.threshold:
-        return [Question((best,))]  # the best candidate of all is also the best box: nothing can suppress it
-    most = wanted.number if wanted.kind == 'box' else wanted.topk + 1  # one more, to tell whether any was left out
-    found = probe.found(image, wanted.threshold, label, most) if best.score >= wanted.threshold else []
+        return [Question((best,))]  # the best candidate is also the best box: no other box can suppress it
+    most = wanted.number if wanted.kind == 'box' else wanted.topk + 1  # one more, to know whether some are left out
+    found = reading.found(image, wanted.threshold, label, most) if best.score >= wanted.threshold else []
     if wanted.kind == 'box':
         if len(found) < wanted.number:
             return [Question((), f'box {wanted.number} was asked for, but {_count(found)} a score of {wanted.threshold:g}')]
@@ -92,12 +105,12 @@ def choose(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
     return [Question((best,), note)]
 
 
-def _choose_class(probe: Probe, image: int, wanted: Wanted) -> list[Question]:
+def _choose_class(reading: ClassifierReading, image: int, wanted: Wanted) -> list[Question]:
     if wanted.kind == 'box':
         raise UserError('a classifier has no boxes: give --target top1, class=NAME or all.')
     if wanted.kind == 'all':
-        return [Question((c,)) for c in probe.found(image, most=wanted.topk)]
-    return [Question((probe.best(image, wanted.number if wanted.kind == 'class' else None),))]
+        return [Question((c,)) for c in reading.found(image, most=wanted.topk)]
+    return [Question((reading.best(image, wanted.number if wanted.kind == 'class' else None),))]
 
 
 def _count(found: Sequence[Candidate]) -> str:

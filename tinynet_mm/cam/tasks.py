@@ -1,10 +1,12 @@
-"""What ``tools/cam.py`` does, as functions with plain arguments: maps of images, Figure 5, faithfulness over a data set."""
+"""The tasks of ``tools/cam.py`` as functions with plain arguments: maps of images, Figure 5, faithfulness over a data set."""
 
 import hashlib
+import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -24,15 +26,16 @@ from .compare import Compared, compare
 from .evaluate import Evaluator, Protocol, evaluate, read_truth
 from .explain import Explainer
 from .folder import explain_images, write_all
-from .images import check_images
+from .images import check_images, utf8_name
 from .targets import parse_target
 
+LOGGER = logging.getLogger(__name__)
 MOST_NOTES = 20  # that are printed; maps.csv has all of them
 
 
 @dataclass(frozen=True)
 class Method:
-    """How maps are made: see :class:`.explain.Explainer`; ``names`` are several methods, separated by commas."""
+    """How maps are computed, see :class:`.explain.Explainer`; ``names`` are one or more methods, separated by commas."""
 
     names: str = 'auto'
     layers: tuple[str, ...] = ()
@@ -40,12 +43,16 @@ class Method:
     aug_smooth: bool = False
 
     def explainers(self, model: nn.Module) -> list[Explainer]:
-        """An explainer for each name. Raises UserError for a name or layer that does not exist."""
+        """An explainer for each name.
+
+        Raises:
+            UserError: a method or a layer that does not exist.
+        """
         return [Explainer(model, name, self.layers, self.eigen_smooth, self.aug_smooth) for name in self.names.split(',')]
 
     @property
     def smoothing(self) -> str:
-        """The names of the smoothings, for a protocol."""
+        """The names of the smoothings, separated by spaces, for a protocol."""
         return ' '.join(name for name in ('eigen', 'aug') if getattr(self, f'{name}_smooth'))
 
 
@@ -59,7 +66,11 @@ class Loaded:
 
 
 def split_paths(paths: Sequence[str]) -> tuple[str, str | None, list[Path]]:
-    """Separate CONFIG [CHECKPOINT] IMAGE...; the second is a checkpoint if it is spelled like one."""
+    """Separate CONFIG [CHECKPOINT] IMAGE...; the second path is a checkpoint if it has the suffix of one, or is a URL.
+
+    Raises:
+        UserError: no paths.
+    """
     if not paths:
         raise UserError('give a config, its checkpoint and images: tools/cam.py CONFIG CHECKPOINT IMAGE_OR_FOLDER...')
     config, *rest = paths
@@ -74,18 +85,30 @@ def load(
     input_size: int | None = None,
     device: str = 'cpu',
     random_weights: bool = False,
+    note: Callable[[str], object] = LOGGER.warning,
 ) -> Loaded:
-    """A config, its model and its classes; ``data_root`` is the data set that names the classes.
+    """Load a config, its model and the names of its classes.
+
+    Args:
+        config: a config file, or a name like ``mmdet::ssd/...``.
+        checkpoint: the path or URL of the weights.
+        data_root: folder of the data set that the model is trained on; it names the classes.
+        input_size: side of the input in pixels, if it is not that of the config.
+        device: ``cpu`` or ``cuda:0``.
+        random_weights: use random weights if there is no checkpoint.
+        note: receives sentences for the user; by default they are logged.
 
     Raises:
-        FileNotFoundError, UserError: no such file, neither a checkpoint nor ``random_weights``, a device that is not available.
+        FileNotFoundError: no such file.
+        UserError: neither a checkpoint nor ``random_weights``, a device that is not available, or a data set with another number
+            of classes than the model.
     """
     checkpoints.check_device(device)
     if device == 'cpu':
         keep_freed_memory()  # without it page faults double the time of a forward pass
     cfg = read_from_files(configs.load_config(config))
     classifier = configs.is_classifier(cfg)
-    cfg = editing.prepare(cfg, None if classifier else data_root, input_size)
+    cfg = editing.prepare(cfg, None if classifier else data_root, input_size, note=note)
     if checkpoint is not None:
         model = checkpoints.load_model(cfg, checkpoint, device)
     elif random_weights:
@@ -93,11 +116,36 @@ def load(
     else:
         raise UserError(f'no checkpoint: give the .pth file of {config} after it, or --random-weights to go without.')
     classes = checkpoints.class_names(cfg, getattr(model, 'dataset_meta', None))
-    return Loaded(cfg, model, folders.named_classes(data_root) if classifier and data_root else classes)
+    return Loaded(cfg, model, _named_by(data_root, classes, cfg) if classifier and data_root else classes)
+
+
+def _named_by(data_root: Path, known: list[str], cfg: Config) -> list[str]:
+    """The classes of a classifier in the order of its outputs: of its data set, or ``known`` if these contain all of them.
+
+    Raises:
+        FileNotFoundError: no data set in the folder.
+        UserError: the data set has another number of classes than the model, and none are ``known``.
+    """
+    names, count = folders.named_classes(data_root), cfg.model.get('head', {}).get('num_classes')
+    if set(names) <= set(known):
+        return known
+    if count in (None, len(names)):
+        return names
+    if not known:
+        raise UserError(
+            f'--data-root {data_root} has {len(names)} classes ({listed(names)}), the model has {count}: give the data set that '
+            'the model is trained on.'
+        )
+    return known
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The images of files and folders, their headers checked. Raises FileNotFoundError or UserError for what is not an image."""
+    """The image files of paths and folders; their headers are checked.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or a folder has no images.
+        UserError: no paths, or a file that is not an image.
+    """
     files = folders.image_files(paths)
     if not files:
         raise UserError('no images: name files or folders after the checkpoint.')
@@ -106,11 +154,18 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def draw_maps(
-    loaded: Loaded, files: Sequence[Path], out: Path, method: Method, target: str = 'top1', batch: int = 4, **options
+    loaded: Loaded, files: Sequence[Path], out: Path, method: Method, target: str = 'top1', batch: int = 4, **options: Any
 ) -> Iterator[str]:
-    """Write pictures and raw maps of images into ``out``; yields notes and the place of the results.
+    """Write maps of images as pictures and arrays, see :func:`.folder.write_all`; yields notes and the path of the results.
 
-    ``options`` are those of :func:`.targets.parse_target`.
+    Args:
+        loaded: the model.
+        files: image files.
+        out: folder of the results.
+        method: one method.
+        target: see :func:`.targets.parse_target`, as for ``options``.
+        batch: the highest number of images in a pass.
+        options: further arguments of it.
 
     Raises:
         UserError: no map can be drawn, or a target, batch or method that does not exist.
@@ -120,7 +175,8 @@ def draw_maps(
         raise UserError(f'--batch {batch}: at least one image goes through the network at a time.')
     wanted = parse_target(target, loaded.classes, **options)
     seen = explain_images(explainer, loaded.cfg, files, wanted, loaded.classes, batch)
-    written, notes = 0, {}
+    written = 0
+    notes: dict[str, list[str]] = {}
     for one in write_all(tqdm(seen, total=len(files), unit='image', disable=None), out):
         written += one.has_map
         if one.note:
@@ -137,18 +193,39 @@ def draw_maps(
 
 
 def split_compared(paths: Sequence[str]) -> tuple[list[tuple[str, str]], list[Path]]:
-    """Separate CONFIG=CHECKPOINT pairs from images. Raises UserError for a config without a checkpoint."""
-    pairs = [path for path in paths if '=' in path or path.endswith('.py')]
-    for pair in pairs:
-        if '=' not in pair:
-            raise UserError(f'--compare {pair}: give CONFIG=CHECKPOINT for each model.')
-    return [tuple(pair.rsplit('=', 1)) for pair in pairs], [Path(path) for path in paths if path not in pairs]
+    """Separate CONFIG=CHECKPOINT pairs from images.
+
+    Raises:
+        UserError: a config without a checkpoint.
+    """
+    pairs, images = [], []
+    for path in paths:
+        config, mark, checkpoint = path.rpartition('=')
+        if mark:
+            pairs.append((config, checkpoint))
+        elif path.endswith('.py'):
+            raise UserError(f'--compare {path}: give CONFIG=CHECKPOINT for each model.')
+        else:
+            images.append(Path(path))
+    return pairs, images
 
 
 def compare_models(
-    models: Sequence[tuple[str, Loaded]], files: Sequence[Path], out: Path, method: Method, target: str = 'top1', **options
+    models: Sequence[tuple[str, Loaded]], files: Sequence[Path], out: Path, method: Method, target: str = 'top1', **options: Any
 ) -> Iterator[str]:
-    """Figure 5 as OUT.png and OUT.pdf: a column for each model, by its title, and where there are several, each method."""
+    """Write Figure 5 as OUT.png and OUT.pdf; yields notes and the paths of the results.
+
+    Args:
+        models: a title and a model for each column; with several methods, a column for each of them.
+        files: image files, a row each.
+        out: path of the results without a suffix.
+        method: one or more methods.
+        target: see :func:`.targets.parse_target`, as for ``options``.
+        options: further arguments of it.
+
+    Raises:
+        UserError: a target or method that does not exist, or a file that is not an image.
+    """
     columns = []
     for title, loaded in models:
         for name, explainer in zip(method.names.split(','), method.explainers(loaded.model)):
@@ -161,10 +238,14 @@ def compare_models(
 
 
 def fingerprint(checkpoint: str | None) -> str:
-    """A checkpoint's name and the first eight digits of its SHA-256, as torch's own files are named."""
+    """A checkpoint's name and the first eight digits of its SHA-256, like the names of torch's checkpoints.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
     if checkpoint is None or '://' in checkpoint:
         return checkpoint or 'random'
-    return f'{Path(checkpoint).name}-{hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()[:8]}'
+    return f'{utf8_name(Path(checkpoint).name)}-{hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()[:8]}'
 
 
 def measure_faithfulness(
@@ -175,14 +256,22 @@ def measure_faithfulness(
     data_root: Path | None = None,
     split: str = 'val',
     limit: int = 0,
-    **options,
+    **options: Any,
 ) -> Iterator[str]:
-    """Measure maps over a COCO-format set: OUT/faithfulness.csv, and OUT/faithfulness.jsonl, which a later call continues.
+    """Measure the faithfulness of maps over a COCO-format set; yields a table and the path of the results.
 
-    ``about`` are further columns of the result, such as the config and the checkpoint; ``options`` are fields of
-    :class:`.evaluate.Protocol`.
+    Args:
+        loaded: the model.
+        method: one or more methods.
+        out: folder of faithfulness.csv and of faithfulness.jsonl, which a later call continues.
+        about: further columns of the result, for instance the config and the checkpoint.
+        data_root: the data set; without it, that of the config.
+        split: train, val or test.
+        limit: number of images, spread over the split; 0 for all.
+        options: fields of :class:`.evaluate.Protocol`.
 
     Raises:
+        FileNotFoundError: annotations or images are missing.
         UserError: no such split, or the model finds none of the annotated objects.
     """
     splits = {split: find_layout(data_root).split(split)} if data_root else splits_of(loaded.cfg)
@@ -193,7 +282,7 @@ def measure_faithfulness(
     explainers = {explainer.name: explainer for explainer in method.explainers(loaded.model)}
     layers = ' '.join(method.layers or ('auto',))
     protocol = Protocol(' '.join(explainers), layers, split, limit, smoothing=method.smoothing, **options)
-    fields = asdict(protocol) | about | dict(data=str(data_root or ''))
+    fields = asdict(protocol) | about | dict(data=utf8_name(data_root or ''))
     device = next(loaded.model.parameters()).device
     fields |= dict(device=str(device), threads=torch.get_num_threads(), machine=platform.machine(), torch=torch.__version__)
     several = evaluate(Evaluator(explainers, loaded.cfg, protocol), truths, out / 'faithfulness.jsonl', fields)
