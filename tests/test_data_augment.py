@@ -1,4 +1,4 @@
-"""SSDWarp against mmdet's five transforms, brute force, cv2.resize, and where a marked patch of pixels really goes."""
+"""SSDWarp compared with mmdet's five transforms, brute force, cv2.resize, and the position of a marked patch of pixels."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ LARGE = np.array([[0, 5, 60, 50], [5, 0, 66, 48]], np.float32)
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A smooth picture, so that a wrong place shows and interpolation hardly does."""
+    """A smooth picture: a wrong position changes it much, interpolation hardly."""
     coarse = np.random.default_rng(seed).uniform(60, 190, (6, 6, 3)).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).round().astype(np.uint8)
 
@@ -77,7 +77,7 @@ def test_expansion_fills_with_the_mean_in_bgr():
 
 @pytest.mark.parametrize('seed', range(60))
 def test_boxes_follow_a_marked_patch(seed):
-    """A white patch on black goes where its box says, through expand, crop, shrinking, resize and flip."""
+    """A white patch on black moves with its box through expand, crop, shrinking, resize and flip."""
     rng = np.random.default_rng(seed)
     x1, y1 = rng.integers(0, 150, 2)
     x2, y2 = x1 + rng.integers(30, 150), y1 + rng.integers(30, 90)
@@ -98,25 +98,25 @@ def test_pairwise_iou_is_torchvisions():
     np.testing.assert_allclose(pairwise_iou(boxes[:10], boxes), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize('demand, boxes', [(0.0, BOXES), (0.1, BOXES), (0.3, LARGE), (0.6, LARGE)])
-def test_crops_meet_the_demand(demand, boxes):
-    """Against torchvision's IoU: every box overlaps enough, a centre is inside, and the window keeps to canvas and aspect."""
+@pytest.mark.parametrize('min_iou, boxes', [(0.0, BOXES), (0.1, BOXES), (0.3, LARGE), (0.6, LARGE)])
+def test_crops_meet_the_minimum_iou(min_iou, boxes):
+    """With torchvision's IoU: every box overlaps enough, a centre is inside, and canvas and aspect ratio limit the window."""
     canvas, found = Window(-10, -5, 70, 60), 0
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     for seed in range(100):
-        window = try_crops(np.random.default_rng(seed), canvas, boxes, demand, 0.3)
+        window = try_crops(np.random.default_rng(seed), canvas, boxes, min_iou, 0.3)
         if window is None:
             continue
         found += 1
         corners = torch.tensor([[window.x1, window.y1, window.x2, window.y2]], dtype=torch.float32)
-        assert box_iou(corners, torch.from_numpy(boxes)).min() >= demand - 1e-6
+        assert box_iou(corners, torch.from_numpy(boxes)).min() >= min_iou - 1e-6
         assert any(window.x1 < x < window.x2 and window.y1 < y < window.y2 for x, y in centres)
         assert window.x1 >= -10 and window.y1 >= -5 and window.x2 <= 70 and window.y2 <= 60
         assert 0.5 * 0.9 < window.height / window.width < 2 * 1.1 and window.width >= 0.3 * 80 - 1
     assert found > 20
 
 
-def test_an_impossible_demand_finds_nothing_and_no_boxes_means_any_crop():
+def test_an_impossible_minimum_has_no_crop_and_without_boxes_any_crop_is_valid():
     rng = np.random.default_rng(0)
     assert try_crops(rng, Window(0, 0, 64, 48), BOXES, 0.9, 0.3) is None
     assert sample_crop(rng, Window(0, 0, 64, 48), BOXES, (0.9,), 0.3) is not None
@@ -124,13 +124,13 @@ def test_an_impossible_demand_finds_nothing_and_no_boxes_means_any_crop():
 
 
 def test_crops_are_distributed_as_mmdets():
-    """Two-sample Kolmogorov-Smirnov over window sides, place and boxes kept; seeds are fixed, so this cannot flake."""
+    """Two-sample Kolmogorov-Smirnov test of window sides, position and number of boxes; fixed seeds give a fixed result."""
     theirs, ours = [], []
     np.random.seed(1)
     crop = MinIoURandomCrop()
     columns = np.tile(np.arange(64), (48, 1))
     rows = np.tile(np.arange(48)[:, None], (1, 64))
-    image = np.stack([columns, rows, rows], 2).astype(np.uint8)  # a pixel's colour is its place
+    image = np.stack([columns, rows, rows], 2).astype(np.uint8)  # the colour of a pixel is its position
     for _ in range(400):
         out = crop(results_of(image, BOXES))
         height, width = out['img'].shape[:2]
@@ -143,7 +143,7 @@ def test_crops_are_distributed_as_mmdets():
         assert ks_2samp(a, b).pvalue > 0.01
 
 
-def test_expansion_is_uniform_in_ratio_and_place():
+def test_expansion_is_uniform_in_ratio_and_position():
     rng = np.random.default_rng(0)
     windows = [sample_expand(rng, 640, 480, (1, 4)) for _ in range(2000)]
     ratios = np.array([window.width / 640 for window in windows])
@@ -153,7 +153,7 @@ def test_expansion_is_uniform_in_ratio_and_place():
 
 
 def test_strong_shrinking_averages():
-    """A pattern of single pixels becomes grey; a plain bilinear warp picks pixels and keeps it loud."""
+    """A pattern of single pixels becomes grey; a plain bilinear warp samples single pixels and keeps the contrast."""
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::3] = 255
     window = Window(0, 0, 512, 512)
@@ -162,7 +162,7 @@ def test_strong_shrinking_averages():
 
 
 class Draws:
-    """A stand-in for the generator that gives chosen numbers."""
+    """A replacement for the random generator that returns given numbers."""
 
     def __init__(self, flags, values, order):
         self.flags, self.values, self.order = flags, iter(values), order
@@ -184,7 +184,7 @@ class Draws:
     'flags', [(1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1), (1, 1, 1, 1, 1)]
 )
 def test_distortion_equals_mmdets_in_range(late, flags):
-    """With the same draws, up to the steps of 8 bits (a hue step is 1.4 degrees)."""
+    """With the same random numbers, up to rounding to 8 bits (a hue step is 1.4 degrees)."""
     image, values, order = picture(40, 40), (14.0, 0.8, 0.9, 12.0), (2, 0, 1)
     draws = [value for value, flag in zip(values, flags) if flag]
     before = image.copy()
@@ -212,7 +212,7 @@ def test_labels_and_flags_stay_with_their_boxes():
     assert min(kept) < 3 and max(kept) == 3
 
 
-def test_numpys_seed_decides():
+def test_numpys_seed_determines_the_result():
     def run(seed):
         np.random.seed(seed)
         return SSDWarp(64)(results_of(picture(48, 64), BOXES))
@@ -221,7 +221,7 @@ def test_numpys_seed_decides():
     assert (run(5)['img'] != run(6)['img']).any()
 
 
-def test_an_image_without_boxes_passes():
+def test_an_image_without_boxes_is_accepted():
     np.random.seed(0)
     results = SSDWarp(64)(results_of(picture(48, 64), BOXES[:0]))
     assert results['gt_bboxes'].tensor.shape == (0, 4) and results['img'].shape == (64, 64, 3)

@@ -1,4 +1,4 @@
-"""A sound set with one thing broken at a time: exactly that must be found, with its count."""
+"""A valid data set with one error at a time: the check finds exactly this error, with its count."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tinynet_mm.mmlab import editing
 
 
 @pytest.fixture
-def sound(tmp_path) -> Path:
+def valid(tmp_path) -> Path:
     """Three pictures of 60x40 with two boxes each, of two categories."""
     (tmp_path / 'images').mkdir()
     (tmp_path / 'annotations').mkdir()
@@ -48,8 +48,8 @@ def found(root: Path) -> dict[str, int]:
     return {finding.kind: finding.count for finding in check(root).findings}
 
 
-def test_a_sound_set_has_no_findings(sound):
-    report = check(sound)
+def test_a_valid_set_has_no_findings(valid):
+    report = check(valid)
     assert (report.images, report.boxes, report.classes, report.findings) == (3, 6, 2, ())
     report.stop_if_fatal()
     assert 'nothing found' in str(report)
@@ -90,11 +90,14 @@ def drop(part, index, field):
         (annotation(category_id=5), {'annotations of an undefined category': 1}),
         (image(file_name='gone.jpg'), {'missing images': 1}),
         (annotation(image_id=77), {'annotations of an undefined image': 1}),
-        (lambda c: [entry.update({key: str(entry[key])}) for part, key in IMAGE_IDS for entry in c[part]], {}),  # texts will do
+        (
+            lambda c: [entry.update({key: str(entry[key])}) for part, key in IMAGE_IDS for entry in c[part]],
+            {},
+        ),  # text ids are valid
         (image(2, width=61), {'images of another size than in the file': 1}),
         (annotation(bbox=[60, 5, 20, 20]), {'boxes completely outside the image': 1}),
         (annotation(bbox=[50, 5, 20, 20]), {'boxes partly outside the image': 1}),
-        (annotation(bbox=[-1, 5, 20, 20]), {}),  # a pixel is rounding
+        (annotation(bbox=[-1, 5, 20, 20]), {}),  # one pixel is a rounding error
         (annotation(bbox=[5, 5, 0, 20]), {'boxes without area': 1}),
         (annotation(area=0), {'boxes without area': 1}),
         (lambda c: c['categories'].append({'id': 2, 'name': 'gear'}), {'categories without boxes': 1}),
@@ -106,10 +109,10 @@ def drop(part, index, field):
         ),
     ],
 )
-def test_each_break_is_found_alone(change, expected, sound):
-    edit(sound, change)
-    assert found(sound) == expected
-    report = check(sound)
+def test_each_error_is_found_alone(change, expected, valid):
+    edit(valid, change)
+    assert found(valid) == expected
+    report = check(valid)
     if fatal := [kind for kind in expected if KINDS[kind][0]]:
         with pytest.raises(ValueError, match='cannot be used: 1 ') as error:
             report.stop_if_fatal()
@@ -119,56 +122,56 @@ def test_each_break_is_found_alone(change, expected, sound):
         report.stop_if_fatal()
 
 
-def test_pictures_that_do_not_decode(sound):
-    """OpenCV reads the cut one without an error, which is why Pillow decodes."""
-    whole = (sound / 'images' / '0.jpg').read_bytes()
-    (sound / 'images' / '0.jpg').write_bytes(whole[: len(whole) * 2 // 3])
-    (sound / 'images' / '1.jpg').write_text('a letter')
-    (sound / 'images' / '2.jpg').write_bytes(b'')
-    assert cv2.imread(str(sound / 'images' / '0.jpg')) is not None
-    assert found(sound) == {'unreadable images': 3}
-    assert 'truncated' in str(check(sound))
+def test_images_that_do_not_decode(valid):
+    """OpenCV reads the truncated file without an error, so Pillow decodes it first."""
+    complete = (valid / 'images' / '0.jpg').read_bytes()
+    (valid / 'images' / '0.jpg').write_bytes(complete[: len(complete) * 2 // 3])
+    (valid / 'images' / '1.jpg').write_text('some text')
+    (valid / 'images' / '2.jpg').write_bytes(b'')
+    assert cv2.imread(str(valid / 'images' / '0.jpg')) is not None
+    assert found(valid) == {'unreadable images': 3}
+    assert 'truncated' in str(check(valid))
 
 
 @pytest.mark.parametrize('suffix', ['png', 'bmp', 'webp', 'tif'])
-def test_other_formats_whole_and_cut(suffix, sound):
-    path = sound / 'images' / f'0.{suffix}'
+def test_other_formats_complete_and_truncated(suffix, valid):
+    path = valid / 'images' / f'0.{suffix}'
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
-    edit(sound, image(file_name=path.name))
-    assert found(sound) == {}
+    edit(valid, image(file_name=path.name))
+    assert found(valid) == {}
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert found(sound) == {'unreadable images': 1}
+    assert found(valid) == {'unreadable images': 1}
 
 
-def test_sizes_are_those_that_opencv_reads(sound):
-    """A camera's orientation tag turns the picture when it is read."""
+def test_sizes_are_those_that_opencv_reads(valid):
+    """The EXIF orientation rotates the image when it is read."""
     tag = Image.Exif()
     tag[0x0112] = 6
-    Image.new('RGB', (40, 60)).save(sound / 'images' / '0.jpg', exif=tag)
-    assert cv2.imread(str(sound / 'images' / '0.jpg')).shape == (40, 60, 3)
-    assert found(sound) == {}
+    Image.new('RGB', (40, 60)).save(valid / 'images' / '0.jpg', exif=tag)
+    assert cv2.imread(str(valid / 'images' / '0.jpg')).shape == (40, 60, 3)
+    assert found(valid) == {}
 
 
-def test_examples_name_the_place(sound):
-    edit(sound, annotation(3, bbox=[50, 5, 20, 20]))
-    assert 'annotation 3, [50, 5, 20, 20] in 1.jpg (60x40)' in check(sound).findings[0].example
+def test_examples_name_annotation_and_image(valid):
+    edit(valid, annotation(3, bbox=[50, 5, 20, 20]))
+    assert 'annotation 3, [50, 5, 20, 20] in 1.jpg (60x40)' in check(valid).findings[0].example
 
 
-def test_files_that_are_none(sound):
-    path = sound / 'annotations' / 'train.json'
+def test_files_that_are_not_annotations(valid):
+    path = valid / 'annotations' / 'train.json'
     path.write_text('[]')
     with pytest.raises(ValueError, match='not in COCO format'):
-        check(sound)
+        check(valid)
     path.write_text('')
     with pytest.raises(ValueError, match='not JSON'):
-        check(sound)
+        check(valid)
     path.unlink()
     with pytest.raises(FileNotFoundError, match='no such annotation file'):
-        check(sound)
+        check(valid)
 
 
-def test_unmatched_boxes_against_torchvision(sound):
-    """The share below IoU 0.5, computed again with torchvision on 64x64 pixels."""
+def test_unmatched_boxes_are_those_of_torchvisions_iou(valid):
+    """The number of boxes below IoU 0.5, computed with torchvision on 64x64 pixels."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 64, (40, 2, 2))
     anchors = np.concatenate([corners.min(1), corners.max(1)], 1)
@@ -179,17 +182,17 @@ def test_unmatched_boxes_against_torchvision(sound):
         record = content['annotations'][0]
         content['annotations'] = [dict(record, id=i, image_id=i % 3, bbox=box) for i, box in enumerate(boxes.tolist())]
 
-    edit(sound, fill)
+    edit(valid, fill)
     scale = torch.tensor([64 / 60, 64 / 40] * 2)
     placed = torch.from_numpy(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)) * scale
     expected = (box_iou(placed, torch.from_numpy(anchors)).max(1).values < 0.5).sum().item()
-    counts = {finding.kind: finding.count for finding in check(sound, anchors / 64).findings}
+    counts = {finding.kind: finding.count for finding in check(valid, anchors / 64).findings}
     assert 0 < expected < 200 and counts['boxes that match no anchor'] == expected
 
 
 @pytest.mark.parametrize('size', [320, 512])
-def test_anchors_are_the_heads(size):
-    """Six a cell, tiling the picture: the means of the centres are its middle, and the first level's is the finest."""
+def test_anchors_are_those_of_the_head(size):
+    """Six anchors per cell cover the image: the mean distance of their centres from the middle is a quarter of the side."""
     cfg = Config.fromfile('configs/ssdlite_tinynet_e_coco.py')
     editing.set_input_size(cfg, size)
     anchors = anchors_of(cfg)
@@ -198,25 +201,25 @@ def test_anchors_are_the_heads(size):
     assert anchors_of(Config(dict(model=dict(bbox_head=dict(type='FCOSHead'))))) is None
 
 
-def test_a_config_is_checked_file_by_file(sound):
-    data = dict(data_root=str(sound), ann_file='annotations/train.json', data_prefix=dict(img='images/'))
+def test_a_config_is_checked_file_by_file(valid):
+    data = dict(data_root=str(valid), ann_file='annotations/train.json', data_prefix=dict(img='images/'))
     loader = dict(dataset=data)
     cfg = Config(dict(model=dict(), train_dataloader=loader, val_dataloader=loader, test_dataloader=None))
     assert [(report.ann_file.name, report.images) for report in check_config(cfg)] == [('train.json', 3)]
 
 
-def test_tool(sound, capsys):
+def test_tool(valid, capsys):
     import importlib.util
 
     spec = importlib.util.spec_from_file_location('tools_check_dataset', Path('tools') / 'check_dataset.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    pair = [str(sound / 'annotations' / 'train.json'), str(sound / 'images')]
+    pair = [str(valid / 'annotations' / 'train.json'), str(valid / 'images')]
     assert module.main(pair) == 0 and 'can be used' in capsys.readouterr().out
-    assert module.main(['--data-root', str(sound)]) == 0
-    (sound / 'annotations' / 'val.json').write_bytes((sound / 'annotations' / 'train.json').read_bytes())
-    assert module.main(['configs/ssdlite_tinynet_e_coco.py', '--data-root', str(sound), '--input-size', '64']) == 0
-    (sound / 'images' / '1.jpg').unlink()
+    assert module.main(['--data-root', str(valid)]) == 0
+    (valid / 'annotations' / 'val.json').write_bytes((valid / 'annotations' / 'train.json').read_bytes())
+    assert module.main(['configs/ssdlite_tinynet_e_coco.py', '--data-root', str(valid), '--input-size', '64']) == 0
+    (valid / 'images' / '1.jpg').unlink()
     assert module.main(pair) == 1 and 'missing images' in capsys.readouterr().out
     for wrong in ([], [*pair, 'third'], [*pair, '--data-root', 'x'], [*pair, '--input-size', '64']):
         with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,4 @@
-"""Every layout adopted, and mmdet's own CocoDataset reading from the adopted config what the files say."""
+"""Every layout is adopted, and mmdet's CocoDataset reads the content of the files from the adopted config."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS
 
+from tinynet_mm.data.check import check_root
 from tinynet_mm.data.coco import SPLITS, adopt, find_layout, palette, splits_of
 
 CATEGORIES = [{'id': 7, 'name': 'nut'}, {'id': 3, 'name': 'bolt'}]  # ids out of order on purpose
@@ -56,7 +57,7 @@ def make(root: Path, layout: str = 'plain', splits=SPLITS, categories=CATEGORIES
 
 
 def detector(**changes) -> Config:
-    """A config with all that adopt touches."""
+    """A config with all parts that adopt changes."""
     data = dict(type='mmdet.CocoDataset', data_root='x', ann_file='y', data_prefix=dict(img='z'), pipeline=[])
     loader = dict(batch_size=1, dataset=data)
     head = dict(type='Head', num_classes=80, losses=[dict(num_classes=80)])
@@ -85,14 +86,14 @@ def test_each_layout_is_found_and_read_by_mmdet(layout, tmp_path):
     assert METRICS.build(dict(cfg.val_evaluator))._coco_api.dataset['categories'] == CATEGORIES
 
 
-def test_heads_learn_the_number_of_classes_and_nothing_else_does(tmp_path):
+def test_only_heads_get_the_number_of_classes(tmp_path):
     cfg = detector()
     adopt(cfg, make(tmp_path))
     assert cfg.model.bbox_head.num_classes == 2 and cfg.model.bbox_head.losses[0].num_classes == 2
     assert cfg.model.backbone.num_classes == 1000 and cfg.model.rpn_head.num_classes == 1
 
 
-def test_wrappers_are_looked_through(tmp_path):
+def test_data_sets_in_wrappers_are_adopted(tmp_path):
     inner = dict(type='mmdet.CocoDataset', ann_file='y', data_prefix=dict(img='z'))
     repeat = dict(dataset=dict(type='RepeatDataset', times=3, dataset=inner))
     concat = dict(dataset=dict(type='ConcatDataset', datasets=[inner]))
@@ -104,7 +105,7 @@ def test_wrappers_are_looked_through(tmp_path):
     assert splits_of(cfg)['val'].images == tmp_path / 'images'
 
 
-def test_parts_under_two_names_get_their_own_split(tmp_path):
+def test_parts_with_two_names_get_separate_splits(tmp_path):
     cfg = detector()
     cfg.test_evaluator = cfg.val_evaluator
     cfg.test_dataloader = cfg.val_dataloader
@@ -120,15 +121,15 @@ def test_the_adopted_config_can_be_written_and_read(tmp_path):
     assert Config.fromfile(tmp_path / 'dumped.py').train_dataloader == cfg.train_dataloader
 
 
-@pytest.mark.parametrize('there, asked, used', [('val', 'test', 'val'), ('test', 'val', 'test')])
-def test_a_missing_split_is_replaced_and_said(there, asked, used, tmp_path):
-    layout = find_layout(make(tmp_path, splits=('train', there)))
-    assert layout.split(asked) == getattr(layout, used)
-    assert len(layout.notes) == 1 and f'no {asked} split' in layout.notes[0]
+@pytest.mark.parametrize('existing, requested, used', [('val', 'test', 'val'), ('test', 'val', 'test')])
+def test_a_missing_split_is_replaced_with_a_note(existing, requested, used, tmp_path):
+    layout = find_layout(make(tmp_path, splits=('train', existing)))
+    assert layout.split(requested) == getattr(layout, used)
+    assert len(layout.notes) == 1 and f'no {requested} split' in layout.notes[0]
     assert find_layout(make(tmp_path)).notes == []
 
 
-def test_a_split_without_stand_in_is_an_error(tmp_path):
+def test_a_split_without_fallback_is_an_error(tmp_path):
     root = make(tmp_path, splits=('train',))
     with pytest.raises(ValueError, match='no val or test split, only train'):
         adopt(detector(), root)
@@ -137,7 +138,7 @@ def test_a_split_without_stand_in_is_an_error(tmp_path):
         find_layout(make(tmp_path / 'b', splits=('test',))).split('train')
 
 
-def test_roboflows_empty_first_category_goes(tmp_path):
+def test_roboflows_empty_first_category_is_dropped(tmp_path):
     categories = [{'id': 0, 'name': 'things', 'supercategory': 'none'}] + [dict(c, supercategory='things') for c in CATEGORIES]
     root = make(tmp_path, 'roboflow', categories=categories)
     cfg = detector()
@@ -146,12 +147,12 @@ def test_roboflows_empty_first_category_goes(tmp_path):
     assert [dataset.get_data_info(i)['instances'][0]['bbox_label'] for i in (0, 1)] == [0, 1]
 
 
-def test_a_supercategory_with_boxes_stays(tmp_path):
+def test_a_supercategory_with_boxes_is_kept(tmp_path):
     categories = [{'id': 0, 'name': 'things', 'supercategory': 'thing'}] + [dict(c, supercategory='things') for c in CATEGORIES]
     assert find_layout(make(tmp_path, categories=categories)).classes == ('things', 'nut', 'bolt')
 
 
-def test_file_names_may_start_at_the_root(tmp_path):
+def test_file_names_can_be_relative_to_the_root(tmp_path):
     make(tmp_path)
     for path in (tmp_path / 'annotations').iterdir():
         path.write_text(path.read_text().replace('"file_name": "', '"file_name": "images/'))
@@ -192,7 +193,7 @@ def test_bad_categories_in_all_splits(tmp_path):
         find_layout(tmp_path / 'b')
 
 
-def test_folders_that_hold_no_set(tmp_path):
+def test_folders_without_a_data_set(tmp_path):
     with pytest.raises(FileNotFoundError, match='no such folder'):
         find_layout(tmp_path / 'nowhere')
     with pytest.raises(ValueError, match='looked for annotations/instances_train2017.json .*train.json .*; Roboflow'):
@@ -206,7 +207,13 @@ def test_folders_that_hold_no_set(tmp_path):
         find_layout(tmp_path)
 
 
-def test_a_palette_tells_classes_apart():
+def test_a_file_name_that_is_not_text_is_a_finding(tmp_path):
+    rewrite(make(tmp_path, splits=('train',)), 'train', images=[dict(id=0, file_name=5, width=40, height=30)], annotations=[])
+    (report,) = check_root(tmp_path)
+    assert [finding.kind for finding in report.fatal] == ['images with a missing field']
+
+
+def test_colours_of_a_palette_differ():
     colours = np.array(palette(20))
     assert colours.shape == (20, 3) and colours.min() >= 0 and colours.max() <= 255
     gaps = np.linalg.norm(colours[:, None] - colours[None], axis=2) + 999 * np.eye(20)

@@ -1,4 +1,4 @@
-"""Class folders: their check before a training, the classes they name, and annotations that training could not read."""
+"""Class folders: the check before training, the class names, and annotations that training cannot read."""
 
 import importlib.util
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from tinynet_mm import cli
 from tinynet_mm.data.check import check_root
@@ -41,7 +42,7 @@ def test_every_image_of_the_class_folders_is_decoded(folder):
     assert not train.fatal and val.fatal[0].count == 1 and 'bee/1.png' in val.fatal[0].example
 
 
-def test_the_folder_of_a_classifier_is_looked_at(folder, capsys):
+def test_the_folder_of_a_classifier_is_checked(folder, capsys):
     config = str(ROOT / 'configs' / 'cifar10' / 'tinynet_e_cifar10.py')
     assert check_dataset(config, '--data-root', str(folder)) == 0
     (folder / 'train' / 'ant' / '0.png').write_bytes(b'')
@@ -63,14 +64,24 @@ def test_a_data_set_names_the_classes_of_a_classifier(folder, tmp_path_factory):
     assert named_classes(coco) == ['wasp']
 
 
-@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'utf-32', 'latin-1'])
 def test_annotations_that_pycocotools_does_not_read_are_refused(tmp_path, encoding):
-    content = dict(images=[], annotations=[], categories=[dict(id=1, name='a')])
-    (tmp_path / 'a.json').write_bytes(json.dumps(content).encode(encoding))
+    """mmdet's CocoDataset reads annotations with pycocotools."""
+    content = dict(images=[], annotations=[], categories=[dict(id=1, name='caf\xe9')])
+    text = json.dumps(content, ensure_ascii=False)
+    (tmp_path / 'a.json').write_bytes(text.encode(encoding))
+    with pytest.raises(ValueError):
+        COCO(str(tmp_path / 'a.json'))
     with pytest.raises(UserError, match='not JSON in UTF-8 without a byte order mark'):
         read_coco(tmp_path / 'a.json')
-    (tmp_path / 'a.json').write_bytes(json.dumps(content).encode())
-    assert read_coco(tmp_path / 'a.json') == content
+    (tmp_path / 'a.json').write_bytes(text.encode())
+    assert read_coco(tmp_path / 'a.json') == content == COCO(str(tmp_path / 'a.json')).dataset
+
+
+def test_a_link_to_a_missing_image_is_a_finding(folder):
+    (folder / 'train' / 'ant' / '2.png').symlink_to(folder / 'nowhere.png')
+    train, _ = check_root(folder)
+    assert train.fatal[0].count == 1 and 'ant/2.png: no such image' in train.fatal[0].example
 
 
 @pytest.mark.parametrize('text', ['nan', '7', '-0.1'])

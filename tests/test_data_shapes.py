@@ -1,4 +1,4 @@
-"""The built-in shapes: the same bytes for a seed, boxes that fit the pixels, and a folder that is whole or absent."""
+"""The built-in shapes: the same bytes for a seed, boxes that fit the pixels, and a folder that is complete or absent."""
 
 import hashlib
 import importlib.util
@@ -34,7 +34,7 @@ def test_a_seed_gives_the_same_bytes(made, tmp_path):
     assert first.keys() == other.keys() and not set(first.values()) & set(other.values())
 
 
-def test_a_larger_set_begins_with_the_smaller(made, tmp_path):
+def test_a_larger_set_starts_with_the_smaller_one(made, tmp_path):
     list(make_shapes(tmp_path / 'larger', replace(SMALL, train=8, class_train=3)))
     first, larger = hashes(made), hashes(tmp_path / 'larger')
     pictures = [name for name in first if name.endswith('.jpg')]
@@ -64,8 +64,8 @@ def test_a_box_fits_what_is_drawn(label, angle):
     assert (picture[61, 50] == 0).all() == (CLASSES[label] == 'ring')
 
 
-def test_pictures_hold_shapes_that_are_seen():
-    """Against masks drawn one by one: 1 to 4 shapes, all inside, none mostly hidden."""
+def test_shapes_are_visible():
+    """With a mask of each shape: 1 to 4 shapes, all inside, none mostly hidden."""
     for seed in range(30):
         picture, shapes = detection_picture(np.random.default_rng(seed), 160)
         assert 1 <= len(shapes) <= 4 and picture.shape == (160, 160, 3)
@@ -76,23 +76,23 @@ def test_pictures_hold_shapes_that_are_seen():
             replace(shape, colour=(255,) * 3).draw(mask)
             masks.append(mask[..., 0] > 127)
         for index, mask in enumerate(masks):
-            over = np.any(masks[index + 1 :], axis=0) if index + 1 < len(masks) else np.zeros_like(mask)
-            assert (mask & ~over).sum() > 0.4 * mask.sum()
+            hidden = np.any(masks[index + 1 :], axis=0) if index + 1 < len(masks) else np.zeros_like(mask)
+            assert (mask & ~hidden).sum() > 0.4 * mask.sum()
 
 
-def test_the_same_set_is_left_alone_and_another_is_refused(made, tmp_path):
+def test_the_same_set_is_kept_and_another_one_is_refused(made, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in made.rglob('*')}
     assert list(make_shapes(made, SMALL)) == []
     assert before == {path: path.stat().st_mtime_ns for path in made.rglob('*')}
     with pytest.raises(ValueError, match='give another folder or remove it'):
         list(make_shapes(made, replace(SMALL, seed=3)))
     (tmp_path / 'mine').mkdir()
-    (tmp_path / 'mine' / 'letter.txt').write_text('dear')
+    (tmp_path / 'mine' / 'notes.txt').write_text('text')
     with pytest.raises(ValueError, match='something other'):
         list(make_shapes(tmp_path / 'mine', SMALL))
 
 
-def test_an_interrupted_run_leaves_no_half_set(tmp_path):
+def test_an_interrupted_run_leaves_no_incomplete_set(tmp_path):
     steps = make_shapes(tmp_path / 'shapes', SMALL)
     next(steps), next(steps)
     steps.close()

@@ -1,7 +1,6 @@
-"""The one image reader against what training reads (mmcv's LoadImageFromFile), for every kind of file that people have."""
+"""The image reader compared with the reader of training (mmcv's LoadImageFromFile), for common kinds of files."""
 
 import os
-import re
 
 import cv2
 import numpy as np
@@ -22,7 +21,7 @@ def as_training_reads(path) -> np.ndarray:
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_a_photo_is_turned_as_in_training(tmp_path, orientation):
+def test_a_photo_is_rotated_as_in_training(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(picture()).save(tmp_path / 'a.jpg', exif=exif)
@@ -41,17 +40,17 @@ def test_every_mode_is_read_as_in_training(tmp_path, mode):
         Image.fromarray(picture()).convert(mode).save(path)
     found = read_image(path)
     np.testing.assert_array_equal(found, as_training_reads(path))
-    if mode == 'I;16':  # shown as grey of 8 bits, not as a blank
+    if mode == 'I;16':  # converted to 8-bit grey, not clipped to white
         np.testing.assert_array_equal(found, np.repeat(picture()[..., :1], 3, axis=2))
 
 
 @pytest.mark.parametrize('cut', [0, 30, 300])
 def test_a_broken_file_is_one_sentence(tmp_path, cut):
-    write_image(tmp_path / 'whole.jpg', picture(64, 64))
-    (tmp_path / 'cut.jpg').write_bytes((tmp_path / 'whole.jpg').read_bytes()[:cut])
-    with pytest.raises(UserError, match='cut.jpg is not an image that can be read'):
-        read_image(tmp_path / 'cut.jpg')
-    assert decodes(tmp_path / 'whole.jpg') and not decodes(tmp_path / 'cut.jpg')
+    write_image(tmp_path / 'complete.jpg', picture(64, 64))
+    (tmp_path / 'truncated.jpg').write_bytes((tmp_path / 'complete.jpg').read_bytes()[:cut])
+    with pytest.raises(UserError, match='truncated.jpg is not an image that can be read'):
+        read_image(tmp_path / 'truncated.jpg')
+    assert decodes(tmp_path / 'complete.jpg') and not decodes(tmp_path / 'truncated.jpg')
 
 
 def test_a_file_name_that_is_not_utf8(tmp_path):
@@ -62,7 +61,7 @@ def test_a_file_name_that_is_not_utf8(tmp_path):
     assert image_size(path) == (20, 12)
 
 
-def test_what_is_not_an_image(tmp_path):
+def test_files_that_are_not_images(tmp_path):
     (tmp_path / 'text.jpg').write_text('no image')
     for function in (read_image, check_header, image_size):
         with pytest.raises(UserError, match='text.jpg is not an image'):
@@ -72,11 +71,11 @@ def test_what_is_not_an_image(tmp_path):
 
 
 def test_an_image_that_cannot_be_encoded_is_one_sentence(tmp_path):
-    with pytest.raises((UserError, cv2.error), match=re.escape('a.xyz') + '|.*'):
+    with pytest.raises(UserError, match=r'a\.xyz: OpenCV cannot write this format; choose \.jpg or \.png'):
         write_image(tmp_path / 'a.xyz', picture())
     assert not list(tmp_path.iterdir())
 
 
-def test_two_files_of_one_stem_have_two_names(tmp_path):
+def test_two_files_with_one_stem_have_two_names(tmp_path):
     paths = [tmp_path / 'a' / '1.jpg', tmp_path / 'b' / '1.jpg', tmp_path / 'b' / '1-2.png', tmp_path / 'a' / '1.jpg']
     assert unique_names(paths) == ['1', '1-2', '1-2-2', '1']

@@ -1,4 +1,4 @@
-"""Image sets in memory: one gather against slow cropping by hand, and folders that are not what they should be."""
+"""Image sets in memory: the gather compared with explicit crops, and folders with errors."""
 
 import cv2
 import mmpretrain.models  # noqa: F401 (registers what the configs name)
@@ -28,10 +28,10 @@ def test_folder_is_decoded_in_order_as_rgb(folder):
     assert images.classes == ('cat', 'dog') and images.labels.tolist() == [0] * 5 + [1] * 5
     expected = cv2.imread(images.paths[7])[..., ::-1]
     np.testing.assert_array_equal(images.pixels[7].numpy(), expected)
-    assert load_folder(str(folder)) is images  # kept for the next training in the process
+    assert load_folder(str(folder)) is images  # cached for the next training in the process
 
 
-def test_per_class_takes_the_first_or_draws(folder):
+def test_per_class_takes_the_first_or_random_images(folder):
     images = load_folder(str(folder))
     assert images.per_class(2).labels.tolist() == [0, 0, 1, 1]
     assert [p.rsplit('/', 1)[1] for p in images.per_class(2).paths] == ['0.png', '1.png'] * 2
@@ -44,7 +44,7 @@ def test_gather_is_a_crop_of_the_edge_padded_image(folder):
     chosen = torch.tensor([3, 0, 9, 3, 5] * 8)
     batch = gather(pixels, chosen, pad=2, flip=True, generator=torch.Generator().manual_seed(1))
     found = [_find(pixels[i].numpy(), out.permute(1, 2, 0).numpy()) for i, out in zip(chosen.tolist(), batch)]
-    assert all(len(places) == 1 for places in found), 'each is exactly one shift, mirrored or not'
+    assert all(len(places) == 1 for places in found), 'each is exactly one shift, flipped or not'
     shifts, mirrored = {p[0][:2] for p in found}, [p[0][2] for p in found]
     assert len(shifts) > 12 and 8 < sum(mirrored) < 32
     torch.testing.assert_close(gather(pixels, chosen), pixels[chosen].permute(0, 3, 1, 2))
@@ -61,13 +61,13 @@ def _find(image, crop):
 
 def test_an_epoch_sees_every_image_once(folder):
     images = load_folder(str(folder))
-    whole = list(batches(images, 4))
-    assert [len(labels) for _, labels in whole] == [4, 4, 2]
-    assert torch.cat([labels for _, labels in whole]).tolist() == images.labels.tolist()
+    ordered = list(batches(images, 4))
+    assert [len(labels) for _, labels in ordered] == [4, 4, 2]
+    assert torch.cat([labels for _, labels in ordered]).tolist() == images.labels.tolist()
     shuffled = list(batches(images, 5, shuffle=True, generator=torch.Generator().manual_seed(0)))
     seen = torch.cat([batch for batch, _ in shuffled]).permute(0, 2, 3, 1)
     assert {tuple(p.flatten().tolist()) for p in seen} == {tuple(p.flatten().tolist()) for p in images.pixels}
-    assert [len(labels) for _, labels in batches(images, 4, shuffle=True)] == [4, 4]  # the smaller rest is left out
+    assert [len(labels) for _, labels in batches(images, 4, shuffle=True)] == [4, 4]  # the smaller last batch is dropped
 
 
 def test_preprocessor_normalises_resizes_and_labels(folder):
@@ -93,7 +93,7 @@ def test_broken_and_unequal_images_are_named(folder):
     assert load_folder(str(folder), size=4).pixels.shape == (11, 4, 4, 3)
 
 
-@pytest.mark.parametrize('resolution', [None, 12, 6], ids=['as they are', 'enlarged', 'reduced'])
+@pytest.mark.parametrize('resolution', [None, 12, 6], ids=['original size', 'enlarged', 'reduced'])
 def test_files_one_by_one_give_the_inputs_of_the_training(folder, resolution):
     numbers = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 61.0, 62.0])
     preprocessor = dict(type='MemoryPreprocessor', resolution=resolution, **numbers)
@@ -106,6 +106,6 @@ def test_files_one_by_one_give_the_inputs_of_the_training(folder, resolution):
     torch.testing.assert_close(found, expected, rtol=0, atol=1.01 / 60)  # rounded to 8 bits after resizing
 
 
-def test_a_config_of_files_stays_as_it_is():
+def test_a_config_that_reads_files_is_not_changed():
     cfg = Config(dict(model=dict(data_preprocessor=dict(type='ClsDataPreprocessor'))))
     assert read_from_files(cfg).to_dict() == dict(model=dict(data_preprocessor=dict(type='ClsDataPreprocessor')))

@@ -1,4 +1,4 @@
-"""ImageNet-100 from an ImageNet folder: what is drawn, what is written, and what is said of a wrong layout."""
+"""ImageNet-100 from an ImageNet folder: the random choice, the written files, and the messages for a wrong layout."""
 
 import json
 import runpy
@@ -13,7 +13,7 @@ from tinynet_mm.data.subsets import draw, make
 
 @pytest.fixture
 def imagenet(tmp_path):
-    """Seven classes, six training and three validation files each (never decoded here, so they hold their names)."""
+    """Seven classes with six training and three validation files each; a file contains its name, since nothing decodes it."""
     root = tmp_path / 'imagenet'
     for split, count in (('train', 6), ('val', 3)):
         for label in range(7):
@@ -33,7 +33,7 @@ def test_draw_is_seeded_and_never_repeats(imagenet):
     assert first.count() == dict(train=20, val=8)
 
 
-def test_make_links_what_was_drawn_and_goes_on_after_a_stop(imagenet, tmp_path):
+def test_make_links_the_drawn_images_and_continues_after_a_stop(imagenet, tmp_path):
     subset = draw(imagenet, 0, classes=3, train=4, val=2)
     listing = make(subset, tmp_path / 'small')
     linked = sorted((tmp_path / 'small').rglob('*.JPEG'))
@@ -47,14 +47,14 @@ def test_make_links_what_was_drawn_and_goes_on_after_a_stop(imagenet, tmp_path):
         make(draw(imagenet, 5, classes=3, train=4, val=2), tmp_path / 'small')
 
 
-def test_copies_outlive_the_source(imagenet, tmp_path):
+def test_copies_do_not_need_the_source(imagenet, tmp_path):
     make(draw(imagenet, 0, classes=2, train=1, val=1), tmp_path / 'small', copy=True)
     shutil.rmtree(imagenet)
     copied = list((tmp_path / 'small').rglob('*.JPEG'))
     assert len(copied) == 4 and all(path.read_text() for path in copied)
 
 
-def test_wrong_layouts_are_one_sentence_with_the_mend(imagenet):
+def test_messages_for_wrong_layouts_contain_the_fix(imagenet):
     with pytest.raises(ValueError, match='7 classes, 100 requested; request fewer'):
         draw(imagenet)
     with pytest.raises(ValueError, match='6 images, 500 requested'):
@@ -67,7 +67,7 @@ def test_wrong_layouts_are_one_sentence_with_the_mend(imagenet):
         draw(imagenet, classes=2, train=1, val=1)
 
 
-def test_loose_validation_images_are_told_how_to_mend(imagenet):
+def test_the_message_for_images_without_class_folders_contains_the_fix(imagenet):
     shutil.rmtree(imagenet / 'val')
     (imagenet / 'val').mkdir()
     for index in range(3):
