@@ -1,10 +1,12 @@
 """Maps of detectors against grad-cam called directly, on networks, layers and targets that do not use this package."""
 
+import copy
+
 import numpy as np
 import pytest
 import pytorch_grad_cam
 import torch
-from cam_models import DETECTORS, META, ONE_STAGE, OTHERS, OneLogit, ask, images, models, place_of
+from cam_models import DETECTORS, META, ONE_STAGE, OTHERS, OneLogit, ask, classifier, images, models, place_of
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
@@ -158,7 +160,27 @@ def test_one_image_gives_the_same_map_in_any_batch():
                 np.testing.assert_allclose(alone.map, shared.map, atol=1e-3)
 
 
-# Targets and imports ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize('name', [*DETECTORS, 'classifier'])
+def test_a_reading_does_not_depend_on_later_ones(name):
+    probe = make_probe(classifier() if name == 'classifier' else models(name))
+    with torch.no_grad():
+        first, _, again = (probe.read(batch, [META]) for batch in (images[:1], images[1:], images[:1]))
+        one, other = first.found(0, most=3), again.found(0, most=3)
+        assert [(c.label, c.row, c.score) for c in one] == [(c.label, c.row, c.score) for c in other]
+        torch.testing.assert_close(first.logits([(0, c) for c in one]), again.logits([(0, c) for c in one]))
+
+
+def test_an_image_without_proposals_has_a_reason():
+    model = copy.deepcopy(models('faster_rcnn'))
+    model.rpn_head.test_cfg.min_bbox_size = 1e6
+    for wanted in (Wanted(), Wanted('all')):
+        answers = ask(Explainer(model), images, wanted)
+        assert [a[0].reason for a in answers] == ['the detector proposes no region on this image'] * 2
+    with torch.no_grad():
+        assert make_probe(model).read(images, [META] * 2).found(0) == []
+
+
+# Targets ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_targets_in_words():

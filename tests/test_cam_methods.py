@@ -184,6 +184,23 @@ def test_model_does_not_change():
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_fallbacks_do_not_depend_on_earlier_images():
+    model = classifier()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.zeros_(module.bias)  # so that no layer has a gradient for a black image
+    explainer = Explainer(model, 'gradcam')
+    ask(explainer, torch.zeros(1, 3, 32, 32), Wanted())
+    answer = ask(explainer, torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(5)), Wanted())[0][0]
+    assert answer.layers == ('backbone.layer2',) and answer.note == 'backbone.layer2 replaces level0, which is too coarse'
+
+
+def test_ablation_layers_are_not_shared():
+    """Explainers run in several threads, and grad-cam's ablation layer keeps the channels that it ablates."""
+    one, other = (METHODS['ablationcam'].build(classifier()) for _ in range(2))
+    assert one.ablation_layer is not other.ablation_layer
+
+
 # No map -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""From files to files: pipelines measured back, maps written, models compared, faithfulness counted; errors in a sentence."""
+"""tools/cam.py from files to files: maps, comparisons of models, faithfulness; errors in one sentence."""
 
 import csv
 import importlib.util
@@ -45,7 +45,7 @@ def coco(tmp_path_factory) -> Path:
         height, width = (96, 128) if i % 2 else (120, 90)
         picture = rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
         content['images'].append(dict(id=i, file_name=f'{i}.png', height=height, width=width))
-        for k, cell in enumerate(rng.choice(16, 3, replace=False)):  # where anchors of the second level lie, for a 128 px input
+        for k, cell in enumerate(rng.choice(16, 3, replace=False)):  # places of anchors of the second level, for a 128 px input
             x, y = (int((cell % 4 * 32 + 2) * width / 128), int((cell // 4 * 32 + 2) * height / 128))
             w, h = width * 28 // 128, height * 28 // 128
             cv2.ellipse(picture, (x + w // 2, y + h // 2), (w // 2, h // 2), 0, 0, 360, rng.integers(100, 255, 3).tolist(), -1)
@@ -60,10 +60,10 @@ def coco(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def weights(coco, tmp_path_factory) -> Path:
-    """A checkpoint of a detector whose scores differ from box to box, as training would make them."""
+    """A checkpoint of a detector whose scores differ from box to box, as after training."""
     _, model = random_detector(coco)
     torch.manual_seed(1)
-    for module in model.modules():  # statistics of a first batch: without them hardly anything reaches the head
+    for module in model.modules():  # statistics of a first batch: without them activations nearly vanish before the head
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
     model.train()(torch.randn(8, 3, 128, 128), mode='tensor')
@@ -86,7 +86,7 @@ def detector(coco, weights):
 
 @pytest.fixture
 def call(coco, weights, tmp_path):
-    """The tool on a config, a checkpoint and what else is said; results go to tmp_path / 'out'."""
+    """The tool with a config, a checkpoint and further arguments; results are in tmp_path / 'out'."""
     common = [SSDLITE, str(weights), '--input-size', '128', '--data-root', str(coco), '--out', str(tmp_path / 'out')]
     return lambda *more: tool.main([*common, *map(str, more)])
 
@@ -152,7 +152,7 @@ def test_classifier_from_its_own_config(coco, tmp_path):
     first = [row for row in rows if row['image'].endswith('/0.png')]
     assert [float(row['scores']) for row in first] == sorted((float(row['scores']) for row in first), reverse=True)
     assert all(row['file'].startswith(f'0_{place + 1}_') for place, row in enumerate(first) if row['file'])
-    with pytest.raises(ValueError, match="no class 'aeroplane' among the 10 of this model; the nearest: airplane"):
+    with pytest.raises(ValueError, match="no class 'aeroplane' among its 10. Did you mean airplane"):
         tool.main([*args[:5], '--target', 'class=aeroplane'])
 
 
@@ -176,7 +176,7 @@ def test_benchmark_writes_its_row(coco, weights, tmp_path):
 
 
 def sentence(capsys, argv: list[str]) -> str:
-    """What a user sees: one line on stderr, exit code 2."""
+    """The message that a user sees: one line on stderr, exit code 2."""
     with pytest.raises(SystemExit) as stopped:
         cli.run(partial(tool.main, argv))
     error = capsys.readouterr().err.strip().split('\n')[-1]
@@ -196,29 +196,27 @@ def test_bad_input_is_one_sentence(coco, weights, tmp_path, capsys):
     assert 'folder without images' in say([SSDLITE, str(weights), str(tmp_path / 'empty')])
     assert 'no checkpoint at' in say([SSDLITE, str(tmp_path / 'x.pth'), image])
     common = [SSDLITE, str(weights), '--input-size', '128', '--out', str(tmp_path / 'out'), image]
-    assert "there is no layer 'backbone.blok'" in say([*common, '--layer', 'backbone.blok'])
-    assert "there is no class 'circel' among the 3 of this model; the nearest: circle" in say(
-        [*common, '--target', 'class=circel']
-    )
+    assert "SingleStageDetector has no layer 'backbone.blok'" in say([*common, '--layer', 'backbone.blok'])
+    assert "this model has no class 'circel' among its 3. Did you mean circle?" in say([*common, '--target', 'class=circel'])
     text = say([*common, '--layer', 'bbox_head.reg_convs.0', '--score-thr', '0'])
     assert text.startswith('no map can be drawn') and 'bbox_head.reg_convs.0 has no gradient' in text
-    assert 'layers that serve: level' in text and 'reg_convs' not in text.split('serve:')[1]
+    assert 'layers with a map: level' in text and 'reg_convs' not in text.split('with a map:')[1]
     assert say([*common, '--topk', '0']) == '--topk 0: at least one box or class must be explained.'
     assert '--batch 0: at least one image' in say([*common, '--batch', '0'])
-    assert '--limit -1: give how many images' in say([*common, '--data-root', str(coco), '--evaluate', '--limit', '-1'])
+    assert '--limit -1: give the number of images' in say([*common, '--data-root', str(coco), '--evaluate', '--limit', '-1'])
     assert '--topk 0: at least one' in say([*common, '--data-root', str(coco), '--evaluate', '--topk', '0'])
     assert say([*common, '--device', 'gpu']).startswith('--device gpu is not available')
     assert 'box 3 was asked for, but no box reaches' in say([*common, '--target', 'box=3', '--score-thr', '1'])
 
 
-def test_an_image_cut_short_is_one_sentence(coco, call, tmp_path, capsys):
+def test_a_truncated_image_is_one_sentence(coco, call, tmp_path, capsys):
     whole = (coco / 'images' / '0.png').read_bytes()
     (tmp_path / 'cut.png').write_bytes(whole[: len(whole) // 8])
     with pytest.raises(ValueError, match=r'cut.png is not an image that can be read'):
         call(tmp_path / 'cut.png')
 
 
-def test_what_was_done_before_an_error_is_listed(coco, call, tmp_path):
+def test_images_before_an_error_are_listed(coco, call, tmp_path):
     whole = (coco / 'images' / '0.png').read_bytes()
     images = [tmp_path / f'{name}.png' for name in 'abc']
     for image in images:
@@ -229,7 +227,7 @@ def test_what_was_done_before_an_error_is_listed(coco, call, tmp_path):
     assert [Path(row['image']).name for row in rows_of(tmp_path / 'out' / 'maps.csv')] == ['a.png', 'b.png']
 
 
-def test_paths_are_told_apart():
+def test_paths_are_separated():
     assert split_paths(['c.py', 'w.pth', 'a.jpg', 'b']) == ('c.py', 'w.pth', [Path('a.jpg'), Path('b')])
     assert split_paths(['c.py', 'a.jpg']) == ('c.py', None, [Path('a.jpg')])
     assert split_paths(['c.py', 'https://x/y']) == ('c.py', 'https://x/y', [])
@@ -238,7 +236,7 @@ def test_paths_are_told_apart():
 # Faithfulness -----------------------------------------------------------------------------------------------------------------
 
 
-def test_faithfulness_of_a_set_and_going_on_after_a_stop(coco, call, tmp_path, capsys):
+def test_faithfulness_of_a_set_and_its_continuation(coco, call, tmp_path, capsys):
     evaluate = partial(call, '--evaluate', '--limit', 2, '--score-thr', 0, '--topk', 1, '--method', 'auto,gradcam')
     assert evaluate() == 0
     out = tmp_path / 'out'
@@ -252,7 +250,7 @@ def test_faithfulness_of_a_set_and_going_on_after_a_stop(coco, call, tmp_path, c
     before = (out / 'faithfulness.csv').read_text()
     assert evaluate() == 0
     assert (out / 'faithfulness.csv').read_text() == before
-    with pytest.raises(ValueError, match='run with other settings or an older version; delete it'):
+    with pytest.raises(ValueError, match='run with other settings or an older version: delete it'):
         evaluate('--method', 'layercam')
 
 
@@ -293,11 +291,11 @@ def test_truth_is_read_with_the_models_labels(coco):
     star = next(a['bbox'] for a in content['annotations'] if a['category_id'] == 3)
     assert truths[0].labels.tolist() == [2, 0]
     assert truths[0].boxes[1].tolist() == [star[0], star[1], star[0] + star[2], star[1] + star[3]]
-    with pytest.raises(ValueError, match='has the categories circle, square, star, the model the classes cat: they share none'):
+    with pytest.raises(ValueError, match='has the categories circle, square, star, the model the classes cat: none is in both'):
         read_truth(split, ['cat'])
 
 
-def test_batches_side_by_side_give_the_maps_of_one_after_the_other(detector, coco):
+def test_parallel_batches_give_the_same_maps(detector, coco):
     cfg, model = detector
     files = sorted((coco / 'images').iterdir())
 
