@@ -1,4 +1,4 @@
-"""The tables: rounding, levels, presets and the sentences a wrong architecture gets."""
+"""The tables: rounding, levels, presets, and the errors of wrong architectures."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from tinynet_mm.archs import BASES, INFERRED, PRESETS, Arch, Scaling, divisible,
 from tinynet_mm.cost import cost
 from tinynet_mm.paper.inferred import BUDGETS, infer
 
-# name -> input, stem, channels of the stages, repeats: the authors' published code
+# name -> input, stem, channels and repeats of the stages, from the authors' published code
 TINYNETS = {
     'tinynet_a': (192, 32, (16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 4, 4, 5, 1)),
     'tinynet_b': (188, 32, (16, 24, 32, 64, 88, 144, 240), (1, 2, 2, 3, 3, 4, 1)),
@@ -21,14 +21,14 @@ TINYNETS = {
 
 
 @pytest.mark.parametrize('divisor', [4, 8])
-def test_widths_round_as_timms(divisor):
+def test_widths_round_as_in_timm(divisor):
     values = np.random.default_rng(0).uniform(0.5, 3000, 2000)
     expected = [make_divisible(v, divisor) for v in values]
     assert divisible(values, divisor).tolist() == expected == [divisible(v, divisor) for v in values]
 
 
 @pytest.mark.parametrize('name', TINYNETS)
-def test_tinynets_are_the_published_ones(name):
+def test_tinynets_equal_the_published_ones(name):
     arch = preset(name)
     found = tuple(s.channels for s in arch.stages), tuple(s.repeats for s in arch.stages)
     assert (arch.resolution, arch.stem, *found) == TINYNETS[name] and arch.head == 1280
@@ -41,19 +41,19 @@ def test_giants_have_their_published_inputs_and_parameters():
     assert millions == [5.3, 7.8, 9.1, 12.2, 19.3, 30.4, 43.0, 66.3]  # as printed by timm, torchvision and the authors
 
 
-def test_every_base_is_its_own_preset_and_scaling_by_one_changes_nothing():
+def test_every_base_is_a_preset_and_scaling_by_one_changes_nothing():
     for name, base in BASES.items():
         assert preset(name) == base == scale(base, Scaling())
 
 
-def test_joined_runs_are_one_level():
+def test_joined_stages_are_one_level():
     assert [len(runs) for runs in BASES['ghostnet_a'].levels] == [1, 1, 1, 1, 1, 1, 2, 1, 1]
     assert [len(runs) for runs in BASES['ghostnet_100'].levels] == [1, 1, 1, 1, 1, 1, 3, 1, 4]
     assert all(len(runs) == 1 for runs in BASES['resnet50'].levels)
     assert sum(BASES['ghostnet_100'].levels, ()) == BASES['ghostnet_100'].stages
 
 
-def test_depth_never_falls_below_one_block_and_follows_the_rule_asked_for():
+def test_depth_is_at_least_one_block_and_follows_the_rounding_rule():
     arch = scale(BASES['efficientnet_b0'], Scaling(d=0.01))
     assert {s.repeats for s in arch.stages} == {1}
     assert round(cost(arch).macs / 1e6) == 173  # table 1: "shrinking B0 to the minimum depth results in 173M FLOPs"
@@ -61,7 +61,7 @@ def test_depth_never_falls_below_one_block_and_follows_the_rule_asked_for():
     assert [s.repeats for s in scale(BASES['resnet50'], Scaling(d=0.6, ceil_depth=True)).stages] == [2, 3, 4, 2]
 
 
-def test_ends_scale_only_where_asked():
+def test_ends_scale_only_without_fixed_ends():
     fixed, free = (scale(BASES['ghostnet_a'], Scaling(w=0.5, fixed_ends=f)) for f in (True, False))
     assert (fixed.stem, fixed.head, fixed.hidden) == (28, 1680, 1400)
     assert (free.stem, free.head, free.hidden) == (16, 840, 700)
@@ -69,14 +69,14 @@ def test_ends_scale_only_where_asked():
 
 
 @pytest.mark.parametrize('name', sorted(INFERRED))
-def test_inferred_presets_can_be_inferred_again_and_meet_the_paper(name):
+def test_inferred_presets_are_reproducible_and_meet_the_paper(name):
     assert PRESETS[name][1] == infer(name)
     budget, found = BUDGETS[name], cost(preset(name))
     assert found.macs == pytest.approx(budget.macs, rel=0.01)
     assert not budget.params or found.params == pytest.approx(budget.params, rel=0.015)
 
 
-def test_resolve_takes_names_multipliers_and_whole_tables():
+def test_resolve_accepts_names_multipliers_and_tables():
     d = PRESETS['tinynet_d'][1]
     assert resolve(dict(r=d.r, w=d.w, d=d.d)).stages == preset('tinynet_d').stages
     assert resolve(dict(base='resnet50', w=0.5)).stages[0].channels == 128
@@ -97,9 +97,9 @@ TABLE = dataclasses.asdict(preset('resnet18'))
         (dict(w='wide'), 'positive'),
         (dict(d=float('nan')), 'positive'),
         (dict(base='resnet101'), "unknown base 'resnet101'; known: .*resnet50"),
-        (3, 'not 3'),
+        (3, 'arch=3: give a name'),
         (dict(stages=[]), 'not a base table .*resolution'),
-        (dict(TABLE, stages=[dict(block='basic', width=3)]), 'for each of its stages block, channels'),
+        (dict(TABLE, stages=[dict(block='basic', width=3)]), 'for each stage block, channels'),
         (dict(TABLE, stages=[]), 'at least one stage'),
         (dict(TABLE, family='vgg'), "unknown family 'vgg'"),
         (dict(TABLE, stages=[dict(block='ghost', channels=8)]), 'stage 0.*basic'),
@@ -107,12 +107,12 @@ TABLE = dataclasses.asdict(preset('resnet18'))
         (dict(TABLE, stages=[dict(block='basic', channels=8, joined=True)]), 'joined'),
     ],
 )
-def test_a_wrong_architecture_is_one_sentence_with_the_mend(arch, message):
+def test_wrong_architectures_are_refused(arch, message):
     with pytest.raises(ValueError, match=message):
         resolve(arch)
 
 
-def test_a_family_that_does_not_fit_is_named():
-    with pytest.raises(ValueError, match='tinynet_a is of the family efficientnet; here ghostnet is needed, such as ghostnet_a'):
+def test_another_family_is_refused():
+    with pytest.raises(ValueError, match='tinynet_a is of the family efficientnet, but ghostnet is required, like ghostnet_a'):
         resolve('tinynet_a', family='ghostnet')
     assert isinstance(resolve(dict(d=0.5), base='resnet50', family='resnet'), Arch)

@@ -12,14 +12,15 @@ from torch import nn
 from tinynet_mm.archs import BASES, PRESETS, Arch, Scaling, preset, scale
 from tinynet_mm.cost import Cost, cost, parts, scaled_cost
 from tinynet_mm.errors import UserError
-from tinynet_mm.mmlab.counting import ELSEWHERE, count, count_images, count_parts, input_size
+from tinynet_mm.mmlab.configs import input_size
+from tinynet_mm.mmlab.counting import ELSEWHERE, count, count_images, count_parts
 from tinynet_mm.models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet, efficientnet, ghostnet, resnet
 
 FAMILIES = {'efficientnet': ScaledEfficientNet, 'resnet': ScaledResNet, 'ghostnet': ScaledGhostNet}
 
 
 class Classifier(nn.Module):
-    """A whole network on the meta device: backbone, global pooling, linear layer."""
+    """A complete network on the meta device: backbone, global pooling, linear layer."""
 
     def __init__(self, arch: Arch, classes: int = 1000):
         super().__init__()
@@ -32,8 +33,8 @@ class Classifier(nn.Module):
 
 
 @pytest.fixture
-def only_what_counts(monkeypatch):
-    """Norms and activations, which count nothing, do nothing; initialising too: four times as many networks a second."""
+def only_counted_layers(monkeypatch):
+    """Norms, activations and initialisation do nothing, since they do not count: four times as many networks per second."""
     for kind in (nn.BatchNorm2d, nn.SiLU, nn.ReLU):
         monkeypatch.setattr(kind, 'forward', lambda self, x: x)
     for kind in (nn.BatchNorm2d, nn.Conv2d, nn.Linear):
@@ -43,7 +44,7 @@ def only_what_counts(monkeypatch):
 
 
 def draws(seed: int, n: int, fixed_ends: bool = True) -> Scaling:
-    """Section 4.2's range."""
+    """Random scalings in the range of section 4.2."""
     r, w, d = np.random.default_rng(seed).uniform(0.35, 2.8, (3, n))
     return Scaling(r=r, w=w, d=d, fixed_ends=fixed_ends)
 
@@ -62,7 +63,7 @@ def test_presets_equal_torchs_counter(name):
 @pytest.mark.parametrize(
     ('base', 'n'), [('efficientnet_b0', 110), ('resnet50', 40), ('resnet18', 10), ('ghostnet_a', 25), ('ghostnet_100', 15)]
 )
-def test_200_random_scalings_equal_torchs_counter(base, n, only_what_counts):
+def test_200_random_scalings_equal_torchs_counter(base, n, only_counted_layers):
     for fixed_ends in (True, False):
         scalings = draws(len(base), (n + 1) // 2, fixed_ends)
         for index in range((n + 1) // 2):
@@ -96,8 +97,8 @@ def test_scaled_cost_broadcasts_and_passes_the_classes_on():
 
 
 def test_costs_never_fall_when_a_dimension_grows():
-    """What a solver that bisects relies on. With ends that are fixed there is one exception: where the first stage becomes as
-    wide as the stem, GhostNet-A saves that stage's projection, 0.2 % of the network."""
+    """The bisection of the solver needs this. With fixed ends there is one exception: where the first stage becomes as wide as
+    the stem, GhostNet-A has no projection in that stage, 0.2 % of the network."""
     grid = np.linspace(0.35, 2.8, 400)
     for base in BASES.values():
         for name in 'rwd':
@@ -106,7 +107,7 @@ def test_costs_never_fall_when_a_dimension_grows():
     assert 0 < dip[0] - dip[1] < 0.003 * dip[0]
 
 
-def test_parts_are_named_and_sum_to_the_whole():
+def test_parts_are_named_and_sum_to_the_total():
     rows = parts(preset('ghostnet_a'))
     names = [name for name, _ in rows]
     assert names[0] == 'stem' and names[1] == 'stage 0 ghost' and names[-3:] == ['head', 'hidden', 'classifier']
@@ -114,7 +115,7 @@ def test_parts_are_named_and_sum_to_the_whole():
     assert dict(rows)['hidden'] == Cost(1680 * 1400, 1681 * 1400, 1400)
 
 
-def test_parts_of_a_built_module_sum_to_its_whole_and_miss_nothing():
+def test_parts_of_a_built_module_sum_to_its_total():
     module = Classifier(preset('tinynet_e'))
     image = torch.empty(1, 3, 106, 106, device='meta')
     rows = count_parts(module, lambda: module.eval()(image), lambda name: name.split('.')[0])
@@ -138,7 +139,7 @@ def test_products_outside_of_layers_are_counted_too():
         ([dict(type='SSDWarp', size=320)], (320, 320)),
     ],
 )
-def test_the_input_of_a_config_is_what_its_test_pipeline_makes(pipeline, size):
+def test_the_input_of_a_config_is_the_output_of_its_test_pipeline(pipeline, size):
     assert input_size(Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))) == size
     with pytest.raises(ValueError, match='--resolution'):
         input_size(Config(dict(model=dict())))
@@ -156,8 +157,8 @@ def test_tool_prints_presets_multipliers_and_stages(tool, capsys):
     assert tool(['tinynet_d', 'efficientnet_b0:r=0.68,w=0.54,d=0.695', '--stages']) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[1:] == ['152x152', '2.338', '51.58', '1.418'] and lines[2].split()[0] == 'stem'
-    whole = [line.split()[1:] for line in lines if line.startswith(('tinynet', 'efficientnet'))]
-    assert whole[0] == whole[1] and len(lines) == 1 + 2 * 11
+    totals = [line.split()[1:] for line in lines if line.startswith(('tinynet', 'efficientnet'))]
+    assert totals[0] == totals[1] and len(lines) == 1 + 2 * 11
 
 
 def test_tool_builds_and_counts_a_config(tool, capsys, tmp_path):
@@ -193,12 +194,12 @@ def test_tool_counts_a_detector_at_its_own_input_and_at_another(tool, capsys):
     ('argv', 'message'),
     [
         (['tinynet_f'], 'Did you mean'),
-        (['efficientnet_b0:w=wide'], 'w=wide: a number'),
+        (['efficientnet_b0:w=wide'], 'w=wide is not a number'),
         (['efficientnet_b0:q=1'], "unknown key 'q'"),
-        (['tinynet_d', '--resolution', '0'], 'at least one pixel'),
+        (['tinynet_d', '--resolution', '0'], 'give at least one pixel'),
     ],
 )
-def test_tool_says_what_is_wrong_in_one_sentence(tool, argv, message):
+def test_tool_refuses_wrong_arguments(tool, argv, message):
     with pytest.raises(ValueError, match=message):
         tool(argv)
 

@@ -1,4 +1,4 @@
-"""TinyNet and EfficientNet against timm: same random weights, same features, logits and gradients; and the backbone contract."""
+"""TinyNet and EfficientNet against timm: same weights, same features, logits and gradients; and the backbone's arguments."""
 
 import pytest
 import timm
@@ -12,7 +12,7 @@ NAMES = ['tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e', 'effic
 
 
 def pair(name: str):
-    """timm's network with random norms, and ours with its weights, all levels out."""
+    """timm's network with random norms, and our network with its weights and all levels as outputs."""
     torch.manual_seed(0)
     theirs = timm.create_model(name)
     for m in theirs.modules():
@@ -63,15 +63,15 @@ def test_a_timm_checkpoint_loads_by_init_cfg(tmp_path):
 
 
 @pytest.mark.parametrize('arch', ['tinynet_b', 'efficientnet_b-4', dict(w=0.4, d=0.5), dict(w=1.3, d=1.4, fixed_ends=False)])
-def test_declared_channels_and_strides_are_those_of_the_maps(arch):
+def test_declared_channels_and_strides_match_the_maps(arch):
     model = ScaledEfficientNet(arch, out_indices=(0, 2, 4, 7)).eval()
     for out, channels, stride in zip(model(torch.randn(1, 3, 128, 128)), model.out_channels, model.out_strides, strict=True):
         assert out.shape == (1, channels, 128 // stride, 128 // stride)
 
 
-def test_levels_behind_the_last_output_are_not_built():
-    small, whole = TinyNet('e', out_indices=(3,)), TinyNet('e')
-    assert not hasattr(small, 'conv_head') and len(small.blocks) == 4 < len(whole.blocks)
+def test_levels_after_the_last_output_are_not_built():
+    small, complete = TinyNet('e', out_indices=(3,)), TinyNet('e')
+    assert not hasattr(small, 'conv_head') and len(small.blocks) == 4 < len(complete.blocks)
     small(torch.randn(1, 3, 64, 64))[0].sum().backward()
     assert all(p.grad is not None for p in small.parameters())
 
@@ -119,12 +119,12 @@ def test_norms_activations_and_stochastic_depth_are_configured():
         (dict(frozen_stages=9), 'frozen_stages=9'),
     ],
 )
-def test_bad_arguments_say_what_is_allowed(arguments, words):
+def test_wrong_arguments_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         TinyNet(**arguments)
 
 
-def test_residual_blocks_can_begin_as_the_identity():
+def test_residual_blocks_start_as_the_identity():
     model = ScaledEfficientNet(dict(r=1, w=0.5, d=1), zero_init_residual=True)
     skips = [block for block in model.blocks.modules() if getattr(block, 'has_skip', False)]
     assert len(skips) == 9

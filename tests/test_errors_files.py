@@ -1,4 +1,4 @@
-"""Errors as one sentence, and files that appear whole or not at all."""
+"""Errors as one sentence, and files that are complete or missing."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ def test_listed(count, text):
     assert listed(range(count), 3) == text
 
 
-def test_a_file_keeps_its_old_content_where_writing_fails(tmp_path):
+def test_a_file_keeps_its_old_content_if_writing_fails(tmp_path):
     path = files.write_text(tmp_path / 'new' / 'a.txt', 'old')
     with pytest.raises(RuntimeError), files.atomic(path) as temporary:
         temporary.write_text('half')
@@ -28,7 +28,7 @@ def test_a_file_keeps_its_old_content_where_writing_fails(tmp_path):
     assert path.read_text() == 'old' and [p.name for p in path.parent.iterdir()] == ['a.txt']
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_one_sentence_and_leaves_no_file(tmp_path):
     with pytest.raises(UserError, match='cannot write .*a.csv: No space left'), files.atomic(tmp_path / 'a.csv') as temporary:
         temporary.write_text('half')
         raise OSError(errno.ENOSPC, 'No space left on device', str(temporary))
@@ -52,7 +52,7 @@ def test_json_in_any_unicode_encoding(tmp_path, encoding):
     assert files.read_json(tmp_path / 'a.json') == dict(a='é')
 
 
-def test_what_is_not_json_is_one_sentence(tmp_path):
+def test_a_file_that_is_not_json_is_one_sentence(tmp_path):
     (tmp_path / 'a.json').write_text('{')
     with pytest.raises(UserError, match='a.json is not JSON'):
         files.read_json(tmp_path / 'a.json')

@@ -1,4 +1,4 @@
-"""The fit against the closed form of equation 4, the solver against brute force, and the published networks given back."""
+"""The fit against the closed form of equation 4, the solver against brute force, and the published networks."""
 
 import json
 from dataclasses import replace
@@ -106,12 +106,12 @@ def test_solver_equals_brute_force(base, kind, quantity):
     scalings = [stairs.make(v) for v in grid]
     many = Scaling(*(np.array([getattr(s, n) for s in scalings]) for n in 'rwd'), fixed_ends=scalings[0].fixed_ends)
     costs = np.broadcast_to(getattr(cost(scale(stairs.base, many)), quantity), grid.shape)
-    dents = np.diff(costs) < 0
-    assert not dents.any() or base != 'efficientnet_b0'
+    dips = np.diff(costs) < 0
+    assert not dips.any() or base != 'efficientnet_b0'
     for budget in np.geomspace(costs[0] * 1.01, costs[-1] * 0.99, 12):
         step, larger = nearest(stairs, budget, meter)
         crossings = np.flatnonzero((costs[:-1] <= budget) & (costs[1:] > budget))
-        assert len(crossings) == 1 or dents.any()
+        assert len(crossings) == 1 or dips.any()
         pairs = [(costs[i], costs[i + 1]) for i in crossings]
         expected = [above if above <= 1.03 * budget and above - budget < budget - below else below for below, above in pairs]
         assert step.achieved in expected and step.achieved == meter.measure(step.arch)
@@ -141,17 +141,17 @@ def test_depth_underflow_says_the_smallest_cost():
         solve(single(EFFICIENTNET_B0, 'd'), 100e6)
 
 
-def test_the_value_is_the_roundest_of_its_step():
-    """TinyNet-D's stages come from many w; 0.54 is what is printed."""
+def test_the_value_has_the_fewest_decimals_of_its_step():
+    """Many w give the stages of TinyNet-D; 0.54 is printed."""
     stairs = widths(EFFICIENTNET_B0, 0.68, 0.695)
     assert solve(stairs, cost(preset('tinynet_d')).macs)[0].value == 0.54
 
 
-def test_a_measured_staircase_is_asked_seldom():
-    asked = []
-    meter = Meter('ms', lambda arch: asked.append(arch) or cost(arch).macs / 1e7, grid=0.01)
+def test_a_measured_staircase_needs_few_measurements():
+    measured = []
+    meter = Meter('ms', lambda arch: measured.append(arch) or cost(arch).macs / 1e7, grid=0.01)
     step, _ = solve(widths(EFFICIENTNET_B0, 0.7, 0.8, 0.3, 1.0), 6.0, meter)
-    assert 5.4 < step.achieved < 6.18 and len(asked) == len(set(asked)) <= 9
+    assert 5.4 < step.achieved < 6.18 and len(measured) == len(set(measured)) <= 9
 
 
 def test_bisection_over_arrays():
@@ -163,8 +163,8 @@ def test_bisection_over_arrays():
 
 
 @pytest.mark.parametrize('name', TINYNETS)
-def test_published_networks_are_given_back(published, name):
-    """The issue asks for r and d within 2 %, MACs within 3 %; here the networks are the very same."""
+def test_published_networks_are_reproduced(published, name):
+    """r and d within 2 %, MACs within 3 %, and the networks are identical."""
     theirs, counted = PRESETS[name][1], cost(preset(name))
     found = published.solve(counted.macs)
     assert found.scaling.r == pytest.approx(theirs.r, rel=0.02) and found.scaling.d == pytest.approx(theirs.d, rel=0.02)
@@ -208,7 +208,7 @@ def test_any_budget_is_met_within_a_step(published):
 
 
 def test_equation_5_is_only_a_start():
-    """At the paper's nominal ratios, by hand: the published 1.0, .75, .54, .54, .51 meet the budget after rounding instead."""
+    """At the paper's nominal ratios; after rounding, the published 1.0, .75, .54, .54, .51 meet the budget instead."""
     scalings = [PRESETS[name][1] for name in TINYNETS]
     ideal = [equation5(c, s.r, s.d) for c, s in zip(NOMINAL, scalings)]
     assert np.round(ideal, 3).tolist() == [1.007, 0.803, 0.657, 0.636, 0.666]
@@ -226,10 +226,10 @@ def test_save_and_load(tmp_path, published):
     path = published.save(tmp_path / 'new' / 'formula.json')
     assert TinyFormula.load(path) == published
     assert [p.name for p in path.parent.iterdir()] == ['formula.json']
-    whole = path.read_text()
-    for text in (whole[: len(whole) // 2], '', '[]', json.dumps(dict(r={}, d={})), json.dumps(dict(r=1))):
+    complete = path.read_text()
+    for text in (complete[: len(complete) // 2], '', '[]', json.dumps(dict(r={}, d={})), json.dumps(dict(r=1))):
         path.write_text(text)
-        with pytest.raises(ValueError, match='not a whole saved formula'):
+        with pytest.raises(ValueError, match='not JSON|not a complete formula'):
             TinyFormula.load(path)
     with pytest.raises(FileNotFoundError, match='none.json'):
         TinyFormula.load(tmp_path / 'none.json')
@@ -256,7 +256,7 @@ def test_a_sweep_of_one_budget_is_refused():
         TinyFormula.fit(sample_budget(20, np.random.default_rng(0)))
 
 
-def test_c_comes_from_macs_where_the_base_is_known():
+def test_c_is_computed_from_macs_if_the_base_is_known():
     rows = front(8)
     given = TinyFormula.fit(rows)
     counted = TinyFormula.fit([dict(r=row['r'], d=row['d'], macs=row['macs']) for row in rows], base_macs=B0)
@@ -271,20 +271,20 @@ def test_budgets_outside_the_range(published):
     assert found.extrapolated and found.r_std > published.solve(300e6).r_std
     with pytest.raises(ValueError, match='outside the range.*--extrapolate'):
         published.solve(50e6, meter=cost_meter('params'))
-    with pytest.raises(ValueError, match='too far to extrapolate, which ends at 1.93M MACs to 1.54G MACs'):
+    with pytest.raises(ValueError, match='outside the range of extrapolation, 1.93M MACs to 1.54G MACs'):
         published.solve(1e6, extrapolate=True)
 
 
 @pytest.mark.parametrize('c', [0.006, 0.015, 3.9])
 def test_extrapolated_networks_stay_in_the_explored_box(published, c):
-    """The process itself falls back to zero out there: its d is negative at c = 0.005."""
+    """The process returns to zero outside its range: its d is negative at c = 0.005."""
     found = published.solve(c * cost(BASES['resnet50']).macs, 'resnet50', extrapolate=True)
     assert found.extrapolated and all(0.35 <= getattr(found.scaling, name) <= 2.8 for name in 'rd')
     assert published.solve(30e6, 'resnet50', cost_meter('params'), extrapolate=True).achieved <= 1.03 * 30e6
 
 
 def heavy_base() -> Arch:
-    """Nearly all of its cost is a stem and a head, which are not scaled."""
+    """Nearly all of its cost is in the stem and the head, which are not scaled."""
     return Arch('heavy', 'efficientnet', 224, stem=64, stages=(Stage('inverted', 16, stride=2),), head=4096)
 
 
@@ -303,10 +303,10 @@ def test_a_staircase_that_ends_too_low():
         solve(stairs, 300e6)
 
 
-def test_wrong_words():
-    with pytest.raises(ValueError, match='not .flops.'):
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match='unknown quantity .flops.'):
         cost_meter('flops')
-    with pytest.raises(ValueError, match='one of r, d or w'):
+    with pytest.raises(ValueError, match='shrink one of r, d or w'):
         single(EFFICIENTNET_B0, 'x')
 
 
@@ -321,8 +321,8 @@ def test_published_table():
 
 
 def test_neighbours_are_near_and_include_the_papers_own():
-    near = neighbours(75e6)
-    assert [row.name for row in near if row.name.startswith('TinyNet')] == ['TinyNet-D', 'TinyNet-C']
-    assert near == sorted(near, key=lambda row: row.macs) and 5 <= len(near) <= 7
+    found = neighbours(75e6)
+    assert [row.name for row in found if row.name.startswith('TinyNet')] == ['TinyNet-D', 'TinyNet-C']
+    assert found == sorted(found, key=lambda row: row.macs) and 5 <= len(found) <= 7
     assert len(IMAGENET) == 27 and {row.dataset for row in neighbours(2e9, 'resnet')} == {'ImageNet-100'}
     assert neighbours(24e6)[0].macs <= 24e6 and len(neighbours(1e6)) >= 5

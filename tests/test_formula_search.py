@@ -1,4 +1,4 @@
-"""The search's pure parts against brute force: samplers, non-dominated fronts, tables of networks."""
+"""The functions of the search against brute force: samplers, non-dominated fronts, tables of networks."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ B0 = cost(EFFICIENTNET_B0).macs
 
 
 def brute_ranks(accuracy, macs):
-    """Peel fronts off by comparing every pair."""
+    """Remove one front after the other by comparing every pair."""
     left, ranks, rank = set(range(len(macs))), [0] * len(macs), 0
 
     def dominated(i):
@@ -45,7 +45,7 @@ def networks(n, seed=0, ties=False):
 
 
 @pytest.mark.parametrize('base', ['efficientnet_b0', 'resnet50', 'ghostnet_a'])
-def test_band_rows_are_in_the_band_and_cost_what_they_say(base):
+def test_band_rows_are_in_the_band_and_state_their_cost(base):
     rows, table = sample_band(60, np.random.default_rng(1), BASES[base]), BASES[base]
     base_macs = cost(table).macs
     assert len(rows) == 60
@@ -56,8 +56,8 @@ def test_band_rows_are_in_the_band_and_cost_what_they_say(base):
         assert all(0.35 <= row[name] <= 2.8 for name in 'rwd')
 
 
-def test_band_is_uniform_in_what_it_keeps():
-    """Against plain rejection of independent draws: the same share of small networks, within four deviations."""
+def test_band_draws_are_uniform_inside_the_band():
+    """Against rejection sampling of independent draws: equal means, within four standard deviations."""
     rows = sample_band(1500, np.random.default_rng(2))
     r, w, d = np.random.default_rng(3).uniform(0.35, 2.8, size=(3, 60_000))
     c = cost(scale(EFFICIENTNET_B0, Scaling(r=r, w=w, d=d))).macs / B0
@@ -67,13 +67,13 @@ def test_band_is_uniform_in_what_it_keeps():
         assert abs(np.mean([row[name] for row in rows]) - values[kept].mean()) < deviation
 
 
-def test_the_seed_decides():
+def test_draws_depend_on_the_seed_only():
     draws = [sample_band(5, np.random.default_rng(seed)) for seed in (7, 7, 8)]
     assert draws[0] == draws[1] != draws[2]
 
 
 def test_duplicates_after_rounding_are_drawn_once():
-    """A narrow cube holds few networks: all of them come, none twice, and asking for more says how many there are."""
+    """A small box has few networks: all are found, none twice, and the error for a larger number says how many exist."""
     narrow = dict(low=0.5, high=1.2, bounds=(0.97, 1.03))
     with pytest.raises(ValueError, match=r'found only (\d+) different networks') as error:
         sample_band(10_000, np.random.default_rng(0), **narrow)
@@ -130,7 +130,7 @@ def test_frontier_takes_the_best_share_front_by_front(share, expected):
     assert all(a['macs'] <= b['macs'] for a, b in pairwise(best))
 
 
-def test_a_thinned_front_keeps_its_ends():
+def test_a_reduced_front_keeps_its_ends():
     rows = [dict(accuracy=0.1 * i, macs=i * i) for i in range(1, 11)]
     best = frontier(rows, 0.4)
     assert len(best) == 4 and rows[0] in best and rows[-1] in best
@@ -143,7 +143,7 @@ def test_spearman_is_the_correlation_of_ranks():
         assert rho == pytest.approx(np.corrcoef(rankdata([row[name] for row in rows]), macs)[0, 1], abs=1e-12)
 
 
-def test_a_dimension_that_never_changes_has_no_rank_correlation():
+def test_a_constant_dimension_has_rank_correlation_zero():
     assert spearman([dict(r=k, w=-k, d=1, macs=k * k) for k in (1, 2, 3, 4, 5)]) == pytest.approx(dict(r=1, w=-1, d=0))
 
 
@@ -162,7 +162,7 @@ def test_frontier_refuses(rows, message):
 
 
 def test_ranks_and_spearman_refuse():
-    with pytest.raises(ValueError, match='1 of 2 networks lack'):
+    with pytest.raises(ValueError, match='1 of 2 networks have no finite'):
         non_dominated_ranks([0.1, np.nan], [1, 2])
     with pytest.raises(ValueError, match='one length'):
         non_dominated_ranks([0.1, 0.2], [1])
@@ -182,14 +182,14 @@ def test_rows_survive_a_round_trip(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ['rows.csv']
 
 
-def test_only_plain_numbers_are_numbers(tmp_path):
+def test_only_decimal_numbers_are_parsed(tmp_path):
     path = tmp_path / 'rows.csv'
     path.write_text('a,b,c,d,e,f\n1_0,-7,.5,1e-3,0x1f,2.\n')
     assert read_csv(path) == [dict(a='1_0', b=-7, c=0.5, d=0.001, e='0x1f', f=2.0)]
 
 
-def test_a_table_cut_anywhere_is_refused_or_shorter(tmp_path):
-    """Cut at every byte of the last two rows: never a changed number."""
+def test_a_truncated_table_is_refused_or_shorter(tmp_path):
+    """Truncated at every byte of the last two rows: no number changes."""
     rows = networks(4)
     whole = write_csv(tmp_path / 'rows.csv', rows).read_text()
     cut, refused = tmp_path / 'cut.csv', 0
@@ -198,7 +198,7 @@ def test_a_table_cut_anywhere_is_refused_or_shorter(tmp_path):
         try:
             assert read_csv(cut, ('macs', 'accuracy')) in (rows[:2], rows[:3], rows)
         except ValueError as error:
-            assert 'cut off' in str(error)
+            assert 'truncated' in str(error)
             refused += 1
     assert refused > 140
 
@@ -206,7 +206,7 @@ def test_a_table_cut_anywhere_is_refused_or_shorter(tmp_path):
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('', 'cut off'),
+        ('', 'truncated'),
         ('macs,accuracy\n', 'no rows'),
         ('macs,top1\n5,0.5\n', "no column 'accuracy'"),
         ('macs,accuracy\n5,nan\n', 'line 2: accuracy'),

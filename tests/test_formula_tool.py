@@ -1,4 +1,4 @@
-"""tools/formula.py and what it writes: the printed network is the one that is built, configs build and give losses."""
+"""tools/formula.py and its files: the printed values build the same network, and the configs build and give losses."""
 
 import ast
 import dataclasses
@@ -38,12 +38,12 @@ def main():
 
 
 def own_base() -> Arch:
-    """Not one of ours: three stages, and strides to 32."""
+    """A user-defined base with three stages and strides to 32."""
     stages = (Stage('inverted', 16, 2, stride=2), Stage('inverted', 32, 3, stride=4), Stage('inverted', 64, 2, stride=2))
     return Arch('own', 'efficientnet', 64, stem=16, stages=stages, head=128)
 
 
-def test_what_is_printed_is_what_is_built(main, capsys):
+def test_the_printed_values_build_the_printed_network(main, capsys):
     assert main(['--budget', '75M']) == 0
     out = capsys.readouterr().out
     r, d, w = (float(re.search(rf'\b{name} = ([\d.]+) ± [\d.]+', out)[1]) for name in 'rdw')
@@ -52,11 +52,11 @@ def test_what_is_printed_is_what_is_built(main, capsys):
     assert f'{arch.resolution} px' in out and f'{found.macs / 1e6:.1f}M MACs' in out
     assert abs(found.macs / 75e6 - 1) < 0.03
     assert out.index('TinyNet-D (table 3)') < out.index('THIS NETWORK') < out.index('TinyNet-C (table 3)')
-    assert 'as the paper prints it' in out
+    assert 'as printed in the paper' in out
 
 
 def test_it_starts_without_torch():
-    """So that an answer takes one second, not five."""
+    """The answer takes one second instead of five."""
     code = "import runpy, sys; sys.argv = ['formula', '--budget', '75M']\n"
     code += "try: runpy.run_path('tools/formula.py', run_name='__main__')\nexcept SystemExit as end: assert not end.code\n"
     code += "assert not {'torch', 'mmengine', 'mmcv', 'onnxruntime'} & set(sys.modules)"
@@ -102,7 +102,7 @@ def test_published_table_is_written(main, tmp_path, capsys):
 
 
 def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
-    """On a clock of 1 ms for 10 M MACs; the real one is in test_deploy."""
+    """With a simulated clock of 1 ms per 10 M MACs; test_deploy uses the real one."""
     timed = {}
 
     def fake(arch):
@@ -130,13 +130,13 @@ def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
     [
         (['--budget', 'lots'], "'lots' is not a budget"),
         (['--budget', '75M', '--base', 'efficientnet_b9'], 'unknown base'),
-        (['--budget', '75M', '--base', 'none.json'], 'there is no base table none.json'),
+        (['--budget', '75M', '--base', 'none.json'], 'none.json: no such file'),
         (['--budget', '75M', '--frontier', 'none.csv'], 'no such table'),
-        (['--budget', '75M', '--formula', 'none.json'], 'no such formula'),
+        (['--budget', '75M', '--formula', 'none.json'], 'none.json: no such file'),
         (['--budget', '5M'], 'outside the range of this formula, 22.1M MACs to'),
         (['--params', '50M'], 'outside the range of this formula'),
-        (['--budget', '75M', '--classes', '0'], 'one class or more'),
-        (['--latency-ms', 'nan'], 'a positive number'),
+        (['--budget', '75M', '--classes', '0'], 'needs one class or more'),
+        (['--latency-ms', 'nan'], 'not a positive number'),
         (['--latency-ms', '5', '--threads', '999'], 'threads=999'),
     ],
 )
@@ -147,8 +147,8 @@ def test_mistakes_are_one_line_and_exit_code_2(main, capsys, arguments, message)
     assert end.value.code == 2 and len(lines) == 1 and lines[0].startswith('error: ') and message in lines[0]
 
 
-def test_a_front_that_is_bad(main, tmp_path):
-    """Four networks; NaN; cut in half; one budget."""
+def test_invalid_fronts_are_refused(main, tmp_path):
+    """Four networks; NaN; a truncated file; one budget."""
     path = tmp_path / 'front.csv'
     rows = [dict(r=0.5 + 0.1 * i, d=0.8, c=0.1 + 0.1 * i) for i in range(6)]
     nan, one_budget = ([row | change for row in rows] for change in (dict(r=float('nan')), dict(c=0.5)))
@@ -158,11 +158,11 @@ def test_a_front_that_is_bad(main, tmp_path):
             main(['--budget', '75M', '--frontier', str(path)])
     text = write_csv(path, rows).read_text()
     path.write_text(text[: len(text) // 2])
-    with pytest.raises(ValueError, match='cut off'):
+    with pytest.raises(ValueError, match='truncated'):
         main(['--budget', '75M', '--frontier', str(path)])
 
 
-def test_a_users_own_base(main, tmp_path, capsys):
+def test_a_user_defined_base(main, tmp_path, capsys):
     path = tmp_path / 'own.json'
     path.write_text(json.dumps(dataclasses.asdict(own_base())))
     assert load_base(str(path)) == own_base()
@@ -244,7 +244,7 @@ def test_the_ssdlite_config_detects(written, base):
     assert [m.shape[-1] for m in maps] == [32, 16, 8, 4, 2, 1] and len(scores) == len(boxes) == 6
 
 
-def test_configs_inherit_what_is_there_and_hold_literals(written):
+def test_configs_inherit_from_existing_files_and_hold_literals(written):
     for solution, *paths in written.values():
         for path in paths:
             text = path.read_text()
@@ -254,7 +254,7 @@ def test_configs_inherit_what_is_there_and_hold_literals(written):
         assert sorted(p.name for p in paths[0].parent.iterdir()) == sorted(p.name for p in paths)
 
 
-def test_a_hundred_classes_take_the_recipe_of_imagenet_100(tmp_path):
+def test_100_classes_use_the_recipe_of_imagenet_100(tmp_path):
     solution = TinyFormula.published().solve(50e6, classes=100)
     first, _ = write_configs(solution, tmp_path, classes=100)
     assert first.name == 'efficientnet_b0_50M_in100.py'
@@ -267,7 +267,7 @@ def test_a_hundred_classes_take_the_recipe_of_imagenet_100(tmp_path):
 
 
 def test_other_classes_have_no_imagenet_config(tmp_path):
-    with pytest.raises(ValueError, match='for 10 classes: configs are written for the 1000'):
+    with pytest.raises(ValueError, match='no config for 10 classes: configs are written for the 1000'):
         write_configs(TinyFormula.published().solve(50e6, classes=10), tmp_path / 'new', classes=10)
     assert not (tmp_path / 'new').exists()
 
@@ -275,7 +275,7 @@ def test_other_classes_have_no_imagenet_config(tmp_path):
 @pytest.mark.parametrize(
     'base', [dataclasses.replace(EFFICIENTNET_B0, stem=24), dataclasses.replace(own_base(), name='my own/1')]
 )
-def test_a_base_that_only_has_a_name_of_ours_is_written_whole(tmp_path, base):
+def test_a_changed_base_is_written_as_a_complete_table(tmp_path, base):
     solution = TinyFormula.published().solve(0.7 * cost(base).macs, base)
     for path in write_configs(solution, tmp_path):
         cfg = Config.fromfile(path)
@@ -286,10 +286,10 @@ def test_a_base_that_only_has_a_name_of_ours_is_written_whole(tmp_path, base):
 def test_files_are_not_overwritten(tmp_path):
     solution = TinyFormula.published().solve(50e6)
     paths = write_configs(solution, tmp_path)
-    with pytest.raises(ValueError, match='is there already'):
+    with pytest.raises(ValueError, match='exists already'):
         write_configs(solution, tmp_path)
     paths[0].unlink()
-    with pytest.raises(ValueError, match='is there already'):
+    with pytest.raises(ValueError, match='exists already'):
         write_configs(solution, tmp_path)
     assert not paths[0].exists()
 
@@ -298,7 +298,7 @@ def test_detection_levels_are_those_of_table_5():
     assert detection_levels(preset('tinynet_d')) == ((4, 7), (64, 1280))
     assert detection_levels(BASES['resnet50']) == ((2, 3), (1024, 2048))
     shallow = Arch('shallow', 'efficientnet', 64, stem=16, stages=(Stage('inverted', 16, stride=2),), head=64)
-    with pytest.raises(ValueError, match='SSDLite needs one of stride 16'):
+    with pytest.raises(ValueError, match='SSDLite needs one of stride 16 and a last one of stride 32'):
         detection_levels(shallow)
 
 

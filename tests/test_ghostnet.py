@@ -1,4 +1,4 @@
-"""ScaledGhostNet against timm: same weights, same features, logits and gradients; and the backbone contract at any scaling."""
+"""ScaledGhostNet against timm: same weights, same features, logits and gradients; and the backbone's arguments."""
 
 import pytest
 import timm
@@ -9,7 +9,7 @@ from tinynet_mm.models import ScaledGhostNet
 
 
 def randomized(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Weights as initialised, with norms far from the identity, so that none can be forgotten unnoticed."""
+    """The model with norms far from the identity, so that a missing norm changes the output."""
     generator = torch.Generator().manual_seed(seed)
     for m in model.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
@@ -20,7 +20,7 @@ def randomized(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model
 
 
-def test_keys_are_timms():
+def test_keys_equal_those_of_timm():
     with torch.device('meta'):
         theirs, ours = timm.create_model('ghostnet_100'), ScaledGhostNet('ghostnet_100')
     shapes = {key: value.shape for key, value in theirs.state_dict().items() if not key.startswith('classifier.')}
@@ -28,7 +28,7 @@ def test_keys_are_timms():
 
 
 @pytest.mark.parametrize('training', [False, True])
-def test_features_logits_and_gradients_equal_timms(training):
+def test_features_logits_and_gradients_equal_those_of_timm(training):
     torch.manual_seed(0)
     theirs, ours = (
         randomized(timm.create_model('ghostnet_100', drop_rate=0.0)),
@@ -52,7 +52,7 @@ def test_features_logits_and_gradients_equal_timms(training):
 
 
 @pytest.mark.parametrize('arch', ['ghostnet_a', dict(r=0.5, w=0.3, d=0.5), dict(base='ghostnet_100', w=0.7, d=1.6)])
-def test_declared_channels_and_strides_are_those_of_the_maps(arch):
+def test_declared_channels_and_strides_match_the_maps(arch):
     model = ScaledGhostNet(arch, out_indices=range(11)).eval()
     maps = model(torch.randn(1, 3, 64, 64))
     assert tuple(m.shape[1] for m in maps) == model.out_channels
@@ -61,7 +61,7 @@ def test_declared_channels_and_strides_are_those_of_the_maps(arch):
 
 
 def test_an_odd_number_of_channels_is_exact():
-    """GhostNet-A's widths are multiples of 4; a table of the user's own need not be."""
+    """The widths of GhostNet-A are multiples of 4, but those of a user-defined table may be odd."""
     table = dict(name='odd', family='ghostnet', resolution=32, stem=9, head=11, hidden=5, divisor=1)
     model = ScaledGhostNet({**table, 'stages': [dict(block='ghost', channels=7, stride=2, expansion=3, se=0.1)]})
     assert model(torch.randn(2, 3, 32, 32))[0].shape == (2, 5, 1, 1)
@@ -79,7 +79,7 @@ def test_freezing_norm_eval_drop_path_and_unused_levels():
     assert full.blocks[8][-1].drop_path.drop_prob == pytest.approx(0.2 * 15 / 16)
 
 
-def test_hswish_is_an_act_cfg_and_leaves_the_gates_alone():
+def test_hswish_is_an_act_cfg_and_does_not_change_the_gates():
     model = MODELS.build(dict(type='ScaledGhostNet', arch=dict(w=0.2, d=0.3), act_cfg=dict(type='HSwish')))
     inside_gates = [type(m) for name, m in model.named_modules() if name.endswith('se.act1')]
     assert inside_gates and set(inside_gates) == {torch.nn.ReLU}
@@ -96,6 +96,6 @@ def test_hswish_is_an_act_cfg_and_leaves_the_gates_alone():
         (dict(out_indices=(11,)), '0 to 10'),
     ],
 )
-def test_a_wrong_argument_is_one_sentence_with_the_mend(kwargs, message):
+def test_wrong_arguments_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         ScaledGhostNet(**kwargs)

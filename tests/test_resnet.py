@@ -1,4 +1,4 @@
-"""ScaledResNet against torchvision: same weights, same features, logits and gradients; and the backbone contract when scaled."""
+"""ScaledResNet against torchvision: same weights, same features, logits and gradients; and the backbone's arguments."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tinynet_mm.models import ScaledResNet
 
 
 def randomized(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Weights as initialised, with norms far from the identity, so that none can be forgotten unnoticed."""
+    """The model with norms far from the identity, so that a missing norm changes the output."""
     generator = torch.Generator().manual_seed(seed)
     for m in model.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
@@ -26,7 +26,7 @@ def logits_of(backbone: torch.nn.Module, classifier: torch.nn.Linear, x: torch.T
 
 
 @pytest.mark.parametrize('name', ['resnet50', 'resnet18'])
-def test_keys_are_torchvisions(name):
+def test_keys_equal_those_of_torchvision(name):
     with torch.device('meta'):
         theirs, ours = getattr(torchvision.models, name)(), ScaledResNet(name)
     shapes = {key: value.shape for key, value in theirs.state_dict().items() if not key.startswith('fc.')}
@@ -34,7 +34,7 @@ def test_keys_are_torchvisions(name):
 
 
 @pytest.mark.parametrize('training', [False, True])
-def test_features_logits_and_gradients_equal_torchvisions(training):
+def test_features_logits_and_gradients_equal_those_of_torchvision(training):
     torch.manual_seed(0)
     theirs, ours = randomized(torchvision.models.resnet50()), ScaledResNet('resnet50', out_indices=(0, 1, 2, 3))
     missing, unexpected = ours.load_state_dict(theirs.state_dict(), strict=False)
@@ -55,7 +55,7 @@ def test_features_logits_and_gradients_equal_torchvisions(training):
 
 
 @pytest.mark.parametrize('arch', ['resnet34', dict(r=0.5, w=0.3, d=0.5), dict(base='resnet18', w=0.7, d=1.5)])
-def test_declared_channels_and_strides_are_those_of_the_maps(arch):
+def test_declared_channels_and_strides_match_the_maps(arch):
     model = ScaledResNet(arch, out_indices=(0, 1, 2, 3)).eval()
     maps = model(torch.randn(1, 3, 64, 64))
     assert tuple(m.shape[1] for m in maps) == model.out_channels
@@ -88,15 +88,15 @@ def test_built_from_a_config_with_other_norms_and_activations():
         ('resnet51', 'resnet50'),
         ('tinynet_a', 'tinynet_a is of the family efficientnet'),
         (dict(depth=50), 'depth'),
-        (50, 'not 50'),
+        (50, 'arch=50'),
     ],
 )
-def test_a_wrong_architecture_is_one_sentence_with_the_mend(arch, message):
+def test_wrong_architectures_are_refused(arch, message):
     with pytest.raises(ValueError, match=message):
         ScaledResNet(arch)
 
 
-def test_a_torchvision_checkpoint_loads_as_it_is(tmp_path):
+def test_a_torchvision_checkpoint_loads_without_conversion(tmp_path):
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'resnet18.pth')
     model = ScaledResNet('resnet18', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'resnet18.pth')))
     model.init_weights()

@@ -1,4 +1,4 @@
-"""The SSDLite head and its configs: anchors against the formula by hand, every config trained a step and tested."""
+"""The SSDLite head and its configs: anchors against an explicit formula, a training step and a prediction of every config."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ def detector(path: str | Path, size: int, classes: int = 3):
     return MODELS.build(cfg.model)
 
 
-def test_there_are_the_configs_of_the_paper_and_the_peer():
+def test_all_configs_exist():
     names = {path.stem.removeprefix('ssdlite_').removesuffix('_coco') for path in CONFIGS}
     expected = {f'tinynet_{x}' for x in 'abcde'} | {f'efficientnet_{x}' for x in ('b0', 'b-1', 'b-2', 'b-3', 'b-4')}
     assert names == expected | {'mobilenetv2'}
@@ -53,7 +53,7 @@ def test_anchors_follow_input_size_and_strides(size):
     for level, (side, boxes) in enumerate(zip(sides, anchors)):
         boxes = boxes.numpy().reshape(side, side, 6, 4)
         centres = (boxes[..., :2] + boxes[..., 2:]) / 2
-        grid = (np.arange(side) + 0.5) * size / side  # by hand: cells of equal size that fill the input
+        grid = (np.arange(side) + 0.5) * size / side  # cells of equal size that fill the input
         np.testing.assert_allclose(centres[..., 0], np.broadcast_to(grid[None, :, None], (side, side, 6)), rtol=1e-4)
         np.testing.assert_allclose(centres[..., 1], np.broadcast_to(grid[:, None, None], (side, side, 6)), rtol=1e-4)
         widths, heights = boxes[0, 0, :, 2] - boxes[0, 0, :, 0], boxes[0, 0, :, 3] - boxes[0, 0, :, 1]
@@ -70,12 +70,12 @@ def test_maps_of_another_size_are_refused():
 
 
 def test_lengths_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match='each level needs one of each'):
+    with pytest.raises(ValueError, match='give each level one of each'):
         SSDLiteHead(3, (8, 8))
 
 
-def test_suppression_moves_to_the_cpu_where_mmcv_has_no_cuda(monkeypatch):
-    """Stands in for a GPU: results that say they are on CUDA must have been moved before mmcv sees them."""
+def test_suppression_runs_on_the_cpu_if_mmcv_has_no_cuda(monkeypatch):
+    """Without a GPU: results that report CUDA must be moved before they reach mmcv."""
     from mmdet.models.dense_heads import SSDHead
 
     class OnGPU:

@@ -1,4 +1,4 @@
-"""The paper's tables: our networks come up to its figures, and the written files are those that the code makes."""
+"""The paper's tables: our networks match its figures, and the files in the repository are up to date."""
 
 import dataclasses
 import importlib.util
@@ -32,19 +32,19 @@ def is_near(row) -> bool:
     return abs(row.macs_difference) <= MACS_TOLERANCE and abs(row.params_difference or 0) <= PARAMS_TOLERANCE
 
 
-def test_our_networks_come_up_to_the_papers_figures_but_for_those_explained(rows):
+def test_our_networks_match_the_papers_figures_except_those_explained(rows):
     ours = [row for row in rows if row.ours]
     assert len(ours) == 10 + 7 + 10 + 2 + 7
     assert {(row.table, row.network) for row in ours if not is_near(row)} == set(EXCEPTIONS)
     assert all(abs(row.macs_difference) < 0.035 for row in ours)
 
 
-def test_networks_of_other_libraries_come_near_where_they_are_the_papers(rows):
+def test_networks_of_other_libraries_are_near_the_papers_figures(rows):
     compared = [row for row in rows if not row.ours and row.macs]
     assert all(abs(row.macs_difference) < 0.1 and abs(row.params_difference) < 0.2 for row in compared)
 
 
-def test_no_row_is_left_out_and_what_nobody_builds_is_named(rows):
+def test_all_rows_are_present_and_networks_without_a_library_are_named(rows):
     assert [(row.table, row.network) for row in rows] == [(printed.table, printed.name) for printed in PAPER]
     missing = {row.network for row in rows if row.source == NOT_THERE}
     unscaled = {'MobileNetV1 0.5x (r=0.86)', 'MnasNet-A1 0.35x', 'MnasNet-A1 0.35x (r=0.57)'}
@@ -65,13 +65,13 @@ def test_the_files_in_the_repository_are_up_to_date(rows):
     assert (ROOT / 'docs' / 'tables.md').read_text() == to_markdown(written)
 
 
-def test_tool_writes_what_it_can_read_again_and_the_readme_table(rows, tmp_path, capsys, monkeypatch):
+def test_tool_writes_the_files_and_the_readme_table(rows, tmp_path, capsys, monkeypatch):
     spec = importlib.util.spec_from_file_location('tools_make_tables', ROOT / 'tools' / 'make_tables.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     monkeypatch.setattr(tables, 'make_rows', lambda: rows)  # counted once
     files = ['--csv', str(tmp_path / 'new' / 'tables.csv'), '--docs', str(tmp_path / 'tables.md')]
-    with pytest.raises(FileNotFoundError, match='make_tables.py` writes it'):
+    with pytest.raises(FileNotFoundError, match='tables.csv: no such table'):
         tool.main([*files, '--readme'])
     assert tool.main(files) == 0
     assert read_csv(tmp_path / 'new' / 'tables.csv') == rows

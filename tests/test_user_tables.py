@@ -1,4 +1,4 @@
-"""Base tables of a user's own: the model builds what the cost counts, and refuses a field that it would ignore."""
+"""User-defined base tables: the model builds what the cost counts, and a field that it would ignore is refused."""
 
 from dataclasses import asdict
 
@@ -8,15 +8,17 @@ import torch
 from mmengine.registry import MODELS
 
 import tinynet_mm  # noqa: F401 (registers the backbones)
+from tinynet_mm import cost as costs
 from tinynet_mm.archs import ACTIVATIONS, BASES, EFFICIENTNET_B0, FAMILIES, PLAIN_BLOCKS, Arch, Scaling, scale
 from tinynet_mm.cost import cost
-from tinynet_mm.deploy.export import Classifier
 from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab.counting import count_images
+from tinynet_mm.models import Classifier, ghostnet, resnet
+from tinynet_mm.models import blocks as efficientnet_blocks
 
 
 def random_table(family: str, rng: np.random.Generator) -> dict:
-    """A small random table that is valid for its family, with every field that the family may state."""
+    """A small random table that is valid for its family, with every field that the family may set."""
     record = FAMILIES[family]
 
     def stage(index: int) -> dict:
@@ -40,6 +42,14 @@ def random_table(family: str, rng: np.random.Generator) -> dict:
         divisor=int(rng.choice([4, 8])), stem_kernel=int(rng.choice([3, 5, 7])) if record.any_stem_kernel else 3,
         stem_pool=record.stem_pool, activation=str(rng.choice(['', *ACTIVATIONS])),
     )  # fmt: skip
+
+
+def test_cost_and_models_have_the_blocks_of_all_families():
+    """Each block of a family has a cost function and a module, and neither table has another block."""
+    models = dict(efficientnet=efficientnet_blocks.BLOCKS, resnet=resnet.BLOCKS, ghostnet=ghostnet.BLOCKS)
+    assert {name: set(family.blocks) for name, family in FAMILIES.items()} == {name: set(t) for name, t in models.items()}
+    assert set(costs.BLOCKS) == {block for family in FAMILIES.values() for block in family.blocks}
+    assert {family.backbone for family in FAMILIES.values()} <= set(MODELS.module_dict)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -69,14 +79,14 @@ ACTIVATION_CLASSES = dict(ReLU='ReLU', ReLU6='ReLU6', SiLU='SiLU', HSwish='Hards
 @pytest.mark.parametrize(
     'base, change, words',
     [
-        ('efficientnet_b0', dict(stem_kernel=7), 'stem_kernel=7, and its stem is a 3x3 convolution'),
-        ('efficientnet_b0', dict(stem_pool=True), 'stem_pool=True, and its stem has no pooling'),
-        ('efficientnet_b0', dict(hidden=64), 'hidden=64, and a layer behind the pooling'),
-        ('resnet50', dict(head=64), 'head=64, and it has no convolution'),
-        ('resnet50', dict(stem_pool=False), 'stem_pool=False, and its stem ends with pooling'),
+        ('efficientnet_b0', dict(stem_kernel=7), 'stem_kernel=7, but the stem is a 3x3 convolution'),
+        ('efficientnet_b0', dict(stem_pool=True), 'stem_pool=True, but the stem has no pooling'),
+        ('efficientnet_b0', dict(hidden=64), 'hidden=64, but only a GhostNet with a head'),
+        ('resnet50', dict(head=64), 'head=64, but there is no convolution'),
+        ('resnet50', dict(stem_pool=False), 'stem_pool=False, but the stem ends with pooling'),
         ('resnet50', dict(stem_kernel=4), 'stem_kernel=4 is not odd'),
-        ('ghostnet_a', dict(head=0), 'hidden=1400, and a layer'),
-        ('ghostnet_a', dict(activation='Tanh'), "activation='Tanh': known are ReLU"),
+        ('ghostnet_a', dict(head=0), 'hidden=1400, but only a GhostNet with a head'),
+        ('ghostnet_a', dict(activation='Tanh'), "activation='Tanh'; known: ReLU"),
     ],
 )
 def test_a_table_that_the_model_does_not_build_is_refused(base, change, words):
@@ -94,7 +104,7 @@ def test_a_stage_that_the_model_does_not_build_is_refused(base, field, value):
         Arch.from_dict(table)
 
 
-def test_heads_grow_with_w_above_1_as_the_authors_do():
+def test_heads_grow_with_w_above_1_as_in_the_authors_code():
     """max(1280, 1280 w) features; the stem stays."""
     w = np.array([0.35, 1.0, 1.3, 2.8])
     wide = scale(EFFICIENTNET_B0, Scaling(r=1.0, w=w, d=1.0))

@@ -1,7 +1,7 @@
-"""Errors of the user as one sentence, and the words that every message shares.
+"""User errors, which end a tool with one line, and helpers for messages.
 
-Only :class:`UserError`, a missing file and ctrl-C end a tool with one line. Every other exception is a bug: it keeps its
-traceback. This module imports the standard library only, so that every tool can use it before it loads torch.
+Only :class:`UserError`, a missing file and ctrl-C end a tool with one line. Every other exception is a bug and keeps its
+traceback. This module imports only the standard library, so that every tool can use it before it loads torch.
 """
 
 import difflib
@@ -15,7 +15,7 @@ REPORT = 'this is a bug in tinynet_mm or in a library below it; please report it
 
 
 class UserError(ValueError):
-    """Input that the user can correct. The message says what came, what is allowed and what to do."""
+    """Input that the user can correct. The message says what was given, what is allowed and what to do."""
 
 
 class MissingPackageError(UserError, ImportError):
@@ -23,9 +23,14 @@ class MissingPackageError(UserError, ImportError):
 
 
 def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
-    """Call the ``main`` of a tool and exit: 2 and one line on stderr for an error of the user, 130 for ctrl-C, 1 for a bug.
+    """Call the ``main`` of a tool and exit with its status.
 
-    Checkpoints load without running code from their pickle, unless the user sets torch's own switch for that.
+    A user error prints one line on stderr and exits with 2, ctrl-C with 130, a bug with 1 and its traceback. Checkpoints are
+    loaded without running code from their pickle, unless the user sets torch's environment variable for that.
+
+    Args:
+        main: returns the exit status; None is 0.
+        stopped: the line to print on ctrl-C.
     """
     if os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD') != '1':
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
@@ -46,22 +51,29 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error without line breaks; of an ``OSError`` the file and the reason."""
+    """The message of an error without line breaks; for an ``OSError``, the file and the reason."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f'{error.filename}: {error.strerror.lower()}; check the path.'
     return ' '.join(str(error).split()) or type(error).__name__
 
 
 def printable(text: str) -> str:
-    """Text with ``?`` for what UTF-8 cannot encode, such as a file name in another encoding."""
+    """Text with ``?`` for characters that UTF-8 cannot encode, such as those of a file name in another encoding."""
     return text.encode(errors='replace').decode()
 
 
 def did_you_mean(word: str, known: Iterable[str], count: int = 3, cutoff: float = 0.5) -> str:
-    """``' Did you mean a or b?'`` from the nearest of ``known``, never ``word`` itself; empty if none is near."""
+    """``' Did you mean a or b?'`` with the names of ``known`` most similar to ``word``; empty if none is similar.
+
+    Args:
+        word: what the user wrote; it is never proposed.
+        known: the valid names.
+        count: the most names to propose.
+        cutoff: the least similarity, from 0 to 1, as in :func:`difflib.get_close_matches`.
+    """
     by_lower = {name.lower(): name for name in known if name != word}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=count, cutoff=cutoff)
-    return f' Did you mean {" or ".join(by_lower[name] for name in near)}?' if near else ''
+    matches = difflib.get_close_matches(word.lower(), by_lower, n=count, cutoff=cutoff)
+    return f' Did you mean {" or ".join(by_lower[name] for name in matches)}?' if matches else ''
 
 
 def listed(names: Sequence[object], limit: int = 5, separator: str = ', ') -> str:

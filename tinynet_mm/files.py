@@ -1,7 +1,7 @@
-"""Files: one atomic write for everything that this package produces, CSV and JSON, and the name of the machine.
+"""Atomic writes, CSV and JSON files, and the name of the machine.
 
 A file appears under its name only when it is complete: it is written under a temporary name with the process id in the same
-folder, then renamed. This module needs no package beside the standard library.
+folder, then renamed. This module imports only the standard library.
 """
 
 import csv
@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 
-WHOLE = re.compile(r'[+-]?[0-9]+')
+INTEGER = re.compile(r'[+-]?[0-9]+')
 DECIMAL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?inf', re.IGNORECASE)
 
 
@@ -25,11 +26,12 @@ DECIMAL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?i
 def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``, and rename it to ``path`` at the end of the context.
 
-    The temporary name keeps the suffix, since some writers choose their format by it. After an error nothing is left.
+    The temporary name keeps the suffix, since some writers choose their format by it. After an error the temporary file is
+    removed.
 
     Args:
         path: the file to write; missing folders are created.
-        durable: flush the file to the disk before the rename, for what took hours to compute.
+        durable: flush the file to the disk before the rename, for results that took hours to compute.
 
     Raises:
         UserError: the folder or the file cannot be written, or the disk is full.
@@ -44,8 +46,8 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.filename not in (None, str(temporary), str(path), str(path.parent)):
-            raise  # of another file, which the caller reads inside the context
-        raise UserError(f'cannot write {path}: {error.strerror or error}; choose another path, or free the disk.') from error
+            raise  # the error of another file, which the caller reads inside the context
+        raise UserError(f'cannot write {path}: {error.strerror or error}; choose another path, or free disk space.') from error
     finally:
         _remove(temporary)
 
@@ -68,7 +70,7 @@ def write_bytes(path: str | Path, data: bytes, durable: bool = False) -> Path:
 
 
 def write_text(path: str | Path, text: str, durable: bool = False) -> Path:
-    """Write UTF-8 text atomically, with its line ends as they are; returns the path. Raises as :func:`atomic`."""
+    """Write UTF-8 text atomically, with unchanged line ends; returns the path. Raises as :func:`atomic`."""
     return write_bytes(path, text.encode(), durable)
 
 
@@ -77,24 +79,24 @@ def write_json(path: str | Path, content: object, indent: int | None = 2, durabl
     return write_text(path, json.dumps(content, indent=indent) + '\n', durable)
 
 
-def read_json(path: str | Path) -> object:
+def read_json(path: str | Path) -> Any:
     """Read JSON in UTF-8 or UTF-16, with or without a byte order mark.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file is missing.
         UserError: the file is not JSON.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file.')
+        raise FileNotFoundError(f'{path}: no such file; check the path.')
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise UserError(f'{path} is not JSON ({error}): write the file again.') from error
+        raise UserError(f'{path} is not JSON ({error}); write the file again.') from error
 
 
 def csv_text(rows: Iterable[Mapping], columns: Sequence[str] | None = None) -> str:
-    """Rows as CSV text with a header and ``\\n`` line ends; ``columns`` are those of the first row by default."""
+    """Rows as CSV text with a header and Unix line ends; ``columns`` are the keys of the first row by default."""
     rows = list(rows)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns or rows[0]), lineterminator='\n')
@@ -109,25 +111,26 @@ def write_csv(path: str | Path, rows: Iterable[Mapping], columns: Sequence[str] 
 
 
 def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
-    """Read the rows of a CSV file: whole numbers as int, other numbers as float, the rest as text.
+    """Read the rows of a CSV file: integers as int, other numbers as float, the rest as text.
 
     Args:
         path: the file.
         needed: columns that hold a finite number in every row.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        UserError: a needed column is missing, a line is cut off or holds no finite number; the first such line is named.
+        FileNotFoundError: the file is missing.
+        UserError: the file is not UTF-8 or has no rows, a needed column is missing, or a line is incomplete or holds no finite
+            number in a needed column; the message names the first bad line.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such table.')
+        raise FileNotFoundError(f'{path}: no such table; check the path.')
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise UserError(f'{path} is not text in UTF-8 ({error.reason}): give a CSV file.') from error
+        raise UserError(f'{path} is not text in UTF-8 ({error.reason}); pass a CSV file.') from error
     if not text.endswith('\n'):
-        raise UserError(f'{path}: the last line has no line end, so the file is cut off; write it again, or delete that line.')
+        raise UserError(f'{path}: the last line has no line end, the file is truncated; write it again, or delete that line.')
     reader = csv.DictReader(io.StringIO(text, newline=''))
     if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
         raise UserError(f'{path} has no column {missing[0]!r}; it needs {", ".join(needed)}.')
@@ -138,8 +141,9 @@ def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
 
 
 def _row(record: dict, where: str, needed: Sequence[str]) -> dict:
+    """One row with its numbers parsed; ``where`` names the file and the line in errors."""
     if None in record or None in record.values():
-        raise UserError(f'{where} is incomplete: the file is cut off; write it again, or delete that line.')
+        raise UserError(f'{where} is incomplete, the file is truncated; write it again, or delete that line.')
     for name in needed:
         if not math.isfinite(to_number(record[name])):
             raise UserError(f'{where}: {name} is {record[name]!r}, not a finite number; measure it again, or delete the line.')
@@ -155,7 +159,7 @@ def to_number(value: object) -> float:
 
 
 def _parse(text: str) -> int | float | str:
-    if WHOLE.fullmatch(text):
+    if INTEGER.fullmatch(text):
         return int(text)
     return float(text) if DECIMAL.fullmatch(text) else text
 

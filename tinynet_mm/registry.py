@@ -1,7 +1,7 @@
-"""The registries of the scope ``tinynet_mm``, where MMEngine looks them up by this module's name.
+"""The registries of the scope ``tinynet_mm``; MMEngine finds them by this module's name.
 
-Our classes stand in MMEngine's root registries, which every scope sees; these are empty children, so that a name given with
-``scope='tinynet_mm'`` (``DetInferencer``, ``get_model``) is found without a warning for every object built.
+The classes of this package are in MMEngine's root registries, which all scopes search. These registries are empty children, so
+that a name with ``scope='tinynet_mm'`` (``DetInferencer``, ``get_model``) is found without a warning for every built object.
 """
 
 from mmengine import registry as root

@@ -1,8 +1,8 @@
-"""The one function that ``mmengine.hub.get_model('tinynet_mm::...')`` looks for under this name."""
+"""The function that ``mmengine.hub.get_model('tinynet_mm::...')`` calls by this name."""
 
 from .mmlab.registration import register
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:
-    """Register our classes. The default scope stays: ours stand in the root registries, our configs name the scope of others."""
+    """Register the classes of this package in the root registries; ``init_default_scope`` has no effect on them."""
     register()

@@ -1,10 +1,10 @@
-"""Time maps for a folder against the forward and backward passes that they need, side by side.
+"""Time the class activation maps of a folder against the forward and backward passes that they need.
 
     python tools/benchmark_cam.py configs/ssdlite_tinynet_d_coco.py CHECKPOINT folder/ --out results/cam_speed.csv
     OMP_NUM_THREADS=1 python tools/benchmark_cam.py ...                           # the same with one thread of torch
 
-The ratio is that of each round, folder to passes: reading, detecting, drawing and writing are in the first and not in the second.
-Single-stage detectors only; without a checkpoint the weights are random.
+The ratio is the time of the folder, with reading, detecting, drawing and writing, to the time of the passes, in each round.
+Only single-stage detectors are supported. Without a checkpoint the weights are random.
 """
 
 import argparse
@@ -16,15 +16,16 @@ from tinynet_mm.files import read_csv, write_csv
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command line ``argv``; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('paths', nargs='+', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER')
-    parser.add_argument('--method', default='auto')
+    parser.add_argument('--method', default='auto', help='method of the maps (default %(default)s)')
     parser.add_argument('--data-root', type=Path, help='COCO-format set the checkpoint was trained on')
-    parser.add_argument('--input-size', type=int)
-    parser.add_argument('--images', type=int, default=16, help='of the folder (default %(default)s)')
-    parser.add_argument('--batch', type=int, default=4)
-    parser.add_argument('--rounds', type=int, default=5, help='turns, after one that is not counted')
-    parser.add_argument('--out', type=Path, help='a CSV file that gets one more row')
+    parser.add_argument('--input-size', type=int, help='side of the square input in pixels')
+    parser.add_argument('--images', type=int, default=16, help='images of the folder to use (default %(default)s)')
+    parser.add_argument('--batch', type=int, default=4, help='images per batch (default %(default)s)')
+    parser.add_argument('--rounds', type=int, default=5, help='rounds after one for warm-up (default %(default)s)')
+    parser.add_argument('--out', type=Path, help='CSV file to which the row is appended')
     args = parser.parse_intermixed_args(argv)
 
     import torch

@@ -1,10 +1,10 @@
-"""What networks cost: parameters, multiply-adds (the paper's FLOPs) and activations.
+"""Count the cost of networks: parameters, multiply-adds (the paper's FLOPs) and activations.
 
     python tools/cost.py tinynet_d efficientnet_b0:r=0.8,w=0.7,d=0.9 resnet50:w=0.5
     python tools/cost.py configs/ssdlite_tinynet_d_coco.py mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py
 
-A name is a preset, alone or as a base with multipliers: computed in closed form, with a classifier. A config, a file or a
-``package::name`` of a zoo, is built and counted by torch on one image of its test pipeline's size.
+A NAME is a preset, or a base with multipliers; its cost is computed in closed form, with a classifier. A CONFIG is a file or the
+``package::name`` of a zoo; its model is built and counted by torch on one image with the size of its test pipeline.
 """
 
 import argparse
@@ -15,25 +15,29 @@ from tinynet_mm.errors import UserError, run
 
 
 def number(key: str, text: str) -> float | bool:
+    """The value of a multiplier or flag; UserError if it is neither a number nor a boolean."""
     if text in ('True', 'False'):
         return text == 'True'
     try:
         return float(text)
     except ValueError:
-        raise UserError(f'{key}={text}: a number is needed, as in efficientnet_b0:r=0.8,w=0.7,d=0.9.') from None
+        raise UserError(f'{key}={text} is not a number; write multipliers like efficientnet_b0:r=0.8,w=0.7,d=0.9.') from None
 
 
-def of_network(name: str, side: int | None, classes: int) -> tuple[tuple[int, int], dict[str, Cost]]:
+def count_network(name: str, side: int | None, classes: int) -> tuple[tuple[int, int], dict[str, Cost]]:
+    """Input size (height, width) in pixels and cost by part of a preset, or of a base with multipliers."""
     base, _, multipliers = name.partition(':')
     pairs = [pair.partition('=')[::2] for pair in multipliers.split(',')] if multipliers else []
-    if twice := [key for key, _ in pairs if [other for other, _ in pairs].count(key) > 1]:
-        raise UserError(f'{name}: {twice[0]} is given twice; give each multiplier once.')
+    keys = [key for key, _ in pairs]
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise UserError(f'{name}: {repeated[0]} is given twice; give each multiplier once.')
     arch = resolve(dict(base=base, **{key: number(key, text) for key, text in pairs}) if pairs else base)
     side = side or arch.resolution
     return (side, side), dict(parts(arch, side, classes))
 
 
-def of_config(name: str, side: int | None) -> tuple[tuple[int, int], dict[str, Cost]]:
+def count_config_file(name: str, side: int | None) -> tuple[tuple[int, int], dict[str, Cost]]:
+    """Input size (height, width) in pixels and cost by part of a config's model."""
     from tinynet_mm.mmlab.configs import load_config
     from tinynet_mm.mmlab.counting import count_config
     from tinynet_mm.mmlab.editing import set_input_size
@@ -45,26 +49,28 @@ def of_config(name: str, side: int | None) -> tuple[tuple[int, int], dict[str, C
 
 
 def line(name: str, cost: Cost, size: str = '', width: int = 40) -> str:
+    """One line of the table, with the name in ``width`` characters."""
     return f'{name:{width}} {size:>9} {cost.params / 1e6:10.3f} {cost.macs / 1e6:11.2f} {cost.activations / 1e6:14.3f}'
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command line ``argv``; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', metavar='NAME|CONFIG')
-    parser.add_argument('--resolution', type=int, metavar='N', help="another input than the network's own, N x N pixels")
+    parser.add_argument('--resolution', type=int, metavar='N', help="input of N x N pixels (default: the network's own)")
     parser.add_argument('--classes', type=int, default=1000, help='classes of a NAME; 0 for the backbone alone (default 1000)')
-    parser.add_argument('--stages', action='store_true', help='a line for each part too')
+    parser.add_argument('--stages', action='store_true', help='print a line for each part too')
     args = parser.parse_args(argv)
     if args.classes < 0:
         raise UserError(f'--classes {args.classes}: give 0 for the backbone alone, or the number of classes.')
     if args.resolution is not None and args.resolution < 1:
-        raise UserError(f'--resolution {args.resolution}: at least one pixel is needed.')
+        raise UserError(f'--resolution {args.resolution}: give at least one pixel.')
     width = max(map(len, args.networks))
     header = f'{"network":{width}} {"input":>9} {"params (M)":>10} {"MACs (M)":>11} {"activations (M)":>15}'
     for index, name in enumerate(args.networks):
         is_config = '::' in name or name.endswith('.py')
-        (height, side), rows = of_config(name, args.resolution) if is_config else of_network(name, args.resolution, args.classes)
-        print(*[header] * (index == 0), line(name, sum(rows.values(), NOTHING), f'{side}x{height}', width), sep='\n')
+        size, rows = count_config_file(name, args.resolution) if is_config else count_network(name, args.resolution, args.classes)
+        print(*[header] * (index == 0), line(name, sum(rows.values(), NOTHING), f'{size[1]}x{size[0]}', width), sep='\n')
         for part, cost in rows.items() if args.stages else ():
             print(line(f'  {part}', cost, width=width))
     return 0

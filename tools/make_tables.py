@@ -1,4 +1,4 @@
-"""Count every network that the paper's tables 1, 2, 3, 5 and 6 define, and write it beside what the paper prints.
+"""Count every network that the paper's tables 1, 2, 3, 5 and 6 define, and write it next to the printed figures.
 
 python tools/make_tables.py             writes results/tables.csv and docs/tables.md, in seconds
 python tools/make_tables.py --readme    prints the README's table of backbones from results/tables.csv
@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command line ``argv``; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--csv', type=Path, default=ROOT / 'results' / 'tables.csv', help='default: results/tables.csv')
     parser.add_argument('--docs', type=Path, default=ROOT / 'docs' / 'tables.md', help='default: docs/tables.md')
-    parser.add_argument('--readme', action='store_true', help='only print the table of backbones, from the CSV')
+    parser.add_argument('--readme', action='store_true', help='only print the table of backbones, from the CSV file')
     args = parser.parse_args(argv)
     from tinynet_mm.paper.tables import make_rows, read_csv, readme_table, to_csv, to_markdown
 

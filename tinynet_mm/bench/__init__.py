@@ -1,1 +1,1 @@
-"""Measurements of speed, all taken by one clock (turns, spread, protocol)."""
+"""Measurements of speed with one clock (turns, spread, protocol)."""

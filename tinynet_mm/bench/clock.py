@@ -1,27 +1,45 @@
-"""The clock of every benchmark: contenders take turns, warm-up rounds do not count, each number has its spread and protocol."""
+"""The clock of all benchmarks: contenders take turns, warm-up rounds do not count, every number has a spread and a protocol."""
 
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 
 from ..files import machine_name
 
+T = TypeVar('T')
 
-def timed(call: Callable[[], object], now: Callable[[], float] = time.perf_counter) -> tuple[float, object]:
+
+def timed(call: Callable[[], T], now: Callable[[], float] = time.perf_counter) -> tuple[float, T]:
     """Seconds of one call by the clock ``now``, and its result."""
     start = now()
     result = call()
     return now() - start, result
 
 
-def in_turns(contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Wall-clock seconds of each contender in each of ``rounds`` rounds, after ``warm_up`` rounds that do not count."""
+def in_turns(
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warm_up: int = 1,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> dict[str, list[float]]:
+    """Time contenders in turns.
+
+    Args:
+        contenders: what to call, by name; results are discarded.
+        rounds: rounds that count; in each, every contender is called once.
+        warm_up: rounds before them that do not count.
+        progress: wraps the rounds, for instance in a progress bar.
+
+    Returns:
+        wall-clock seconds of each contender in each of ``rounds`` rounds.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(rounds + warm_up):
+    for turn in progress(range(rounds + warm_up)):
         for name, contender in contenders.items():
             spent, _ = timed(contender)
             if turn >= warm_up:
@@ -30,8 +48,8 @@ def in_turns(contenders: Mapping[str, Callable[[], object]], rounds: int, warm_u
 
 
 def spread(values: Sequence[float], digits: int = 2) -> tuple[float, float, float]:
-    """Median, least and most."""
-    return tuple(round(float(value), digits) for value in (statistics.median(values), min(values), max(values)))
+    """Median, minimum and maximum, rounded to ``digits`` decimals."""
+    return round(float(statistics.median(values)), digits), round(float(min(values)), digits), round(float(max(values)), digits)
 
 
 def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
@@ -40,6 +58,11 @@ def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 
 def protocol() -> dict[str, str | int]:
-    """Machine, threads, load and versions, which stand beside every measured number."""
-    versions = dict(python=platform.python_version(), torch=torch.__version__)
-    return versions | dict(threads=torch.get_num_threads(), load=f'{os.getloadavg()[0]:.1f}', machine=machine_name())
+    """Versions, threads, load and machine, to be written next to every measured number."""
+    return dict(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        load=f'{os.getloadavg()[0]:.1f}',
+        machine=machine_name(),
+    )

@@ -1,6 +1,6 @@
 """The tiny formula (TinyNet, NeurIPS 2020, section 3): sample networks, take the front, fit r and d over MACs, solve w.
 
-Pure tables and NumPy, SciPy, scikit-learn, pymoo: nothing here needs torch.
+This package uses NumPy, SciPy, scikit-learn and pymoo. It does not import torch.
 """
 
 from .frontier import frontier, non_dominated_ranks, spearman

@@ -1,19 +1,19 @@
-"""The network that is shrunk: one of ours by name, or a user's own table in a JSON file."""
+"""Base networks by name, or user-defined base tables from JSON files."""
 
 from ..archs import BASES, Arch
 from ..errors import UserError, did_you_mean
 from ..files import read_json
 
-TEXTS = ('name', 'family', 'block', 'stages', 'activation')  # entries of a table that are not numbers
+NOT_NUMBERS = ('name', 'family', 'block', 'stages', 'activation')  # entries of a table
 
 
 def load_base(base: Arch | str) -> Arch:
-    """A base by name ('efficientnet_b0', 'resnet50', 'ghostnet_a', ...) or by the path of a JSON file.
+    """A base network by name ('efficientnet_b0', 'resnet50', 'ghostnet_a', ...) or by the path of a JSON file.
 
-    The file holds the output of ``dataclasses.asdict`` for an :class:`~tinynet_mm.archs.Arch`.
+    The file holds the output of ``dataclasses.asdict`` for an :class:`~tinynet_mm.archs.Arch`. An Arch is returned unchanged.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file is missing.
         UserError: the name is unknown, or the file is not a valid table.
     """
     if isinstance(base, Arch):
@@ -22,20 +22,20 @@ def load_base(base: Arch | str) -> Arch:
         return BASES[base]
     if not base.endswith('.json'):
         hint = did_you_mean(base, BASES)
-        raise UserError(f'unknown base {base!r}.{hint} Known: {", ".join(BASES)}, or the path of a .json file with a base table.')
+        raise UserError(f'unknown base {base!r}.{hint} Known: {", ".join(BASES)}; or pass the path of a .json file.')
     table = read_json(base)
     if not isinstance(table, dict):
-        raise UserError(f'{base} is not a base table but a {type(table).__name__}; it needs a JSON object.')
+        raise UserError(f'{base} is not a base table but a {type(table).__name__}; write a JSON object.')
     if wrong := _wrong_numbers(table):
         raise UserError(f'{base}: {wrong} is not a number of 0 or more; correct the table.')
     return Arch.from_dict(table)
 
 
 def _wrong_numbers(table: dict) -> str | None:
-    """The first entry that holds no number, or one below zero, as ``key = value``; what else is wrong, Arch says."""
+    """The first entry that is not a number or is below zero, as ``key = value``. Arch checks everything else."""
     stages = table.get('stages')
     for part in (table, *(stages if isinstance(stages, list) else ())):
         for key, value in part.items() if isinstance(part, dict) else ():
-            if key not in TEXTS and not (isinstance(value, int | float) and value >= 0):
+            if key not in NOT_NUMBERS and not (isinstance(value, int | float) and value >= 0):
                 return f'{key} = {value!r}'
     return None

@@ -1,4 +1,4 @@
-"""Budgets as people write them: '75M', '1.8G', '3M' parameters."""
+"""Budgets as text ('75M', '1.8G') and costs as text."""
 
 import re
 
@@ -9,7 +9,11 @@ PATTERN = re.compile(r'(\d+\.?\d*(?:e\d+)?|\.\d+)\s*([kmgb]?)', re.IGNORECASE | 
 
 
 def parse_budget(text: str | int | float) -> int:
-    """'75M', '1.8G', '75e6' or a number, as a positive integer; ValueError for anything else."""
+    """A budget like '75M', '1.8G', '75e6' or a number, as a positive integer.
+
+    Raises:
+        UserError: the text is not a budget.
+    """
     match = PATTERN.fullmatch(str(text).strip())
     value = float(match[1]) * FACTORS[match[2].lower()] if match else 0
     if not 1 <= value < 1e18:
@@ -18,7 +22,7 @@ def parse_budget(text: str | int | float) -> int:
 
 
 def readable(value: float) -> str:
-    """Three or four digits with a unit letter: 75.3M, 1.80G."""
+    """A number with three or four digits and a letter for the factor: 75.3M, 1.80G."""
     for factor, letter in ((10**9, 'G'), (10**6, 'M'), (10**3, 'k')):
         if value >= factor:
             scaled = value / factor
@@ -27,5 +31,5 @@ def readable(value: float) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """A cost in its unit: 75.0M MACs, 5.00 ms."""
+    """A cost with its unit: 75.0M MACs, 5.00 ms."""
     return f'{value:.2f} ms' if unit == 'ms' else f'{readable(value)} {unit}'

@@ -1,7 +1,7 @@
-"""Configs of a solved network: ImageNet and SSDLite-512, to be trained as they are.
+"""Configs of a solved network for ImageNet and SSDLite-512, ready for training.
 
-The files inherit from the complete recipes in this package's ``configs``, named by their full path, so that they may lie
-anywhere. SSDLite stands on the last level of stride 16 and on the last one, of stride 32.
+The files inherit from the complete recipes in this package's ``configs`` by full path, so that they can be in any folder.
+SSDLite uses the last level of stride 16 and the last level, of stride 32.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ from .budget import amount, readable
 from .tiny import Solution
 
 CROP = 0.875
-NOT_IN_NAMES = re.compile(r'[^\w.-]+')  # of files
+NOT_IN_NAMES = re.compile(r'[^\w.-]+')  # characters that file names do not keep
 
 CLASSIFIER = '''"""{title} on {data}, {side} pixels.
 
     python tools/train.py {path}
 
-Made by the tiny formula for {budget}: {macs} multiply-adds, {params} parameters. Not trained.
+Written by the tiny formula for {budget}: {macs} multiply-adds, {params} parameters. Not trained.
 """
 
 _base_ = {base!r}
@@ -58,8 +58,8 @@ DETECTOR = '''"""SSDLite-512 on COCO with {title}, from scratch.
 
     python tools/train.py {path}
 
-Made by the tiny formula for {budget}. Not trained. To start from weights that were trained with the ImageNet config beside
-this one: --cfg-options model.backbone.init_cfg="dict(type='Pretrained', checkpoint='FILE.pth', prefix='backbone.')"
+Written by the tiny formula for {budget}. Not trained. To start from weights trained with the ImageNet config in this folder:
+--cfg-options model.backbone.init_cfg="dict(type='Pretrained', checkpoint='FILE.pth', prefix='backbone.')"
 """
 
 _base_ = {base!r}
@@ -76,16 +76,24 @@ model = dict(
 
 
 def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -> list[Path]:
-    """Write both configs of a solution into ``folder`` and return their paths, the ImageNet one first (ImageNet-100 for 100).
+    """Write both configs of a solution into ``folder``.
+
+    Args:
+        solution: the network.
+        folder: created if it is missing.
+        classes: 1000 for an ImageNet config, 100 for an ImageNet-100 config.
+
+    Returns:
+        the paths, the ImageNet one first.
 
     Raises:
-        UserError: a file of that name exists, the network has no levels of stride 16 and 32 for SSDLite, or was solved for
-            another number of classes than ImageNet's 1000 or ImageNet-100's 100.
+        UserError: a file with that name exists, the network has no levels of stride 16 and 32 for SSDLite, or ``classes`` is
+            neither 1000 nor 100.
     """
     if classes not in (100, 1000):
         raise UserError(
-            f'a network for {classes} classes: configs are written for the 1000 of ImageNet or the 100 of ImageNet-100; '
-            'solve with one of these, as the classifier is part of the cost.'
+            f'no config for {classes} classes: configs are written for the 1000 classes of ImageNet or the 100 of ImageNet-100; '
+            'solve with one of these, since the classifier is part of the cost.'
         )
     folder, name = Path(folder), f'{NOT_IN_NAMES.sub("_", solution.base)}_{slug(solution)}'
     recipe, data = FAMILIES[solution.arch.family].recipe, 'in100' if classes == 100 else 'in1k'
@@ -96,7 +104,7 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
     texts = [template.format(**_fields(solution, path, bases, classes)) for path, template, bases in written]
     for path, *_ in written:
         if path.exists():
-            raise UserError(f'{path} is there already; remove it, or write to another folder.')
+            raise UserError(f'{path} exists already; remove it, or write to another folder.')
     for (path, *_), text in zip(written, texts):
         write_text(path, text)
     return [path for path, *_ in written]
@@ -110,19 +118,26 @@ def slug(solution: Solution) -> str:
 
 
 def backbone(arch: Arch) -> dict:
-    """The backbone of any resolved network, as MMEngine builds it."""
+    """The MMEngine config of a network's backbone."""
     return dict(type=FAMILIES[arch.family].backbone, arch=arch)
 
 
 def detection_levels(arch: Arch) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Indices and widths of the two levels an SSDLite head stands on: the last of stride 16, and the last one, of stride 32."""
+    """Indices and widths of the two levels for an SSDLite head: the last of stride 16, and the last level, of stride 32.
+
+    Raises:
+        UserError: the network has no level of stride 16, or its last level has another stride than 32.
+    """
     stride, strides = 4 if arch.stem_pool else 2, []
     for runs in arch.levels:
         for stage in runs:
             stride *= stage.stride
         strides.append(stride)
     if 16 not in strides or strides[-1] != 32:
-        raise UserError(f'{arch.name} has levels of stride {strides}; SSDLite needs one of stride 16, and 32 as the last.')
+        raise UserError(
+            f'{arch.name} has levels of stride {strides}, but SSDLite needs one of stride 16 and a last one of stride 32; '
+            'change the strides of its stages.'
+        )
     middle = len(strides) - 1 - strides[::-1].index(16)
     last = len(strides) if arch.head else len(strides) - 1
     return (middle, last), (arch.levels[middle][-1].channels, arch.head or arch.stages[-1].channels)
@@ -139,23 +154,23 @@ def _fields(solution: Solution, path: Path, bases: list[str], classes: int) -> d
         macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=FAMILIES[arch.family].backbone,
         arch=_literal(solution), channels=arch.hidden or arch.head or arch.stages[-1].channels,
         levels=levels, widths=widths, outputs=(*widths, 512, 256, 256, 128),
-        **_of_imagenet100(arch) if classes == 100 else dict.fromkeys(HUNDRED, ''),
+        **_imagenet100_parts(arch) if classes == 100 else dict.fromkeys(IMAGENET100_PARTS, ''),
     )  # fmt: skip
 
 
-HUNDRED = ('head', 'preprocessor', 'dataset', 'epochs')  # parts of a config that differ for ImageNet-100
+IMAGENET100_PARTS = ('head', 'preprocessor', 'dataset', 'epochs')  # parts of a config that differ for ImageNet-100
 
 
-def _of_imagenet100(arch: Arch) -> dict[str, str]:
-    """What a config states for ImageNet-100 beside the ImageNet-1k recipe; ResNets train for their 90 epochs there too."""
+def _imagenet100_parts(arch: Arch) -> dict[str, str]:
+    """The settings that differ from the ImageNet-1k recipe. ResNets train for 90 epochs on both."""
     epochs = 'train_cfg = dict(max_epochs=100)\n' if FAMILIES[arch.family].recipe == 'rmsprop' else ''
     preprocessor = '\n    data_preprocessor=dict(num_classes=100),'
     values = ('num_classes=100, ', preprocessor, "data_root='data/imagenet100', num_classes=100, ", epochs)
-    return dict(zip(HUNDRED, values))
+    return dict(zip(IMAGENET100_PARTS, values))
 
 
 def _literal(solution: Solution) -> str:
-    """``dict(base=, r=, w=, d=)`` for a base of ours, the whole table for a user's own base, whatever its name."""
+    """``dict(base=, r=, w=, d=)`` for a base of this package, the complete table for a user-defined base with any name."""
     if solution.base not in BASES or scale(BASES[solution.base], solution.scaling) != solution.arch:
         table = pprint.pformat(dataclasses.asdict(solution.arch), sort_dicts=False, width=110)
         return textwrap.indent(table, ' ' * 8).strip()
@@ -165,5 +180,5 @@ def _literal(solution: Solution) -> str:
 
 
 def _title(name: str) -> str:
-    """A base's name for a docstring: on one line, without quotes and backslashes, which could end the docstring."""
+    """A base's name for a docstring: one line without quotes and backslashes, which could end the docstring."""
     return re.sub(r'[^\w .,()+-]+', '_', name, flags=re.ASCII)

@@ -1,8 +1,10 @@
-"""The best networks of a sweep: non-dominated sorting of accuracy against MACs, and how r, w and d go with MACs.
+"""The best networks of a sweep by non-dominated sorting of accuracy against MACs, and rank correlations of r, w and d.
 
 TinyNet (NeurIPS 2020), section 3.2 and Figure 3: the best 20 % by the non-dominated sorting of NSGA-III (Deb and Jain, 2014),
-and Spearman's rank correlation of each dimension with FLOPs among them.
+and among them Spearman's rank correlation of each dimension with FLOPs.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
@@ -13,18 +15,30 @@ from ..errors import UserError
 from .rows import column
 
 
-def non_dominated_ranks(accuracy, macs) -> np.ndarray:
-    """Rank of each network, 0 for the Pareto front (higher accuracy, fewer MACs), 1 for the front behind it, and so on."""
+def non_dominated_ranks(accuracy: Sequence[float], macs: Sequence[float]) -> np.ndarray:
+    """Rank of each network (n,): 0 for the Pareto front (higher accuracy, fewer MACs), 1 for the next front, and so on.
+
+    Raises:
+        UserError: the lists are empty or of different lengths, or a value is not finite.
+    """
     return _ranks(_objectives(accuracy, macs))
 
 
 def frontier(rows: list[dict], share: float = 0.2) -> list[dict]:
-    """The best ``share`` of the rows, front by front; a front that does not fit whole is thinned to its most spread-out networks.
+    """The best ``share`` of the rows, front by front; of the last front, the most spread-out networks that fit.
 
-    Rows need ``accuracy`` and ``macs``; they come back unchanged, by rising MACs. Raises ValueError on missing, NaN or no values.
+    Args:
+        rows: rows with ``accuracy`` and ``macs``.
+        share: above 0 and at most 1.
+
+    Returns:
+        the chosen rows, unchanged, in ascending order of MACs.
+
+    Raises:
+        UserError: no rows, a missing or non-finite value, or a share that is not allowed.
     """
     if not 0 < share <= 1:
-        raise UserError(f'share={share}: the share of the best networks is above 0 and at most 1, like 0.2.')
+        raise UserError(f'share={share}: give a share of the networks above 0 and at most 1, like 0.2.')
     objectives = _objectives(column(rows, 'accuracy'), column(rows, 'macs'))
     ranks, wanted = _ranks(objectives), max(1, round(share * len(rows)))
     chosen: list[int] = []
@@ -37,7 +51,11 @@ def frontier(rows: list[dict], share: float = 0.2) -> list[dict]:
 
 
 def spearman(rows: list[dict]) -> dict[str, float]:
-    """Spearman's rank correlation of r, w and d with MACs, from -1 to 1; 0 for one that is the same in all rows."""
+    """Spearman's rank correlation of r, w and d with MACs, from -1 to 1; 0 for a dimension with one value.
+
+    Raises:
+        UserError: missing values, or the same MACs in all rows.
+    """
     macs = column(rows, 'macs')
     if len(set(macs)) < 2:
         raise UserError('a rank correlation with MACs needs networks of at least two different costs.')
@@ -45,16 +63,16 @@ def spearman(rows: list[dict]) -> dict[str, float]:
     return {name: float(spearmanr(v, macs).statistic) if len(set(v)) > 1 else 0.0 for name, v in columns.items()}
 
 
-def _objectives(accuracy, macs) -> np.ndarray:
-    """(n, 2), both to be made small."""
-    accuracy, macs = np.asarray(accuracy, dtype=float), np.asarray(macs, dtype=float)
-    if accuracy.shape != macs.shape or accuracy.ndim != 1 or not len(accuracy):
-        raise UserError(f'accuracy {accuracy.shape} and macs {macs.shape} are two lists of one length, one entry a network.')
-    if bad := np.flatnonzero(~(np.isfinite(accuracy) & np.isfinite(macs))).tolist():
+def _objectives(accuracy: Sequence[float], macs: Sequence[float]) -> np.ndarray:
+    """Both objectives (n, 2) for minimisation."""
+    gains, costs = np.asarray(accuracy, dtype=float), np.asarray(macs, dtype=float)
+    if gains.shape != costs.shape or gains.ndim != 1 or not len(gains):
+        raise UserError(f'accuracy {gains.shape} and macs {costs.shape}: pass two lists of one length, an entry per network.')
+    if bad := np.flatnonzero(~(np.isfinite(gains) & np.isfinite(costs))).tolist():
         raise UserError(
-            f'{len(bad)} of {len(macs)} networks lack a finite accuracy or MACs (first: row {bad[0] + 1}); drop them.'
+            f'{len(bad)} of {len(costs)} networks have no finite accuracy or MACs (first: row {bad[0] + 1}); drop them.'
         )
-    return np.stack([-accuracy, macs], axis=1)
+    return np.stack([-gains, costs], axis=1)
 
 
 def _ranks(objectives: np.ndarray) -> np.ndarray:
@@ -64,8 +82,9 @@ def _ranks(objectives: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _most_spread(front: np.ndarray, objectives: np.ndarray, room: int) -> list[int]:
-    if len(front) <= room:
+def _most_spread(front: np.ndarray, objectives: np.ndarray, count: int) -> list[int]:
+    """At most ``count`` networks of a front, those with the largest crowding distance."""
+    if len(front) <= count:
         return front.tolist()
-    crowding = get_crowding_function('cd').do(objectives[front], n_remove=len(front) - room)
-    return front[np.argsort(-crowding, kind='stable')[:room]].tolist()
+    crowding = get_crowding_function('cd').do(objectives[front], n_remove=len(front) - count)
+    return front[np.argsort(-crowding, kind='stable')[:count]].tolist()

@@ -1,11 +1,12 @@
 """Gaussian process regression of one dimension on the logarithm of the cost ratio.
 
 TinyNet (NeurIPS 2020), equations 2 to 4: y_i = g(x_i) + noise, with a zero-mean Gaussian process g and an RBF kernel. The
-paper writes x = c. Here x = log c: cost ratios are spread over a factor of thirty, and over log c one length scale fits them
-all (on the five published networks, c itself gives an r that swings up and down between them, or misses TinyNet-E by 6 to 23 %).
+paper uses x = c. This module uses x = log c: cost ratios cover a factor of thirty, and over log c one length scale fits all of
+them (on the five published networks, x = c gives an r that oscillates between them, or misses TinyNet-E by 6 to 23 %).
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,14 +15,17 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-AMPLITUDE = (0.1, 10.0)  # standard deviation of g: multipliers lie around 1
-LENGTH = (0.5, 20.0)  # in log c, where the paper's whole range is 3.5 long; below 0.5 the fit follows single networks
+AMPLITUDE = (0.1, 10.0)  # standard deviation of g: multipliers are around 1
+LENGTH = (0.5, 20.0)  # in log c, where the paper's range is 3.5 long; below 0.5 the fit follows single networks
 NOISE = (1e-3, 1.0)  # standard deviation of a network's distance from g
 
 
 @dataclass(frozen=True)
 class Process:
-    """A fitted process: its points and the three hyperparameters of k(x, x') = amplitude^2 exp(-(x - x')^2 / (2 length^2))."""
+    """A fitted process: its points, and the hyperparameters of k(x, x') = amplitude^2 exp(-(x - x')^2 / (2 length^2)).
+
+    ``noise`` is the standard deviation of a network's distance from g.
+    """
 
     x: tuple[float, ...]
     y: tuple[float, ...]
@@ -30,13 +34,13 @@ class Process:
     noise: float
 
     @classmethod
-    def fit(cls, x, y, noise: float | None = None) -> 'Process':
-        """Hyperparameters of highest likelihood; the noise's standard deviation too, unless it is known."""
+    def fit(cls, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, noise: float | None = None) -> 'Process':
+        """Fit to points ``x`` and ``y`` (n,) by maximum likelihood, with the noise's standard deviation fixed if it is given."""
         square = [tuple(np.square(bounds)) for bounds in (AMPLITUDE, NOISE)]
         white = WhiteKernel(1e-3, square[1]) if noise is None else WhiteKernel(noise**2, 'fixed')
         kernel = ConstantKernel(1.0, square[0]) * RBF(1.5, LENGTH) + white
         regressor = GaussianProcessRegressor(kernel, n_restarts_optimizer=8, random_state=0)
-        with warnings.catch_warnings():  # a hyperparameter at its bound is no failure here: the bounds are the prior
+        with warnings.catch_warnings():  # a hyperparameter at its bound is not a failure: the bounds are the prior
             warnings.simplefilter('ignore', ConvergenceWarning)
             fitted = regressor.fit(_column(x), np.asarray(y)).kernel_
         amplitude, length, sigma = fitted.k1.k1.constant_value**0.5, fitted.k1.k2.length_scale, fitted.k2.noise_level**0.5
@@ -44,7 +48,7 @@ class Process:
 
     @classmethod
     def from_dict(cls, table: dict) -> 'Process':
-        """The inverse of ``dataclasses.asdict``."""
+        """Build a process from a dict, the inverse of ``dataclasses.asdict``."""
         return cls(**{**table, 'x': tuple(table['x']), 'y': tuple(table['y'])})
 
     @cached_property
@@ -52,10 +56,10 @@ class Process:
         kernel = ConstantKernel(self.amplitude**2) * RBF(self.length) + WhiteKernel(self.noise**2)
         return GaussianProcessRegressor(kernel, optimizer=None).fit(_column(self.x), np.asarray(self.y))
 
-    def predict(self, x) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of a network at ``x`` (n,), the noise included (equation 4); two arrays (n,)."""
+    def predict(self, x: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of a network at ``x`` (n,), with the noise (equation 4); two arrays (n,)."""
         return self._regressor.predict(_column(x), return_std=True)
 
 
-def _column(x) -> np.ndarray:
+def _column(x: Sequence[float] | np.ndarray) -> np.ndarray:
     return np.asarray(x, dtype=float).reshape(-1, 1)

@@ -1,4 +1,6 @@
-"""A solution in words and columns: what a person wants to know of the network for a budget."""
+"""A solution as lines of text: the network for a budget, its cost, its published neighbours and measured times."""
+
+from collections.abc import Iterable
 
 from ..paper.printed import neighbours
 from .budget import amount, readable
@@ -6,7 +8,10 @@ from .tiny import Solution, TinyFormula
 
 
 def describe(solution: Solution, source: str) -> list[str]:
-    """Lines: the dimensions with deviations, the network, its cost against the budget, and the next step of the staircase."""
+    """Lines with the dimensions and their deviations, the network, its cost against the budget, and the next wider network.
+
+    ``source`` says where the formula comes from.
+    """
     s, arch, found = solution.scaling, solution.arch, solution.cost
     how = ', the least time of a run' if solution.unit == 'ms' else ''
     deviation = f'{solution.achieved / solution.budget - 1:+.1%} of the budget'
@@ -27,7 +32,7 @@ def describe(solution: Solution, source: str) -> list[str]:
 
 
 def warnings(solution: Solution, formula: TinyFormula) -> list[str]:
-    """What a person should know before using the network."""
+    """Reasons to doubt the network: extrapolation, or a width outside the paper's range; often empty."""
     found = []
     if solution.extrapolated:
         low, high = formula.range
@@ -37,11 +42,11 @@ def warnings(solution: Solution, formula: TinyFormula) -> list[str]:
     return found
 
 
-def standing(solution: Solution) -> list[str]:
-    """The network among the published ones nearest in MACs; their accuracies are the paper's."""
-    near = neighbours(solution.cost.macs, solution.arch.family)
-    lines = [f'among the published networks ({near[0].dataset} top-1 as the paper prints it, none measured here):']
-    rows = [(row.macs, row.params, f'{row.top1:.1f} %', f'{row.name} (table {row.table})') for row in near]
+def compare_published(solution: Solution) -> list[str]:
+    """Lines with the network and the published networks nearest in MACs; the accuracies are the paper's."""
+    published = neighbours(solution.cost.macs, solution.arch.family)
+    lines = [f'among the published networks ({published[0].dataset} top-1 as printed in the paper, not measured here):']
+    rows = [(row.macs, row.params, f'{row.top1:.1f} %', f'{row.name} (table {row.table})') for row in published]
     rows.append((solution.cost.macs, solution.cost.params, '?', 'THIS NETWORK, untrained'))
     for macs, params, top1, name in sorted(rows, key=lambda row: row[0]):
         lines.append(f'  {readable(macs):>8} MACs  {readable(params) if params else "-":>7} parameters  {top1:>7}  {name}')
@@ -49,7 +54,7 @@ def standing(solution: Solution) -> list[str]:
 
 
 def timings(times: dict[str, dict]) -> list[str]:
-    """Measured rows (see :class:`tinynet_mm.deploy.latency.Latency`) by name, with their common protocol above them."""
+    """Lines with measured rows (of :class:`tinynet_mm.deploy.latency.Latency`) by name, after a line with their protocol."""
     first = next(iter(times.values()))
     lines = [
         'measured here, in turns: {runtime}, {threads} thread(s), batch {batch}, {precision}, {runs} runs, {machine}'.format(
@@ -60,9 +65,9 @@ def timings(times: dict[str, dict]) -> list[str]:
         columns = 'wall {median_ms:6.2f} ms ({p10_ms:.2f} to {p90_ms:.2f})  processor {processor_ms:6.2f} ms'.format(**row)
         lines.append(f'  {columns}  {row["resolution"]} px  {name}')
     if any(row['median_ms'] > 1.3 * row['processor_ms'] for row in times.values() if row['threads'] == 1):
-        lines.append('  other programs are running: the wall clock holds their turns too, the processor time does not.')
+        lines.append('  other programs are running: the wall-clock time includes theirs, the processor time does not.')
     return lines
 
 
-def _row(numbers) -> str:
+def _row(numbers: Iterable[int]) -> str:
     return ' '.join(map(str, numbers))

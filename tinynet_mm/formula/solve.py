@@ -1,51 +1,57 @@
-"""Meet a budget on the real staircase of costs.
+"""Find the network for a budget by bisection over real costs.
 
-TinyNet (NeurIPS 2020), equation 5: w = sqrt(c / (r^2 d)) is the ideal. After rounding to whole channels and blocks the cost is
-a monotone staircase in w (as it is in r, in d, and in the exponent of the compound scaling) with steps of up to 15 % of the
-budget, so the solver bisects, and returns the network it found with the cost it achieved. Values are on a grid: what is printed
-is what is built. (A ResNet's or GhostNet's staircase has a dent where a stage gets as wide as the stem and its shortcut needs no
-projection; at a budget inside the dent, one of the crossings is found.)
+TinyNet (NeurIPS 2020), equation 5: w = sqrt(c / (r^2 d)) is the ideal. After rounding to integer channels and blocks the cost is
+a monotone step function of w (also of r, of d, and of the exponent of the compound scaling) with steps of up to 15 % of the
+budget. The solver bisects, and returns the network with the cost it achieves. Values are on a grid, so that the printed values
+build the same network. (For ResNet and GhostNet the cost falls slightly where a stage becomes as wide as the stem, since its
+shortcut then needs no projection. A budget in this interval is crossed more than once; the solver returns one of the crossings.)
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..archs import Arch, Scaling, inverted_compound, scale
 from ..cost import cost
 from ..errors import UserError
 from .budget import amount
 
-TOLERANCE = 0.03  # how far above the budget a network may lie: section 3.1 accepts a difference of 3 %
+TOLERANCE = 0.03  # how far above the budget a network may be: section 3.1 accepts a difference of 3 %
 WIDTHS = (0.05, 6.0)
 
 
 @dataclass(frozen=True)
 class Meter:
-    """What a budget counts: ``measure`` gives a network's cost, rising with its size; ``grid`` is the step of the width."""
+    """A unit of cost: ``measure`` returns a network's cost, which rises with its size; ``grid`` is the step of the width."""
 
     unit: str
     measure: Callable[[Arch], float]
     grid: float = 0.001
 
     def text(self, value: float) -> str:
+        """A cost with the unit, for messages."""
         return amount(value, self.unit)
 
 
 def cost_meter(quantity: str = 'macs', classes: int = 1000) -> Meter:
-    """A meter of ``macs``, ``params`` or ``activations`` of the classifier with ``classes`` classes."""
+    """A meter of ``macs``, ``params`` or ``activations`` of the classifier with ``classes`` classes.
+
+    Raises:
+        UserError: another quantity, or less than one class.
+    """
     names = dict(macs='MACs', params='parameters', activations='activations')
     if quantity not in names:
-        raise UserError(f'a budget counts {", ".join(names)}, not {quantity!r}.')
+        raise UserError(f'unknown quantity {quantity!r}; a budget is one of {", ".join(names)}.')
     if classes < 1:
-        raise UserError(f'classes={classes}: a classifier has one class or more.')
+        raise UserError(f'classes={classes}: a classifier needs one class or more.')
     return Meter(names[quantity], lambda arch: getattr(cost(arch, classes=classes), quantity))
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a staircase: the value of the free dimension, the network, and its cost in the budget's unit."""
+    """One step of a :class:`Staircase`: the value of the free dimension, the network, and its cost in the budget's unit."""
 
     value: float
     scaling: Scaling
@@ -55,7 +61,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Staircase:
-    """The networks of one free dimension ``name`` from ``low`` to ``high``, where ``make`` gives the scaling and cost rises."""
+    """The networks of one free dimension ``name`` from ``low`` to ``high``, by rising cost; ``make`` returns the scaling."""
 
     base: Arch
     name: str
@@ -64,14 +70,15 @@ class Staircase:
     high: float
 
     def arch(self, value: float) -> Arch:
+        """The network at a value of the free dimension."""
         return scale(self.base, self.make(value))
 
 
 def widths(base: Arch, r: float, d: float, low: float = WIDTHS[0], high: float = WIDTHS[1]) -> Staircase:
     """Width free, resolution and depth given: the last step of the tiny formula.
 
-    Stem and head keep their width, as in TinyNet; those of a GhostNet are scaled: GhostNet-A's own are 3.8 M parameters, and
-    the paper's GhostNet-D has 2.6 M in all.
+    Stem and head keep their width, as in TinyNet. In a GhostNet they are scaled: those of GhostNet-A have 3.8 M parameters, but
+    the paper's GhostNet-D has 2.6 M in total.
     """
     fixed_ends = base.family != 'ghostnet'
     return Staircase(base, 'w', lambda w: Scaling(r=r, w=w, d=d, fixed_ends=fixed_ends), low, high)
@@ -83,16 +90,26 @@ def giant(base: Arch) -> Staircase:
 
 
 def single(base: Arch, dimension: str) -> Staircase:
-    """Shrink one of r, d, w alone (Table 1), stem and head kept."""
-    if dimension not in ('r', 'd', 'w'):
-        raise UserError(f'shrink one of r, d or w, not {dimension!r}.')
-    return Staircase(base, dimension, lambda x: Scaling(**{dimension: x}), 0.05, 1.0)
+    """One of r, d and w is free (Table 1); stem and head keep their width.
+
+    Raises:
+        UserError: another dimension.
+    """
+    scalings: dict[str, Callable[[float], Scaling]] = dict(
+        r=lambda x: Scaling(r=x), d=lambda x: Scaling(d=x), w=lambda x: Scaling(w=x)
+    )
+    if dimension not in scalings:
+        raise UserError(f'unknown dimension {dimension!r}; shrink one of r, d or w.')
+    return Staircase(base, dimension, scalings[dimension], 0.05, 1.0)
 
 
-def last_below(cost_of: Callable, target: float, low, high):
-    """Largest integer from ``low`` whose cost is not above ``target``, given that the cost at ``high`` is; by bisection.
+def last_below(
+    cost_of: Callable[[np.ndarray], ArrayLike], target: float | np.ndarray, low: ArrayLike, high: ArrayLike
+) -> np.ndarray:
+    """The largest integer from ``low`` whose cost is not above ``target``, by bisection; the cost at ``high`` must be above.
 
-    ``cost_of`` maps integers to a rising staircase; ``low`` and ``high`` may be arrays, one staircase an entry.
+    ``cost_of`` maps an array of integers to rising costs. ``target``, ``low`` and ``high`` are numbers, or arrays of one shape
+    for many bisections at once; the result has this shape.
     """
     low, high = np.asarray(low), np.asarray(high)
     while np.any(high - low > 1):
@@ -103,19 +120,19 @@ def last_below(cost_of: Callable, target: float, low, high):
 
 
 def nearest(stairs: Staircase, budget: float, meter: Meter | None = None) -> tuple[Step, Step | None]:
-    """The network nearest to the budget, at most 3 % above it, and the next larger one where there is one.
+    """The network nearest to the budget and at most 3 % above it, and the next larger one if there is one.
 
-    At the ends of the staircase it is the smallest (largest) network, however far from the budget.
+    Where all networks cost more (less) than the budget it is the smallest (largest) one.
     """
     meter = meter or cost_meter()
-    seen: dict[Arch, float] = {}
+    measured: dict[Arch, float] = {}
 
-    def step(index: int) -> Step:
+    def step(index: int | np.ndarray) -> Step:
         value = round(float(index) * meter.grid, 6)
         arch = stairs.arch(value)
-        if arch not in seen:
-            seen[arch] = meter.measure(arch)
-        return Step(value, stairs.make(value), arch, seen[arch])
+        if arch not in measured:
+            measured[arch] = meter.measure(arch)
+        return Step(value, stairs.make(value), arch, measured[arch])
 
     ends = round(stairs.low / meter.grid), round(stairs.high / meter.grid)
     first, last = step(ends[0]), step(ends[1])
@@ -131,7 +148,11 @@ def nearest(stairs: Staircase, budget: float, meter: Meter | None = None) -> tup
 
 
 def solve(stairs: Staircase, budget: float, meter: Meter | None = None) -> tuple[Step, Step | None]:
-    """As :func:`nearest`, but a ValueError names the smallest (largest) cost where the staircase ends short of the budget."""
+    """As :func:`nearest`, but raises an error if no network is near the budget.
+
+    Raises:
+        UserError: all networks cost more or less than the budget; the message names the smallest (largest) cost.
+    """
     meter = meter or cost_meter()
     step, larger = nearest(stairs, budget, meter)
     s, reached = step.scaling, meter.text(step.achieved)
@@ -139,18 +160,18 @@ def solve(stairs: Staircase, budget: float, meter: Meter | None = None) -> tuple
     if step.achieved > (1 + TOLERANCE) * budget:
         raise UserError(
             f'{stairs.base.name} cannot shrink to {meter.text(budget)}: {given}, the smallest it reaches is {reached}. '
-            'Ask for that or more, or take a base with fewer stages or a smaller stem and head.'
+            'Give that budget or more, or take a base with fewer stages or a smaller stem and head.'
         )
     if larger is None and step.value >= stairs.high and step.achieved < (1 - TOLERANCE) * budget:
         raise UserError(
             f'{stairs.base.name} cannot grow to {meter.text(budget)}: {given}, the largest it reaches is {reached}. '
-            'Ask for that or less, or take a larger base.'
+            'Give that budget or less, or take a larger base.'
         )
     return step, larger
 
 
 def _tidy(stairs: Staircase, step: Step, meter: Meter) -> Step:
-    """The same network by the roundest value on its step: the middle, with as few decimals as stay on the step."""
+    """The same network with a rounded value: the middle of its step, with the fewest decimals that give this network."""
     low = high = round(step.value / meter.grid)
     while low * meter.grid > stairs.low and stairs.arch(round((low - 1) * meter.grid, 6)) == step.arch:
         low -= 1

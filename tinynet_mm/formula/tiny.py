@@ -1,9 +1,9 @@
 """The tiny formula: from a budget to resolution, depth and width.
 
-TinyNet (NeurIPS 2020), section 3.2: resolution and depth are read off Gaussian processes fitted to the best networks of a
-sweep, over the cost ratio c to the base (equations 1 to 4); width then meets the budget (equation 5, solved on the real costs by
-:mod:`tinynet_mm.formula.solve`). ``TinyFormula.published()`` is fitted to the five published TinyNets; the paper's own sweep was
-not published.
+TinyNet (NeurIPS 2020), section 3.2: resolution and depth are the means of Gaussian processes over the cost ratio c to the base,
+fitted to the best networks of a sweep (equations 1 to 4). Width then meets the budget (equation 5, solved on real costs by
+:mod:`tinynet_mm.formula.solve`). ``TinyFormula.published()`` is fitted to the five published TinyNets, since the paper's sweep
+is not published.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..archs import EFFICIENTNET_B0, PRESETS, Arch, Scaling, preset
 from ..cost import Cost, cost
@@ -23,14 +24,18 @@ from .rows import column
 from .sampling import BOUNDS
 from .solve import Meter, Step, cost_meter, last_below, nearest, solve, widths
 
-MARGIN = 1.1  # the fitted range reaches so far beyond its outermost networks: the paper's own c = 0.06 is the 0.063 of TinyNet-E
+MARGIN = 1.1  # extends the fitted range beyond its outermost networks: the paper's c = 0.06 is the 0.063 of TinyNet-E
 EXTRAPOLATED = (0.005, 4.0)
 PUBLISHED_NOISE = 0.005  # the published r and d are the formula's output, rounded to steps of 0.005
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A network for a budget: ``c`` is what r and d are read at, ``achieved`` in the budget's unit."""
+    """A network for a budget.
+
+    ``c`` is the cost ratio at which r and d are predicted; ``r_std`` and ``d_std`` are their standard deviations. ``budget`` and
+    ``achieved`` are in ``unit``. ``next_step`` is the next larger network, if there is one.
+    """
 
     base: str
     c: float
@@ -47,37 +52,43 @@ class Solution:
 
     @property
     def w_std(self) -> float:
-        """Deviation of w which follows from those of r and d by equation 5."""
+        """Standard deviation of w, from those of r and d by equation 5."""
         s = self.scaling
-        return s.w * float(np.hypot(self.r_std / s.r, self.d_std / (2 * s.d)))
+        return float(s.w * np.hypot(self.r_std / s.r, self.d_std / (2 * s.d)))
 
 
 def equation5(c: float, r: float, d: float) -> float:
-    """The ideal width sqrt(c / (r^2 d)), before rounding to whole channels."""
+    """The ideal width sqrt(c / (r^2 d)), before rounding to integer channels."""
     return float(np.sqrt(c / (r * r * d)))
 
 
 @dataclass(frozen=True)
 class TinyFormula:
-    """Resolution and depth as functions of c, each with its deviation; see the module's text."""
+    """Resolution and depth as functions of log c, each with its standard deviation; see the module's docstring."""
 
     r: Process
     d: Process
 
     @classmethod
     def fit(cls, rows: list[dict], base_macs: int | None = None, noise: float | None = None) -> 'TinyFormula':
-        """Fit to the frontier's rows, which hold r, d, and c (or macs, where ``base_macs`` is given: c = macs / base_macs).
+        """Fit to the networks of a front.
 
-        Raises ValueError for fewer than five networks, for networks of one budget only, and for missing or NaN values.
+        Args:
+            rows: rows with r, d and c, or with r, d and macs if ``base_macs`` is given.
+            base_macs: MACs of the base, for c = macs / base_macs.
+            noise: standard deviation of r and d around the formula; estimated by default.
+
+        Raises:
+            UserError: fewer than five networks, networks of one budget only, or missing or non-finite values.
         """
         c = [macs / base_macs for macs in column(rows, 'macs')] if base_macs else column(rows, 'c')
         r, d = column(rows, 'r'), column(rows, 'd')
         if len(rows) < 5:
             raise UserError(
-                f'a frontier of {len(rows)} networks is too small to fit; it needs five or more (a larger share or sweep).'
+                f'a frontier of {len(rows)} networks is too small for a fit; give five or more (a larger share or sweep).'
             )
         if min(*c, *r, *d) <= 0:
-            raise UserError('c, r and d of a frontier are positive numbers.')
+            raise UserError('c, r and d of a frontier must be positive; correct or drop the other rows.')
         if max(c) < 1.2 * min(c):
             raise UserError(
                 f'all networks of this frontier cost about the same (c from {min(c):.3g} to {max(c):.3g}): '
@@ -88,18 +99,18 @@ class TinyFormula:
     @classmethod
     @cache
     def published(cls) -> 'TinyFormula':
-        """The formula through TinyNet-A to E, with the authors' r and d and counted MACs."""
+        """The formula fitted to TinyNet-A to E, with the authors' r and d and counted MACs."""
         names = [f'tinynet_{letter}' for letter in 'abcde']
         rows = [dict(r=PRESETS[n][1].r, d=PRESETS[n][1].d, macs=cost(preset(n)).macs) for n in names]
         return cls.fit(rows, cost(EFFICIENTNET_B0).macs, PUBLISHED_NOISE)
 
     @property
     def range(self) -> tuple[float, float]:
-        """The cost ratios for which the formula was fitted, with a margin of 10 %."""
+        """The least and the largest cost ratio of the fitted networks, with a margin of 10 %."""
         return float(np.exp(min(self.r.x)) / MARGIN), float(np.exp(max(self.r.x)) * MARGIN)
 
-    def predict(self, c) -> dict[str, np.ndarray]:
-        """Mean and deviation at cost ratios ``c`` (n,): arrays r, d, r_std, d_std."""
+    def predict(self, c: ArrayLike) -> dict[str, np.ndarray]:
+        """Means and standard deviations at cost ratios ``c`` (n,): arrays (n,) r, d, r_std and d_std."""
         x = np.log(np.atleast_1d(np.asarray(c, dtype=float)))
         (r, r_std), (d, d_std) = self.r.predict(x), self.d.predict(x)
         return dict(r=r, d=d, r_std=r_std, d_std=d_std)
@@ -112,15 +123,24 @@ class TinyFormula:
         extrapolate: bool = False,
         classes: int = 1000,
     ) -> Solution:
-        """The network for a budget of MACs, or of what ``meter`` counts.
+        """The network for a budget of MACs, or in the unit of ``meter``.
 
-        The formula is one of MACs. For another unit, c is first found for which the formula's network meets the budget, then w is
-        solved in that unit; so the activations (or milliseconds) of TinyNet-D give back TinyNet-D, or a near one. Parameters
-        do not always rise with MACs along the formula: of several networks with the budget's parameters, one is returned.
-        Raises ValueError for a budget outside the fitted range (unless ``extrapolate``) and for one the base cannot reach.
+        The formula predicts from MACs. For another unit, the solver first finds the c at which the formula's network meets the
+        budget, and then solves w in that unit. So the activations (or milliseconds) of TinyNet-D give TinyNet-D, or a similar
+        network. Parameters do not always rise with MACs along the formula: of several solutions, one is returned.
+
+        Args:
+            budget: cost of one image, in MACs or in the unit of ``meter``.
+            base: a base network, its name, or the path of a JSON file.
+            meter: counts or measures the cost; MACs by default.
+            extrapolate: accept budgets outside the fitted range.
+            classes: outputs of the classifier, which is part of the cost.
+
+        Raises:
+            UserError: a budget outside the fitted range (unless ``extrapolate``), or one that the base cannot meet.
         """
         if not 0 < budget < np.inf:
-            raise UserError(f'a budget is a positive number, not {budget}.')
+            raise UserError(f'the budget {budget} is not a positive number; give one like 75e6 MACs.')
         base, macs = load_base(base), cost_meter('macs', classes)
         meter = meter or macs
         limits = EXTRAPOLATED if extrapolate else self.range
@@ -140,9 +160,9 @@ class TinyFormula:
         )  # fmt: skip
 
     def _dimensions(self, c: float) -> tuple[float, float]:
-        """r and d at c, in four decimals: what is printed is what is built.
+        """Predict r and d at c, rounded to four decimals, so that the printed values build the same network.
 
-        Outside the fitted range, where a process falls back to its mean of zero, they stay inside what the paper explores.
+        Outside the fitted range, where a process returns to its mean of zero, they are clipped to the range of the paper.
         """
         at = self.predict(c)
         r, d = float(at['r'][0]), float(at['d'][0])
@@ -151,7 +171,7 @@ class TinyFormula:
         return round(r, 4), round(d, 4)
 
     def _ratio(self, budget: float, base: Arch, meter: Meter, limits: tuple[float, float], classes: int) -> tuple[float, float]:
-        """(c, w) of the formula's network whose cost in the meter's unit comes nearest to the budget from below."""
+        """(c, w) of the formula's network with the largest cost in the meter's unit that is not above the budget."""
         macs = cost_meter('macs', classes)
         base_macs = macs.measure(base)
 
@@ -165,24 +185,28 @@ class TinyFormula:
             return meter.measure(network(index)[1].arch)
 
         low, high = (round(np.log(limit) / (4 * meter.grid)) for limit in limits)
-        self._refuse(budget, base, meter, limits, measured(low) / MARGIN, measured(high) * MARGIN)  # w makes up for the last 10 %
+        self._refuse(budget, base, meter, limits, measured(low) / MARGIN, measured(high) * MARGIN)  # w covers the last 10 %
         c, step = network(int(last_below(lambda index: measured(int(index)), budget, low, high)))
         return c, step.value
 
     def _refuse(self, budget: float, base: Arch, meter: Meter, limits: tuple[float, float], low: float, high: float) -> None:
-        """ValueError for a budget outside ``low`` to ``high``, what networks cost at the cost ratios ``limits``."""
+        """Raise UserError for a budget outside ``low`` to ``high``, the costs of networks at the cost ratios ``limits``."""
         if low <= budget <= high:
             return
-        ends, advice = f'{meter.text(low)} to {meter.text(high)} for {base.name}', 'take a budget inside it'
+        ends, advice = f'{meter.text(low)} to {meter.text(high)} for {base.name}', 'give a budget inside it'
         if limits == EXTRAPOLATED:
-            raise UserError(f'{meter.text(budget)} is too far to extrapolate, which ends at {ends}; {advice}, or another base.')
+            raise UserError(f'{meter.text(budget)} is outside the range of extrapolation, {ends}; {advice}, or another base.')
         raise UserError(
-            f'{meter.text(budget)} is outside the range of this formula, {ends}; {advice}, or allow to extrapolate '
+            f'{meter.text(budget)} is outside the range of this formula, {ends}; {advice}, or allow extrapolation '
             '(--extrapolate, in Python extrapolate=True), which no trained network supports.'
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write points and hyperparameters as JSON atomically; returns the path."""
+        """Write points and hyperparameters as JSON atomically; returns the path.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         return write_json(path, dataclasses.asdict(self))
 
     @classmethod
@@ -190,7 +214,7 @@ class TinyFormula:
         """Read a formula that :meth:`save` wrote.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file is missing.
             UserError: the file is not JSON, or not a complete formula.
         """
         table = read_json(path)

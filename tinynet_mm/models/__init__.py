@@ -2,11 +2,12 @@
 
 from importlib.util import find_spec
 
+from .classifier import Classifier
 from .efficientnet import ScaledEfficientNet, TinyNet
 from .ghostnet import ScaledGhostNet
 from .resnet import ScaledResNet
 
-__all__ = ['ScaledEfficientNet', 'ScaledGhostNet', 'ScaledResNet', 'TinyNet']
+__all__ = ['Classifier', 'ScaledEfficientNet', 'ScaledGhostNet', 'ScaledResNet', 'TinyNet']
 
-if find_spec('mmdet'):  # classification does without it
+if find_spec('mmdet'):  # mmdet is not required for classification
     from .ssdlite import SSDLiteHead  # noqa: F401

@@ -1,7 +1,7 @@
 """Blocks of EfficientNet and TinyNet (table 1 of Tan and Le, 2019), with timm's parameter names.
 
-timm has the same blocks; these exist because mmdet and mmpretrain configure norms and activations by ``norm_cfg`` and ``act_cfg``
-(SyncBN, frozen norms, revert for export), and so that timm can be the independent reference of the tests.
+timm has the same blocks. These exist because mmdet and mmpretrain configure norms and activations by ``norm_cfg`` and ``act_cfg``
+(SyncBN, frozen norms), and because the tests use timm as an independent reference.
 """
 
 from mmcv.cnn import build_activation_layer, build_norm_layer
@@ -12,25 +12,27 @@ from ..archs import Stage, inner_channels, reduced_channels
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
-    """A convolution padded so that the side becomes ceil(side / stride)."""
+    """A convolution with padding, from side H to ceil(H / stride)."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
 
 
 class Layers:
-    """Builds the norms and activations a config asks for."""
+    """Builds norms and activations from ``norm_cfg`` and ``act_cfg``."""
 
     def __init__(self, norm_cfg: dict, act_cfg: dict):
         self.norm_cfg, self.act_cfg = dict(norm_cfg), dict(act_cfg)
 
     def norm(self, channels: int) -> nn.Module:
+        """A new norm layer."""
         return build_norm_layer(self.norm_cfg, channels)[1]
 
     def act(self) -> nn.Module:
+        """A new activation layer."""
         return build_activation_layer(self.act_cfg)
 
 
 class SqueezeExcite(nn.Module):
-    """Gate each channel by its mean: (B, C, H, W) -> (B, C, H, W)."""
+    """Squeeze-excite: scale each channel by a gate, a function of all channel means."""
 
     def __init__(self, channels: int, reduced: int, layers: Layers):
         super().__init__()
@@ -39,17 +41,18 @@ class SqueezeExcite(nn.Module):
         self.conv_expand = conv(reduced, channels, 1, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
         gate = self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True))))
         return x * gate.sigmoid()
 
 
 def squeeze_excite(channels: int, inputs: int, stage: Stage, layers: Layers) -> nn.Module:
-    """The gate of a block with ``inputs`` input channels on its ``channels`` inner ones; nothing for ratio 0."""
+    """Squeeze-excite on the ``channels`` inner channels of a block with ``inputs`` input channels; the identity for ratio 0."""
     return SqueezeExcite(channels, reduced_channels(stage, inputs), layers) if stage.se else nn.Identity()
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise then pointwise convolution (expansion 1): (B, C, H, W) -> (B, C', H/stride, W/stride)."""
+    """Depthwise convolution, squeeze-excite, pointwise convolution (expansion 1)."""
 
     def __init__(self, inputs: int, stage: Stage, stride: int, layers: Layers, drop_path: float = 0.0):
         super().__init__()
@@ -63,13 +66,14 @@ class SeparableBlock(nn.Module):
         self.has_skip = stride == 1 and inputs == stage.channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H/stride, W/stride)."""
         y = self.se(self.act(self.bn1(self.conv_dw(x))))
         y = self.bn2(self.conv_pw(y))
         return x + self.drop_path(y) if self.has_skip else y
 
 
 class InvertedBlock(nn.Module):
-    """Expand, depthwise, gate, project: (B, C, H, W) -> (B, C', H/stride, W/stride)."""
+    """Expansion, depthwise convolution, squeeze-excite, projection."""
 
     def __init__(self, inputs: int, stage: Stage, stride: int, layers: Layers, drop_path: float = 0.0):
         super().__init__()
@@ -86,17 +90,18 @@ class InvertedBlock(nn.Module):
         self.has_skip = stride == 1 and inputs == stage.channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H/stride, W/stride)."""
         y = self.act(self.bn1(self.conv_pw(x)))
         y = self.se(self.act(self.bn2(self.conv_dw(y))))
         y = self.bn3(self.conv_pwl(y))
         return x + self.drop_path(y) if self.has_skip else y
 
 
-BLOCKS = {'separable': SeparableBlock, 'inverted': InvertedBlock}
+BLOCKS: dict[str, type[nn.Module]] = {'separable': SeparableBlock, 'inverted': InvertedBlock}
 
 
 def block_sequence(inputs: int, stage: Stage, layers: Layers, drop_paths: list[float]) -> nn.Sequential:
-    """A stage: the first block has its stride, the others stride 1."""
+    """The blocks of a stage, one per rate in ``drop_paths``; the first has the stage's stride, the others have stride 1."""
     blocks = []
     for index, drop_path in enumerate(drop_paths):
         channels, stride = (inputs, stage.stride) if index == 0 else (stage.channels, 1)

@@ -1,16 +1,17 @@
-"""EfficientNet under any (r, w, d), and TinyNet, which is one of those (NeurIPS 2020, section 3.2).
+"""EfficientNet scaled by (r, w, d), and TinyNet (NeurIPS 2020, section 3.2), which is such a network.
 
-Parameter names are timm's, so the published ``tinynet_*.pth`` and timm's checkpoints load as they are.
+Parameter names are those of timm, so the published ``tinynet_*.pth`` and timm's checkpoints load without conversion.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.registry import MODELS
 from torch import nn
 
 from ..archs import Arch, preset, resolve
 from .base import ScaledBackbone, depth_decay, init_convolutions
-from .blocks import Layers, block_sequence, conv
+from .blocks import InvertedBlock, Layers, SeparableBlock, block_sequence, conv
 
 
 @MODELS.register_module()
@@ -19,15 +20,15 @@ class ScaledEfficientNet(ScaledBackbone):
 
     Args:
         arch: a preset ('efficientnet_b-1', 'tinynet_d'; see :data:`tinynet_mm.archs.PRESETS`), ``dict(r=, w=, d=)``, or a table.
-        out_indices: levels to return; (7,) for classification, (4, 7) are the strides 16 and 32 an SSD head stands on.
+        out_indices: levels to return; (7,) for classification, (4, 7) for the strides 16 and 32 of an SSD head.
         frozen_stages, norm_eval, init_cfg: see :class:`ScaledBackbone`.
         norm_cfg, act_cfg: as in mmcv.
         drop_path_rate: stochastic depth of the last block.
-        zero_init_residual: start every residual branch at zero, by the weights of its last norm (Goyal et al., 2017), so that a
-            block begins as the identity. In trainings of a few hundred steps deep networks hardly learn without it.
+        zero_init_residual: set the weights of the last norm of every residual branch to zero (Goyal et al., 2017), so that each
+            block starts as the identity. Deep networks need it in trainings of a few hundred steps.
 
     Raises:
-        UserError: unknown architecture (with the nearest name), an index out of range.
+        UserError: unknown architecture (the message has the nearest names), or an index out of range.
     """
 
     def __init__(
@@ -52,9 +53,7 @@ class ScaledEfficientNet(ScaledBackbone):
             self.act2 = layers.act()
         init_convolutions(self)
         if zero_init_residual:
-            for block in self.blocks.modules():
-                if getattr(block, 'has_skip', False):
-                    nn.init.zeros_((block.bn3 if hasattr(block, 'bn3') else block.bn2).weight)
+            self._zero_residual_branches()
         self.freeze()
 
     def _build_stem(self, layers: Layers) -> None:
@@ -68,16 +67,24 @@ class ScaledEfficientNet(ScaledBackbone):
         built = list(zip(widths, self.arch.stages, rates))[: self.last_level + 1]
         self.blocks = nn.Sequential(*(block_sequence(width, stage, layers, rate) for width, stage, rate in built))
 
+    def _zero_residual_branches(self) -> None:
+        for block in self.blocks.modules():
+            if isinstance(block, SeparableBlock | InvertedBlock) and block.has_skip:
+                last_norm = block.bn3 if isinstance(block, InvertedBlock) else block.bn2
+                nn.init.zeros_(last_norm.get_parameter('weight'))
+
     def stem_modules(self) -> list[nn.Module]:
+        """The stem convolution with norm and activation."""
         return [self.conv_stem, self.bn1, self.act1]
 
     def level_modules(self, level: int) -> list[nn.Module]:
+        """A stage, or the head convolution with norm and activation."""
         return [self.blocks[level]] if level < len(self.arch.stages) else [self.conv_head, self.bn2, self.act2]
 
 
 @MODELS.register_module()
 class TinyNet(ScaledEfficientNet):
-    """TinyNet-A to E: ``TinyNet(arch='d')``. Any other ``arch`` of :class:`ScaledEfficientNet` serves as well."""
+    """TinyNet-A to E: ``TinyNet(arch='d')``. All values of ``arch`` of :class:`ScaledEfficientNet` are allowed too."""
 
-    def __init__(self, arch: str | dict | Arch = 'a', **kwargs):
+    def __init__(self, arch: str | dict | Arch = 'a', **kwargs: Any):
         super().__init__(preset(f'tinynet_{arch.lower()}') if isinstance(arch, str) and len(arch) == 1 else arch, **kwargs)

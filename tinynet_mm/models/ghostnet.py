@@ -1,7 +1,7 @@
-"""GhostNet under any (r, w, d): the third family the paper shrinks (appendix A.1, tables 6 and 7).
+"""GhostNet scaled by (r, w, d): the third family that the paper shrinks (appendix A.1, tables 6 and 7).
 
-A ghost module makes half of its channels by a 1x1 convolution and the other half from those by a cheap depthwise one (Han et al.,
-2020). Parameter names are timm's, so that its and the authors' GhostNet-1.0x checkpoints load as they are at w = d = 1.
+A ghost module computes half of its channels by a 1x1 convolution and the other half from those by a depthwise one (Han et al.,
+2020). Parameter names are those of timm, so that timm's and the authors' checkpoints of GhostNet-1.0x load without conversion.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from ..archs import Arch, Stage, inner_channels, reduced_channels, resolve
 from .base import ScaledBackbone, depth_decay, init_convolutions
 from .blocks import Layers, conv
 
-CHEAP_KERNEL = 3  # of the cheap operation; table 7's 5x5 kernels are those of the strided convolution and of the shortcut
+CHEAP_KERNEL = 3  # the 5x5 kernels of table 7 are those of the strided convolution and of the shortcut
 
 
 def conv_norm(inputs: int, outputs: int, layers: Layers, act: bool, groups: int = 1) -> nn.Sequential:
-    """1x1 convolution, or a cheap depthwise one where ``groups`` is given, with norm and maybe activation."""
+    """A 1x1 convolution, or a 3x3 depthwise one if ``groups`` is above 1, with norm and optional activation."""
     kernel = CHEAP_KERNEL if groups > 1 else 1
     tail = [layers.act()] if act else []
     return nn.Sequential(conv(inputs, outputs, kernel, groups=groups), layers.norm(outputs), *tail)
 
 
 class GhostModule(nn.Module):
-    """(B, C, H, W) -> (B, C', H, W); for an odd C' the last cheap map is dropped."""
+    """A 1x1 convolution, and a depthwise convolution of its output; for an odd number of outputs the last map is dropped."""
 
     def __init__(self, inputs: int, outputs: int, layers: Layers, act: bool):
         super().__init__()
@@ -37,13 +37,14 @@ class GhostModule(nn.Module):
         self.cheap_operation = conv_norm(half, half, layers, act, groups=half)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W)."""
         primary = self.primary_conv(x)
         both = torch.cat([primary, self.cheap_operation(primary)], dim=1)
-        return both[:, : self.outputs] if self.outputs % 2 else both  # a slice of everything would be a copy once exported
+        return both[:, : self.outputs] if self.outputs % 2 else both  # a complete slice would be exported as a copy
 
 
 class GhostGate(nn.Module):
-    """Squeeze-and-excite with a hard sigmoid; ReLU inside, whatever the blocks' activation: (B, C, H, W) -> (B, C, H, W)."""
+    """Squeeze-excite with a hard sigmoid, and with ReLU for every activation of the blocks."""
 
     def __init__(self, channels: int, reduced: int):
         super().__init__()
@@ -52,11 +53,17 @@ class GhostGate(nn.Module):
         self.conv_expand = conv(reduced, channels, 1, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
         return x * hardsigmoid(self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True)))))
 
 
 class GhostBlock(nn.Module):
-    """Expand, thin out where strided, gate, project, add the shortcut: (B, C, H, W) -> (B, C', H/stride, W/stride)."""
+    """Expansion, depthwise convolution if the stride is above 1, squeeze-excite, projection, shortcut."""
+
+    conv_dw: nn.Module
+    bn_dw: nn.Module
+    se: nn.Module
+    shortcut: nn.Module
 
     def __init__(self, inputs: int, stage: Stage, stride: int, layers: Layers, drop_path: float = 0.0):
         super().__init__()
@@ -71,16 +78,20 @@ class GhostBlock(nn.Module):
         self.ghost2 = GhostModule(middle, outputs, layers, act=False)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         if stride > 1 or inputs != outputs:
-            thin = conv(inputs, inputs, stage.kernel, stride, groups=inputs)
-            self.shortcut = nn.Sequential(thin, layers.norm(inputs), conv(inputs, outputs, 1), layers.norm(outputs))
+            depthwise = conv(inputs, inputs, stage.kernel, stride, groups=inputs)
+            self.shortcut = nn.Sequential(depthwise, layers.norm(inputs), conv(inputs, outputs, 1), layers.norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H/stride, W/stride)."""
         y = self.se(self.bn_dw(self.conv_dw(self.ghost1(x))))
         return self.drop_path(self.ghost2(y)) + self.shortcut(x)
 
 
+BLOCKS: dict[str, type[nn.Module]] = {'ghost': GhostBlock}
+
+
 class HeadConv(nn.Module):
-    """The 1x1 convolution behind the last block, with norm and activation."""
+    """The 1x1 convolution after the last block, with norm and activation."""
 
     def __init__(self, inputs: int, outputs: int, layers: Layers):
         super().__init__()
@@ -89,6 +100,7 @@ class HeadConv(nn.Module):
         self.act = layers.act()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W)."""
         return self.act(self.bn1(self.conv(x)))
 
 
@@ -96,20 +108,20 @@ class HeadConv(nn.Module):
 class ScaledGhostNet(ScaledBackbone):
     """GhostNet scaled in resolution, width and depth.
 
-    Levels 0 to 8 are the stages (a strided block is one of its own), level 9 the 1x1 head convolution at stride 32, level 10 the
-    layer behind the pooling: (B, 1400, 1, 1), stride given as 0. Published GhostNets use ReLU; the paper's "+ HSwish" rows are
-    ``act_cfg=dict(type='HSwish')``.
+    In GhostNet-A, levels 0 to 8 are the stages (a strided block is a separate level), level 9 is the 1x1 head convolution at
+    stride 32, and level 10 is the layer after the pooling: (B, 1400, 1, 1), with a declared stride of 0. Published GhostNets use
+    ReLU; the paper's "+ HSwish" rows use ``act_cfg=dict(type='HSwish')``.
 
     Args:
         arch: a preset ('ghostnet_a' to 'ghostnet_d', 'ghostnet_100'), ``dict(r=, w=, d=)`` of GhostNet-A (or of another
             ``base=``), or a table.
-        out_indices: levels to return; (-1,) for a classifier, (6, 9) are the strides 16 and 32 an SSD head stands on.
+        out_indices: levels to return; (-1,) for a classifier, (6, 9) for the strides 16 and 32 of an SSD head.
         frozen_stages, norm_eval, init_cfg: see :class:`ScaledBackbone`.
         norm_cfg, act_cfg: as in mmcv.
         drop_path_rate: stochastic depth of the last block.
 
     Raises:
-        UserError: unknown architecture (with the nearest name) or one of another family, an index out of range.
+        UserError: unknown architecture (the message has the nearest names), another family, or an index out of range.
     """
 
     def __init__(
@@ -143,7 +155,8 @@ class ScaledGhostNet(ScaledBackbone):
             blocks = []
             for stage in runs:
                 for index, rate in enumerate(next(rates)):
-                    blocks.append(GhostBlock(inputs, stage, stage.stride if index == 0 else 1, layers, rate))
+                    stride = stage.stride if index == 0 else 1
+                    blocks.append(BLOCKS[stage.block](inputs, stage, stride, layers, rate))
                     inputs = stage.channels
             levels.append(nn.Sequential(*blocks))
         if self.last_level >= len(self.arch.levels):
@@ -151,7 +164,9 @@ class ScaledGhostNet(ScaledBackbone):
         self.blocks = nn.Sequential(*levels)
 
     def stem_modules(self) -> list[nn.Module]:
+        """The stem convolution with norm and activation."""
         return [self.conv_stem, self.bn1, self.act1]
 
     def level_modules(self, level: int) -> list[nn.Module]:
+        """A level of blocks, the head convolution, or pooling with the layer after it."""
         return [self.blocks[level]] if level < len(self.blocks) else [self.global_pool, self.conv_head, self.act2]

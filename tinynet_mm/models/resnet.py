@@ -1,7 +1,7 @@
-"""ResNet under any (r, w, d): the second family the paper shrinks (section 4.2, table 2).
+"""ResNet scaled by (r, w, d): the second family that the paper shrinks (section 4.2, table 2).
 
-Tables: He et al. (2016), with the stride in the 3x3 convolution. Parameter names are torchvision's, so that its ResNet-18, 34
-and 50 checkpoints load as they are at w = d = 1. mmdet's and mmpretrain's own ResNet knows depths and no widths.
+Tables: He et al. (2016), with the stride in the 3x3 convolution. Parameter names are those of torchvision, so its checkpoints of
+ResNet-18, 34 and 50 load without conversion at w = d = 1. The ResNet of mmdet and mmpretrain does not scale widths.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,9 @@ from .blocks import Layers, conv
 
 
 class ResidualBlock(nn.Module):
-    """What both blocks share: activation of branch plus shortcut, (B, C, H, W) -> (B, C', H/stride, W/stride)."""
+    """Base of both blocks: the activation of the branch plus the shortcut."""
+
+    downsample: nn.Module
 
     def __init__(self, inputs: int, outputs: int, stride: int, layers: Layers, drop_path: float):
         super().__init__()
@@ -27,9 +29,11 @@ class ResidualBlock(nn.Module):
             self.downsample = nn.Sequential(conv(inputs, outputs, 1, stride), layers.norm(outputs))
 
     def branch(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H/stride, W/stride), without the shortcut."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H/stride, W/stride)."""
         return self.act(self.drop_path(self.branch(x)) + self.downsample(x))
 
 
@@ -44,11 +48,12 @@ class BasicBlock(ResidualBlock):
         self.bn2 = layers.norm(stage.channels)
 
     def branch(self, x: Tensor) -> Tensor:
+        """Two convolutions with norms."""
         return self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
 
 
 class Bottleneck(ResidualBlock):
-    """1x1 down, 3x3 with the stride, 1x1 up (ResNet-50)."""
+    """1x1 reduction, 3x3 convolution with the stride, 1x1 expansion (ResNet-50)."""
 
     def __init__(self, inputs: int, stage: Stage, stride: int, layers: Layers, drop_path: float = 0.0):
         super().__init__(inputs, stage.channels, stride, layers, drop_path)
@@ -61,11 +66,12 @@ class Bottleneck(ResidualBlock):
         self.bn3 = layers.norm(stage.channels)
 
     def branch(self, x: Tensor) -> Tensor:
+        """Three convolutions with norms."""
         x = self.act(self.bn1(self.conv1(x)))
         return self.bn3(self.conv3(self.act(self.bn2(self.conv2(x)))))
 
 
-BLOCKS = {'basic': BasicBlock, 'bottleneck': Bottleneck}
+BLOCKS: dict[str, type[nn.Module]] = {'basic': BasicBlock, 'bottleneck': Bottleneck}
 
 
 @MODELS.register_module()
@@ -74,14 +80,14 @@ class ScaledResNet(ScaledBackbone):
 
     Args:
         arch: a preset ('resnet50', 'resnet50_a', 'resnet50_b', 'resnet18', 'resnet34'), ``dict(r=, w=, d=)`` of ResNet-50 (or of
-            another ``base=``), or a table. The resolution is the input's affair: it is read from ``arch`` by configs only.
+            another ``base=``), or a table. The network accepts any input size; only configs use the resolution of ``arch``.
         out_indices: levels to return; (3,) for classification, (0, 1, 2, 3) for a feature pyramid.
         frozen_stages, norm_eval, init_cfg: see :class:`ScaledBackbone`.
         norm_cfg, act_cfg: as in mmcv.
         drop_path_rate: stochastic depth of the last block.
 
     Raises:
-        UserError: unknown architecture (with the nearest name) or one of another family, an index out of range.
+        UserError: unknown architecture (the message has the nearest names), another family, or an index out of range.
     """
 
     stem_stride = 4
@@ -111,13 +117,15 @@ class ScaledResNet(ScaledBackbone):
         rates = depth_decay(drop_path_rate, [stage.repeats for stage in self.arch.stages])
         inputs = self.arch.stem
         for level, stage in enumerate(self.arch.stages[: self.last_level + 1]):
-            places = [(inputs, stage.stride)] + [(stage.channels, 1)] * (stage.repeats - 1)
-            blocks = [BLOCKS[stage.block](c, stage, s, layers, rate) for (c, s), rate in zip(places, rates[level])]
+            shapes = [(inputs, stage.stride)] + [(stage.channels, 1)] * (stage.repeats - 1)
+            blocks = [BLOCKS[stage.block](c, stage, s, layers, rate) for (c, s), rate in zip(shapes, rates[level])]
             setattr(self, f'layer{level + 1}', nn.Sequential(*blocks))
             inputs = stage.channels
 
     def stem_modules(self) -> list[nn.Module]:
+        """The stem convolution with norm and activation, and the max-pooling."""
         return [self.conv1, self.bn1, self.act1, self.maxpool]
 
     def level_modules(self, level: int) -> list[nn.Module]:
+        """One of ``layer1`` to ``layer4``."""
         return [getattr(self, f'layer{level + 1}')]

@@ -1,12 +1,13 @@
-"""Our SSDLite head: mmdet's SSDHead made to work, with anchors that follow the input size.
+"""The SSDLite head: mmdet's SSDHead with a fix, and with anchors that follow the input size.
 
-Why mmdet's own does not serve: ``SSDHead`` skips ``AnchorHead.__init__``, so ``loss_cls`` is missing and every SSD config
-of mmdet 3.2 and 3.3 fails at its first validation (mmdetection issues 11063, 11305, 11780); and its anchors are literals
-for one input size, which nothing compares with the maps that arrive.
+mmdet's ``SSDHead`` has two faults. It skips ``AnchorHead.__init__``, so ``loss_cls`` is missing and every SSD config of mmdet 3.2
+and 3.3 fails at its first validation (mmdetection issues 11063, 11305, 11780). Its anchors are literals for one input size, which
+are not compared with the feature maps.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from mmcv.ops import get_compiling_cuda_version
 from mmdet.models.dense_heads import SSDHead
@@ -16,25 +17,26 @@ from torch import Tensor
 
 from ..errors import UserError
 
-# Anchor sizes as shares of the input side, of SSD300 on COCO (Liu et al., 2016, section 3.4 and its published code): a small
-# first level, then 0.15 to 0.87 in equal steps. The last number only bounds the last level's second square.
+# Anchor sizes as shares of the input side, from SSD300 on COCO (Liu et al., 2016, section 3.4 and the published code): a small
+# first level, then 0.15 to 0.87 in equal steps. The last number is only used for the second square anchor of the last level.
 SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
 
 
 @MODELS.register_module()
 class SSDLiteHead(SSDHead):
-    """Depthwise SSD head; anchors are placed from ``input_size`` and the strides of the levels it is given.
+    """Depthwise SSD head; ``input_size`` and the strides of the levels define the anchors.
 
     Args:
         num_classes: object classes, without background.
         in_channels: channels of each level.
         input_size: side of the square input in pixels.
-        strides: stride of each level; its map has ceil(input_size / stride) cells a side.
-        scales: anchor size of each level as a share of the input, and one more for the last level's larger square.
-        ratios: aspect ratios beside 1, each also inverted; 2 and 3 give six anchors a cell.
+        strides: stride of each level in pixels; its map has ceil(input_size / stride) cells per side.
+        scales: anchor size of each level as a share of the input side, and one more for the last level's larger square.
+        ratios: aspect ratios in addition to 1, each also inverted; 2 and 3 give six anchors per cell.
+        kwargs: further arguments of mmdet's ``SSDHead``.
 
     Raises:
-        UserError: lengths that do not fit each other; maps that do not fit ``input_size`` (at the first forward pass).
+        UserError: lists of different lengths; maps that do not fit ``input_size`` (at the first forward pass).
     """
 
     def __init__(
@@ -45,12 +47,12 @@ class SSDLiteHead(SSDHead):
         strides: Sequence[int] = (16, 32, 64, 128, 256, 512),
         scales: Sequence[float] = SCALES,
         ratios: Sequence[float] = (2, 3),
-        **kwargs,
+        **kwargs: Any,
     ):
         if not len(in_channels) == len(strides) == len(scales) - 1:
             raise UserError(
-                f'SSDLiteHead has {len(in_channels)} in_channels, {len(strides)} strides and {len(scales)} scales; '
-                'each level needs one of each, and scales one more.'
+                f'SSDLiteHead has {len(in_channels)} in_channels, {len(strides)} strides and {len(scales)} scales: '
+                'give each level one of each, and scales one more.'
             )
         self.input_size = input_size
         self.sides = [math.ceil(input_size / stride) for stride in strides]
@@ -65,21 +67,21 @@ class SSDLiteHead(SSDHead):
         )
         coder = dict(type='mmdet.DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2])
         super().__init__(num_classes, in_channels, use_depthwise=True, anchor_generator=anchors, bbox_coder=coder, **kwargs)
-        # BaseDenseHead.predict asks loss_cls how to turn scores into probabilities; the loss itself is SSDHead's.
+        # BaseDenseHead.predict reads from loss_cls how scores become probabilities; the loss itself is computed by SSDHead.
         self.loss_cls = MODELS.build(dict(type='mmdet.CrossEntropyLoss'))
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
-        """Levels (B, C_i, side_i, side_i) to scores (B, anchors * (classes + 1), ...) and deltas (B, anchors * 4, ...)."""
+        """Maps (B, C_i, side_i, side_i) to scores (B, anchors * (classes + 1), ...) and deltas (B, anchors * 4, ...)."""
         sides = [tuple(feature.shape[-2:]) for feature in x]
         if sides != [(side, side) for side in self.sides]:
             raise UserError(
                 f'the feature maps are {sides}, but anchors for input_size={self.input_size} need {self.sides}: '
-                'let the pipeline resize to the same size (--input-size N sets both).'
+                'resize to the same size in the pipeline (--input-size N sets both).'
             )
         return super().forward(x)
 
-    def _bbox_post_process(self, results: InstanceData, *args, **kwargs) -> InstanceData:
-        """Non-maximum suppression where mmcv can do it: on the CPU if its operators were built without CUDA."""
+    def _bbox_post_process(self, results: InstanceData, *args: Any, **kwargs: Any) -> InstanceData:
+        """Run non-maximum suppression on the CPU if mmcv's operators were built without CUDA."""
         if results.scores.is_cuda and get_compiling_cuda_version() == 'not available':
             results = results.cpu()
         return super()._bbox_post_process(results, *args, **kwargs)

@@ -1,1 +1,1 @@
-"""What the paper prints, what is inferred from it, and the tables made of both."""
+"""The paper's printed figures, the multipliers inferred from them, and the tables of both."""

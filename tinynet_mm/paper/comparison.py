@@ -1,4 +1,4 @@
-"""The tiny formula at the costs of the five published TinyNets, beside what their authors chose."""
+"""The tiny formula at the costs of the five published TinyNets, compared with the authors' multipliers."""
 
 from ..archs import PRESETS, preset
 from ..cost import cost
@@ -6,10 +6,10 @@ from ..formula.tiny import TinyFormula
 
 
 def published_table(formula: TinyFormula | None = None) -> list[dict]:
-    """TinyNet-A to E against what the formula gives for their MACs.
+    """A row for each of TinyNet-A to E, with the formula's result for its MACs; differences are ratios minus one.
 
-    Published multipliers are those of the authors' code, MACs and parameters are counted; ``macs_paper`` is the paper's print.
-    ``same_network``: the stages, after rounding, are equal.
+    Published multipliers are those of the authors' code, MACs and parameters are counted, and ``macs_paper`` is printed in the
+    paper. ``same_network`` says whether resolution and stages are equal after rounding. The default is the published formula.
     """
     formula = formula or TinyFormula.published()
     return [_compare(formula, letter, printed) for letter, printed in zip('abcde', (339, 202, 100, 52, 24))]

@@ -1,11 +1,11 @@
-"""(r, w, d) that the paper uses and publishes nowhere: ResNet-50-A and B (table 2), GhostNet-B to D (table 6), solved here.
+"""Inferred multipliers (r, w, d) that the paper does not publish: ResNet-50-A and B (table 2), GhostNet-B to D (table 6).
 
-The paper shrinks both bases by "the proposed tiny formula". What is known of that formula are its five TinyNets, so resolution
-and depth start where those are at the same cost ratio c, interpolated over log c. Of all (r, w, d) on a grid that come up to the
-paper's multiply-adds and parameters, the one with r and d nearest to that start is taken. GhostNets scale their stem, head and
-hidden layer too: kept at the base's width these alone are 3.8 M parameters, and GhostNet-D has 2.6 M in all.
+The paper shrinks both bases by "the proposed tiny formula". Only its five TinyNets are published, so the start is the resolution
+and depth of the TinyNets at the same cost ratio c, interpolated over log c. Of all (r, w, d) on a grid that meet the paper's
+multiply-adds and parameters, the result has the r and d nearest to the start. GhostNets also scale their stem, head and hidden
+layer: at the base's width these have 3.8 M parameters, but GhostNet-D has 2.6 M in total.
 
-The results stand in :data:`tinynet_mm.archs.PRESETS`; a test runs :func:`infer` again and compares.
+The results are in :data:`tinynet_mm.archs.PRESETS`; a test runs :func:`infer` again and compares.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from ..cost import Cost, cost, scaled_cost
 from ..errors import UserError
 
 STEP = 0.01  # of r, w and d: the published TinyNets have two to three digits
-REACH = 0.2  # how far from the trend r and d are searched, as a ratio
-TOLERANCE = dict(macs=0.01, params=0.015)  # relative; the published TinyNets lie within 0.8 % and 0.9 % of what the paper prints
+REACH = 0.2  # distance from the trend up to which r and d are searched, as a ratio
+TOLERANCE = dict(macs=0.01, params=0.015)  # relative; the published TinyNets are within 0.8 % and 0.9 % of the printed figures
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the paper prints of a network: multiply-adds, and parameters where it does (else 0)."""
+    """The paper's figures of a network: multiply-adds, and parameters if they are printed (else 0)."""
 
     base: str
     macs: float
@@ -31,7 +31,7 @@ class Budget:
     fixed_ends: bool = True
 
     def meets(self, found: Cost) -> np.ndarray:
-        """Which candidates come up to both figures."""
+        """Boolean array (n,): the candidates within :data:`TOLERANCE` of both figures."""
         fits = np.abs(found.macs / self.macs - 1) <= TOLERANCE['macs']
         return fits & (np.abs(found.params / self.params - 1) <= TOLERANCE['params']) if self.params else fits
 
@@ -46,15 +46,19 @@ BUDGETS = {
 
 
 def trend(c: float) -> tuple[float, float]:
-    """(r, d) of the published TinyNets at the cost ratio ``c``, linear in log c between them and constant beyond."""
+    """(r, d) of the published TinyNets at the cost ratio ``c``: linear in log c between them, constant outside."""
     names = [f'tinynet_{letter}' for letter in 'edcba']
     costs = [np.log(cost(preset(name)).macs / cost(EFFICIENTNET_B0).macs) for name in names]
-    points = [(PRESETS[name][1].r, PRESETS[name][1].d) for name in names]
-    return tuple(float(np.interp(np.log(c), costs, values)) for values in zip(*points))
+    r, d = ([getattr(PRESETS[name][1], field) for name in names] for field in 'rd')
+    return float(np.interp(np.log(c), costs, r)), float(np.interp(np.log(c), costs, d))
 
 
 def infer(name: str) -> Scaling:
-    """Solve one of :data:`BUDGETS` (a second each); ValueError where nothing near the trend meets it."""
+    """Solve one of :data:`BUDGETS`, in about a second.
+
+    Raises:
+        UserError: no candidate near the trend meets the budget.
+    """
     budget = BUDGETS[name]
     base = BASES[budget.base]
     r0, d0 = trend(budget.macs / cost(base).macs)
@@ -64,7 +68,7 @@ def infer(name: str) -> Scaling:
     fits = np.flatnonzero(budget.meets(found))
     if not fits.size:
         raise UserError(
-            f'nothing within {REACH:.0%} of r={r0:.2f} and d={d0:.2f} meets the budget of {name}: widen REACH or TOLERANCE.'
+            f'no network within {REACH:.0%} of r={r0:.2f} and d={d0:.2f} meets the budget of {name}; increase REACH or TOLERANCE.'
         )
     best = fits[np.lexsort((np.abs(found.macs / budget.macs - 1)[fits], distance[fits]))[0]]
     return Scaling(r=float(r[best]), w=float(w[best]), d=float(d[best]), fixed_ends=budget.fixed_ends)

@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside what the formula finds: accuracies here are the paper's own, none was measured by us.
+"""Figures printed in the paper, for comparison with the formula's networks; the accuracies were not measured by this project.
 
 TinyNet (NeurIPS 2020), tables 2, 3 and 6, without the rows that change the activation or the augmentation.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Published:
-    """A row of the paper; ``top1`` in percent on ``dataset``. MACs and parameters as printed there (0 where they are not)."""
+    """A row of the paper; ``top1`` in percent on ``dataset``; MACs and parameters as printed (0 if they are not)."""
 
     name: str
     params: int
@@ -82,7 +82,7 @@ RESNETS = _rows(
 TABLES = dict(efficientnet=IMAGENET, ghostnet=IMAGENET + GHOSTNETS, resnet=RESNETS)
 
 
-# the paper's name -> the preset which builds that network here
+# the paper's name -> the preset that builds this network
 BUILT = {
     **{f'TinyNet-{letter.upper()}': f'tinynet_{letter}' for letter in 'abcde'},
     **{f'EfficientNet-B{n}': f'efficientnet_b{n}' for n in (-4, -3, -2, -1, 0, 1)},
@@ -91,13 +91,13 @@ BUILT = {
     **{f'ResNet-50-{letter.upper()}': f'resnet50_{letter}' for letter in 'ab'},
     'GhostNet-1.0x': 'ghostnet_100',
 }
-OWN = ('TinyNet', 'GhostNet-A', 'GhostNet-B', 'GhostNet-C', 'GhostNet-D', 'ResNet-50-')  # what the paper made by its formula
+OWN = ('TinyNet', 'GhostNet-A', 'GhostNet-B', 'GhostNet-C', 'GhostNet-D', 'ResNet-50-')  # the paper's own networks
 
 
 def neighbours(macs: float, family: str = 'efficientnet', count: int = 5) -> list[Published]:
-    """The ``count`` published networks nearest in MACs, and the paper's own next below and above, by rising MACs.
+    """The ``count`` published networks nearest in MACs, and the paper's own next below and above, in ascending order of MACs.
 
-    ``family`` chooses the table of the paper.
+    ``family`` selects the table of the paper, see :data:`TABLES`.
     """
     table = sorted(TABLES[family], key=lambda row: row.macs)
     own = [row for row in table if row.name.startswith(OWN)]

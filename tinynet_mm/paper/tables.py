@@ -1,7 +1,7 @@
-"""Parameters and multiply-adds of the networks in the paper's tables 1, 2, 3, 5 and 6, beside what the paper prints.
+"""Parameters and multiply-adds of the networks in the paper's tables 1, 2, 3, 5 and 6, compared with the printed figures.
 
-Ours are computed from their stage tables, in closed form; the networks they are compared with are built by timm or torchvision,
-where those have them, and counted by torch. Accuracies are not here: none of these was trained for it.
+Networks of this package are computed from their stage tables in closed form. The networks they are compared with are built by
+timm or torchvision, if these have them, and counted by torch. There are no accuracies: none of these networks was trained.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ BUILDERS: dict[str, Callable] = {'timm': timm.create_model, 'torchvision': torch
 
 @dataclass(frozen=True)
 class Compared:
-    """A network of another library, by its name there, and its input."""
+    """A network of another library: its name there, the side of its square input in pixels, and options of its constructor."""
 
     library: str
     model: str
@@ -34,11 +34,13 @@ class Compared:
     options: tuple[tuple[str, float], ...] = ()
 
     def cost(self) -> Cost:
+        """Cost for one image, counted by torch on the meta device."""
         with torch.device('meta'):
             return count_images(BUILDERS[self.library](self.model, **dict(self.options)), self.side)
 
     @property
     def source(self) -> str:
+        """The library with its version, the name and the options."""
         options = ''.join(f', {key}={value}' for key, value in self.options)
         return f'{self.library} {version(self.library)}: {self.model}{options}'
 
@@ -47,7 +49,7 @@ def _printed(table: int, *rows: tuple[str, float, float]) -> tuple[Published, ..
     return tuple(Published(name, round(params * 1e6), round(macs * 1e6), 0.0, table=table) for name, params, macs in rows)
 
 
-# What the paper prints: name, parameters and MACs in millions (0 where it prints none). Tables 2, 3 and 6: see formula.published.
+# Printed in the paper: name, parameters and MACs in millions (0 if not printed). Tables 2, 3 and 6 are in paper.printed.
 TABLE_1 = _printed(
     1,
     ('EfficientNet-B-1, tuned', 0, 200),
@@ -92,7 +94,7 @@ COMPARED = {
 
 OURS = "closed form, equal to torch's counter"
 NOT_THERE = 'not offered by timm, torchvision or mmpretrain'
-# (table, network) -> why ours is further from the paper than 2 % in multiply-adds or 3 % in parameters
+# (table, network) -> the reason for a difference of more than 2 % in multiply-adds or 3 % in parameters
 EXCEPTIONS = {
     (1, 'TinyNet-C'): 'table 1 prints 97 M where table 3 prints 100 M for the same network.',
     **dict.fromkeys(
@@ -102,7 +104,7 @@ EXCEPTIONS = {
     (3, 'EfficientNet-B-4'): 'one exponent t has to meet 24 M and 1.3 M; where it meets the parameters, '
     'the multiply-adds are 23.2 M at most.',
 }
-# and where a network of another library is
+# the same for networks of other libraries
 REMARKS = {
     (3, 'MobileNetV3 Large 1.25x'): 'torchvision widens the layer behind the pooling as well, to 1600; at 1280 it had 7.46 M.',
     (3, 'MobileNetV3 Small 0.75x'): 'the 2.4 M are those of the MobileNetV3 paper; in timm and in mmpretrain it has 2.04 M.',
@@ -112,7 +114,7 @@ MACS_TOLERANCE, PARAMS_TOLERANCE = 0.02, 0.03
 
 @dataclass(frozen=True)
 class Row:
-    """A line of results/tables.csv. Counts are raw integers, 0 where there is none; differences are ratios less one."""
+    """A line of results/tables.csv. Counts are integers, 0 if not available; differences are ratios minus one."""
 
     table: int
     network: str
@@ -127,15 +129,17 @@ class Row:
 
     @property
     def params_difference(self) -> float | None:
+        """Ratio of the counted to the printed parameters minus one; None if one of them is missing."""
         return self.params / self.paper_params - 1 if self.params and self.paper_params else None
 
     @property
     def macs_difference(self) -> float | None:
+        """Ratio of the counted to the printed MACs minus one; None if one of them is missing."""
         return self.macs / self.paper_macs - 1 if self.macs and self.paper_macs else None
 
 
 def network_of(name: str, macs: float) -> Arch | None:
-    """Our table of a network that the paper names, None where it is another library's. ``macs`` is the paper's figure."""
+    """The table of a network by its name in the paper, None if only other libraries have it; ``macs`` is the printed figure."""
     if name in BUILT:
         return preset(BUILT[name])
     if name in SHRUNKEN:
@@ -144,14 +148,13 @@ def network_of(name: str, macs: float) -> Arch | None:
         return nearest(giant(BASES['resnet50']), macs)[0].arch
     if name == 'GhostNet-1.5x':
         wide = scale(BASES['ghostnet_100'], Scaling(w=1.5, fixed_ends=False))
-        return replace(wide, hidden=BASES['ghostnet_100'].hidden)  # the authors' widths leave this layer alone
+        return replace(wide, hidden=BASES['ghostnet_100'].hidden)  # the authors do not scale this layer
     return None
 
 
 def row_of(printed: Published) -> Row:
-    """Compute one line; a network nobody builds keeps the paper's figures alone."""
-    of_paper = dict(table=printed.table, network=printed.name, paper_params=printed.params, paper_macs=printed.macs)
-    arch = network_of(printed.name, printed.macs)
+    """Count one network; a network that no library builds has the paper's figures only."""
+    arch, note = network_of(printed.name, printed.macs), (EXCEPTIONS | REMARKS).get((printed.table, printed.name), '')
     if arch:
         found, side, source = cost(arch), arch.resolution, OURS
         if arch.name in INFERRED:
@@ -161,12 +164,13 @@ def row_of(printed: Published) -> Row:
         found, side, source = theirs.cost(), theirs.side, theirs.source
     else:
         found, side, source = Cost(0, 0, 0), 0, NOT_THERE
-    counts = dict(input=side, params=found.params, macs=found.macs, ours=arch is not None)
-    return Row(**of_paper, **counts, source=source, note=(EXCEPTIONS | REMARKS).get((printed.table, printed.name), ''))
+    return Row(
+        printed.table, printed.name, arch is not None, side, found.params, found.macs, printed.params, printed.macs, source, note
+    )
 
 
 def make_rows() -> list[Row]:
-    """Every row of tables 1, 2, 3, 5 and 6 that says which network it is; seconds."""
+    """The rows of tables 1, 2, 3, 5 and 6, except those without a defined network; takes seconds."""
     return [row_of(printed) for printed in PAPER]
 
 
@@ -185,16 +189,23 @@ def _four_digits(difference: float | None) -> str:
 
 
 def read_csv(path: Path) -> list[Row]:
-    """The inverse of :func:`to_csv`."""
+    """Read rows that :func:`to_csv` wrote.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        UserError: the file is not a complete table.
+    """
     lines = [{key: value for key, value in line.items() if key not in DIFFERENCES} for line in files.read_csv(path)]
     return [Row(**line | {'ours': line['ours'] == 'True'}) for line in lines]
 
 
 def millions(count: int, digits: int = 1) -> str:
+    """A count in millions, a dash for 0."""
     return f'{count / 1e6:,.{digits}f}' if count else '–'
 
 
 def percent(difference: float | None) -> str:
+    """A ratio minus one as a percentage with sign, a dash for None."""
     return '–' if difference is None else f'{difference:+.1%}'.replace('-', '−').replace('%', ' %')
 
 
@@ -254,12 +265,11 @@ paper's (`tinynet_mm.paper.inferred`). Other multipliers would meet the same fig
 """
 
 
-BACKBONES = ('TinyNet-A', 'TinyNet-B', 'TinyNet-C', 'TinyNet-D', 'TinyNet-E')
-BACKBONES += ('EfficientNet-B0', 'EfficientNet-B-1', 'EfficientNet-B-2', 'EfficientNet-B-3', 'EfficientNet-B-4')
+BACKBONES = [f'TinyNet-{letter}' for letter in 'ABCDE'] + [f'EfficientNet-B{n}' for n in (0, -1, -2, -3, -4)]
 
 
 def readme_table(rows: list[Row]) -> str:
-    """The README's table of backbones: what we count beside what the paper prints."""
+    """The README's table of backbones: our counts and the printed figures."""
     of_table_3 = {row.network: row for row in rows if row.table == 3}
     lines = []
     for name in BACKBONES:
