@@ -82,7 +82,7 @@ def test_noise_is_found():
 
 
 def test_the_band_holds_the_networks():
-    """About 95 % of fresh networks lie within two deviations of the mean."""
+    """About 95 % of new networks are within two deviations of the mean."""
     formula, fresh = TinyFormula.fit(front(40, 0.08, 3)), front(400, 0.08, 4)
     at = formula.predict([row['c'] for row in fresh])
     inside = np.abs(at['r'] - [row['r'] for row in fresh]) < 2 * at['r_std']
@@ -199,7 +199,7 @@ def test_other_bases(published, base, budgets):
 
 
 def test_any_budget_is_met_within_a_step(published):
-    """Over the whole range: never more than 3 % above, and below only where the next step is more than 3 % above."""
+    """Over the complete range: never more than 3 % above, and below only where the next step is more than 3 % above."""
     for budget in np.geomspace(*(c * B0 for c in published.range), 60):
         found = published.solve(budget)
         assert found.achieved <= 1.03 * budget

@@ -191,10 +191,10 @@ def test_only_decimal_numbers_are_parsed(tmp_path):
 def test_a_truncated_table_is_refused_or_shorter(tmp_path):
     """Truncated at every byte of the last two rows: no number changes."""
     rows = networks(4)
-    whole = write_csv(tmp_path / 'rows.csv', rows).read_text()
+    complete = write_csv(tmp_path / 'rows.csv', rows).read_text()
     cut, refused = tmp_path / 'cut.csv', 0
-    for end in range(len(whole) - 150, len(whole)):
-        cut.write_text(whole[:end])
+    for end in range(len(complete) - 150, len(complete)):
+        cut.write_text(complete[:end])
         try:
             assert read_csv(cut, ('macs', 'accuracy')) in (rows[:2], rows[:3], rows)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""EfficientNet scaled by (r, w, d), and TinyNet (NeurIPS 2020, section 3.2), which is such a network.
+"""EfficientNet scaled by (r, w, d), and TinyNet (NeurIPS 2020, section 3.2), which is one of these networks.
 
 Parameter names are those of timm, so the published ``tinynet_*.pth`` and timm's checkpoints load without conversion.
 """

@@ -106,7 +106,7 @@ EXCEPTIONS = {
 }
 # the same for networks of other libraries
 REMARKS = {
-    (3, 'MobileNetV3 Large 1.25x'): 'torchvision widens the layer behind the pooling as well, to 1600; at 1280 it had 7.46 M.',
+    (3, 'MobileNetV3 Large 1.25x'): 'torchvision also widens the layer after the pooling, to 1600; at 1280 the network has 7.46 M.',
     (3, 'MobileNetV3 Small 0.75x'): 'the 2.4 M are those of the MobileNetV3 paper; in timm and in mmpretrain it has 2.04 M.',
 }
 MACS_TOLERANCE, PARAMS_TOLERANCE = 0.02, 0.03
@@ -230,10 +230,10 @@ TITLES = {
 }
 PREFACE = """# The paper's networks, counted
 
-Written by `python tools/make_tables.py`, from `results/tables.csv`; do not edit. Parameters and multiply-adds (the paper's
-FLOPs) in millions, each beside the figure that the paper prints, with the difference. Networks of ours are counted in closed
-form, which `tests/test_cost.py` holds equal to torch's own counter on the built network; the networks they are compared with are
-built by the library named, and counted by torch. The rows with RandAugment or HSwish have the same counts as those without.
+Written by `python tools/make_tables.py` with `results/tables.csv`; do not edit. Parameters and multiply-adds (the paper's
+FLOPs) are in millions, each with the printed figure and the difference. Networks of this package are counted in closed form;
+`tests/test_cost.py` compares this with torch's counter on the built network. The networks they are compared with are built by
+the named library and counted by torch. The paper's rows with RandAugment or HSwish have the same counts as those without.
 """
 
 
@@ -257,9 +257,9 @@ def _inferred_text() -> str:
     table = markdown_table(['preset', 'base', 'r', 'w', 'd', 'stem and head scaled'], lines, text=(0, 1))
     return f"""## Inferred multipliers
 
-The paper prints what these cost and not how they are scaled. Here r and d are as near as possible to those of the TinyNets at the
-same ratio of cost, such that the multiply-adds come within 1 % and the parameters, where they are printed, within 1.5 % of the
-paper's (`tinynet_mm.paper.inferred`). Other multipliers would meet the same figures.
+The paper prints the cost of these networks but not their multipliers. Here r and d are as close as possible to those of the
+TinyNets at the same cost ratio, with multiply-adds within 1 % of the printed figures, and parameters within 1.5 % if they are
+printed (`tinynet_mm.paper.inferred`). Other multipliers meet the same figures.
 
 {table}
 """
