@@ -1,1 +1,1 @@
-"""Data: the built-in shapes, COCO-format sets of any layout and their check, and the SSD augmentation as one warp."""
+"""Data sets: one image reader, adopting and checking data, the SSD augmentation as one warp, and built-in shapes."""

@@ -77,10 +77,10 @@ def read_coco(ann_file: Path) -> dict:
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: the file is not such JSON, or lacks the lists ``images``, ``annotations`` and ``categories``.
+        UserError: the file is not JSON in this encoding, or lacks the lists ``images``, ``annotations`` and ``categories``.
     """
     if not ann_file.is_file():
-        raise FileNotFoundError(f'{ann_file}: no such annotation file.')
+        raise FileNotFoundError(f'{ann_file}: no such annotation file; check the path.')
     try:
         content = json.loads(ann_file.read_bytes().decode())  # decode() is strict and json.loads refuses text with a BOM
     except (ValueError, RecursionError) as error:
@@ -125,7 +125,7 @@ def find_layout(root: str | Path) -> Layout:
 
 
 def find_ann_file(root: Path, split: str) -> Path | None:
-    """The annotation file of a split in any of the layouts; None if no such file exists."""
+    """The annotation file of a split in any of the layouts; None if it is missing."""
     for name in SPELLINGS[split]:
         for found in sorted((root / 'annotations').glob(f'instances_{name}*.json'), reverse=True):
             if re.fullmatch(rf'instances_{name}(\d{{4}})?', found.stem):

@@ -42,7 +42,7 @@ def _decode(path: str | Path, data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.n
 
 def _read_bytes(path: str | Path) -> bytes:
     if not os.path.exists(path):
-        raise FileNotFoundError(f'{path}: no such image.')
+        raise FileNotFoundError(f'{path}: no such image; check the path.')
     if not os.path.isfile(path):
         raise _not_readable(path, 'not a regular file')
     with open(path, 'rb') as file:
