@@ -1,26 +1,31 @@
-"""train, test, predict through their main on drawn shapes: what they write, going on after a stop, bad input in one sentence."""
+"""The main of train, test and predict on drawn shapes: the written files, resuming, and messages for wrong input."""
 
 import importlib.util
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
+from tinynet_mm.data.images import read_image
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab import weights
+from tinynet_mm.mmlab.reading import first_not_finite, read
 from tinynet_mm.mmlab.running import check_batches
-from tinynet_mm.mmlab.weights import read
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 SIZE = ('--input-size', '64')
 
 
 def tool(name: str):
-    """The main of tools/NAME.py, which no package holds."""
+    """The main of tools/NAME.py, which is not part of a package."""
     spec = importlib.util.spec_from_file_location(f'tools_{name}', Path('tools') / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -49,13 +54,13 @@ def trained(shapes, tmp_path_factory) -> Path:
     return out
 
 
-def test_training_leaves_what_it_says(trained):
+def test_training_writes_checkpoint_and_config(trained):
     checkpoint = read(trained / 'epoch_1.pth')
     assert tuple(checkpoint['meta']['dataset_meta']['classes']) == ('circle', 'square', 'triangle', 'star', 'ring')
     assert (trained / 'ssdlite_tinynet_e_coco.py').is_file() and 'ema_state_dict' in checkpoint
 
 
-def test_a_training_goes_on_where_it_stopped(trained, shapes, tmp_path):
+def test_a_training_resumes_from_its_last_epoch(trained, shapes, tmp_path):
     out = Path(shutil.copytree(trained, tmp_path / 'resumed'))
     assert train(shapes, out, '--epochs', '2', '--resume') == 0
     before, after = (read(out / f'epoch_{n}.pth')['meta'] for n in (1, 2))
@@ -81,24 +86,62 @@ def test_predicting_draws_and_writes_json(trained, shapes, tmp_path, capsys):
     assert all(0 <= row['bbox'][0] <= 64 and row['score'] >= 0.001 for row in rows)
 
 
-def test_prediction_finishes_the_others_and_lists_a_broken_picture(trained, shapes, tmp_path, capsys):
-    whole = next((shapes / 'images').rglob('*.jpg')).read_bytes()
+def test_prediction_lists_a_broken_image_and_finishes_the_others(trained, shapes, tmp_path, capsys):
+    complete = next((shapes / 'images').rglob('*.jpg')).read_bytes()
     folder = tmp_path / 'in'
     (folder / 'b').mkdir(parents=True)
-    (folder / 'half.jpg').write_bytes(whole[: len(whole) // 2])
-    (folder / 'x.jpg').write_bytes(whole)
-    (folder / 'b' / 'x.jpg').write_bytes(whole)
+    (folder / 'half.jpg').write_bytes(complete[: len(complete) // 2])
+    (folder / 'x.jpg').write_bytes(complete)
+    (folder / 'b' / 'x.jpg').write_bytes(complete)
     config = str(trained / 'ssdlite_tinynet_e_coco.py')
     arguments = [config, str(trained / 'epoch_1.pth'), str(folder), str(folder / 'b'), '--out', str(tmp_path / 'out')]
     assert tool('predict')([*arguments, '--score-thr', '0.001']) == 1
     assert 'half.jpg is not an image that can be read' in capsys.readouterr().err
     rows = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
     assert {row['file_name'] for row in rows} == {str(folder / 'x.jpg'), str(folder / 'b' / 'x.jpg')}
-    assert sorted(p.name for p in (tmp_path / 'out').glob('*.jpg')) == ['x-2.jpg', 'x.jpg']  # one picture for each input
+    assert sorted(p.name for p in (tmp_path / 'out').glob('*.jpg')) == ['x-2.jpg', 'x.jpg']  # one drawing for each input
+
+
+def test_an_image_whose_name_is_not_utf8_is_predicted(trained, shapes, tmp_path):
+    """In a new process: OpenCV ends a process with a segmentation fault if it gets such a name."""
+    name, complete = os.fsdecode(b'caf\xe9'), next((shapes / 'images').rglob('*.jpg')).read_bytes()
+    folder, out = tmp_path / 'in', tmp_path / os.fsdecode(b'r\xe9sultats')
+    folder.mkdir()
+    (folder / f'{name}.jpg').write_bytes(complete)
+    (folder / f'{name}-2.jpg').write_bytes(complete[:300])
+    command = [sys.executable, 'tools/predict.py', trained / 'ssdlite_tinynet_e_coco.py', trained / 'epoch_1.pth', folder]
+    environment = os.environ | {'PYTHONIOENCODING': 'utf-8:strict'}
+    done = subprocess.run([*command, '--out', out, '--score-thr', '0.001'], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and 'in 1 images: ' in done.stdout
+    assert 'caf?-2.jpg is not an image that can be read' in done.stderr
+    assert {row['file_name'] for row in json.loads((out / 'predictions.json').read_text())} == {str(folder / f'{name}.jpg')}
+    assert read_image(out / f'{name}.jpg').shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize('text', ['nan', '7'])
+def test_a_score_threshold_outside_0_to_1_is_refused(text, capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool('predict')(['config.py', 'best.pth', 'photo.jpg', '--score-thr', text])
+    assert stop.value.code == 2 and f'{text} is not between 0 and 1' in capsys.readouterr().err
+
+
+LOG = r'\d\d/\d\d \d\d:\d\d:\d\d - mmengine - INFO - '
+OURS = re.compile(LOG + r'| Average (Precision|Recall) |coco/\S+ +-?\d|metrics: |ground truth next to|\d+ objects in')
+
+
+@pytest.mark.parametrize('name', ['test', 'predict'])
+def test_a_tool_prints_only_our_lines_and_the_log(name, trained, shapes, tmp_path):
+    """Warnings of libraries appear at import, so the tool runs in a new process."""
+    images = [str(shapes / 'images')] if name == 'predict' else []
+    arguments = [str(trained / 'ssdlite_tinynet_e_coco.py'), str(trained / 'epoch_1.pth'), *images, '--out', str(tmp_path)]
+    done = subprocess.run([sys.executable, f'tools/{name}.py', *arguments], capture_output=True, text=True, timeout=300)
+    lines = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 0 and lines
+    assert [line for line in lines if not OURS.match(line)] == []
 
 
 def test_every_format_of_weights_is_tested_and_predicted(trained, shapes, tmp_path):
-    """Plain state dicts, float16 and our own .safetensors have no training's meta information."""
+    """Plain state dicts, float16 and published .safetensors have no meta information of a training."""
     content = read(trained / 'epoch_1.pth')
     torch.save(content['state_dict'], tmp_path / 'plain.pth')
     torch.save({k: v.half() if v.is_floating_point() else v for k, v in content['state_dict'].items()}, tmp_path / 'half.pth')
@@ -121,12 +164,12 @@ def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
     content = read(trained / 'epoch_1.pth')
     next(v for k, v in content['state_dict'].items() if k.endswith('conv_stem.weight')).fill_(torch.nan)
     torch.save(content, tmp_path / 'nan.pth')
-    with pytest.raises(UserError, match='conv_stem.weight holds values that are not finite'):
+    with pytest.raises(UserError, match='conv_stem.weight has values that are not finite'):
         tool('test')([str(trained / 'ssdlite_tinynet_e_coco.py'), str(tmp_path / 'nan.pth'), '--out', str(tmp_path)])
-    with pytest.raises(UserError, match='not finite; publish an earlier checkpoint'):
+    with pytest.raises(UserError, match='not finite, so the training failed; use an earlier checkpoint'):
         weights.publish(tmp_path / 'nan.pth', tmp_path / 'out', raw=False)
     torch.save(dict(state_dict={}), tmp_path / 'empty.pth')
-    with pytest.raises(UserError, match='holds no weights'):
+    with pytest.raises(UserError, match='contains no weights'):
         weights.publish(tmp_path / 'empty.pth', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
@@ -135,7 +178,7 @@ def test_a_learning_rate_that_is_too_high_stops_a_detector(shapes, tmp_path):
     with pytest.raises(UserError, match='is nan at iteration|is inf at iteration'):
         train(shapes, tmp_path / 'work', '--epochs', '4', '--cfg-options', 'optim_wrapper.optimizer.lr=1e30')
     assert not list((tmp_path / 'work').glob('*.pth')) or all(
-        weights.first_not_finite(read(p)['state_dict']) is None for p in (tmp_path / 'work').glob('*.pth')
+        first_not_finite(read(p)['state_dict']) is None for p in (tmp_path / 'work').glob('*.pth')
     )
 
 
@@ -152,7 +195,7 @@ def test_a_batch_of_one_image_is_refused():
 
 
 def batches_of(images: int, batch: int):
-    """The note of check_batches and the loader of a Runner with so many images."""
+    """The note of check_batches and the loader of a Runner with this number of images."""
     cfg = Config(dict(train_dataloader=dict(batch_size=batch), train_cfg=dict()))
 
     class Fake:
@@ -201,7 +244,7 @@ def test_bad_data_stops_before_training(shapes, tmp_path, change, words):
 
 
 def test_too_few_images_for_a_batch(shapes, tmp_path):
-    config = tmp_path / 'whole_batches.py'
+    config = tmp_path / 'complete_batches.py'
     config.write_text(f'_base_ = {str(Path(CONFIG).resolve())!r}\ntrain_dataloader = dict(batch_size=64, drop_last=True)\n')
     with pytest.raises(ValueError, match='images do not fill one batch of 64 .*train_dataloader.batch_size='):
         tool('train')([str(config), '--data-root', str(shapes), *SIZE, '--work-dir', str(tmp_path / 'work')])
