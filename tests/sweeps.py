@@ -1,5 +1,6 @@
-"""What the sweep's tests share: small image folders, a recipe with a base table of a few thousand parameters, made-up rows."""
+"""Helpers of the sweep tests: small image folders, a recipe with a base table of a few thousand parameters, made-up rows."""
 
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -59,7 +60,7 @@ def sampled(tmp_path: Path, count: int = 3, epochs: int = 2) -> Sweep:
 
 
 def accuracy(row: dict) -> float:
-    """Made up: rises with MACs, and the best r, d and w at a cost are on known curves."""
+    """A made-up accuracy that rises with MACs; the best r, d and w at a cost are on known curves."""
     r, d = 0.9 * row['c'] ** 0.25, 0.9 * row['c'] ** 0.2
     return 80 + 8 * np.log(row['c']) - 30 * np.log(row['r'] / r) ** 2 - 10 * np.log(row['d'] / d) ** 2
 
@@ -97,3 +98,11 @@ def rows_at(sweep: Sweep, costs: list[float]) -> Path:
             )
         )
     return write_csv(sweep.path / 'rows.csv', rows)
+
+
+def sweep_tool():
+    """The module of tools/sweep.py."""
+    spec = importlib.util.spec_from_file_location('tools_sweep', Path(__file__).parents[1] / 'tools' / 'sweep.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool

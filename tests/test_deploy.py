@@ -1,5 +1,7 @@
 """Export and latency: the file against torch, the summary against NumPy, and what is refused."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -14,17 +16,18 @@ from torch import nn
 from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Scaling, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.deploy import export, latency
-from tinynet_mm.deploy.export import Classifier, export_onnx
+from tinynet_mm.deploy.export import export_onnx
 from tinynet_mm.deploy.latency import latency_meter, measure, measure_interleaved
+from tinynet_mm.errors import MissingPackageError
 from tinynet_mm.formula import TinyFormula
 from tinynet_mm.formula.solve import solve, widths
-from tinynet_mm.models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet
+from tinynet_mm.models import Classifier, ScaledEfficientNet, ScaledGhostNet, ScaledResNet
 
 SMALL = scale(EFFICIENTNET_B0, Scaling(r=0.15, w=0.2, d=0.3))
 
 
 def settled(model, seed=0):
-    """Random running statistics, so that folding of norms is seen."""
+    """Set random running statistics, so that the test detects wrong folding of norms."""
     torch.manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -56,7 +59,7 @@ def test_the_file_computes_what_the_model_does(tmp_path, build, base):
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
 
 
-def test_the_bare_classifier_costs_what_the_table_says():
+def test_the_cost_of_the_classifier_is_that_of_the_table():
     for build, base in ((ScaledEfficientNet, 'efficientnet_b0'), (ScaledGhostNet, 'ghostnet_a')):
         arch = scale(BASES[base], Scaling(r=0.2, w=0.3, d=0.3))
         model = Classifier(build(arch), 10)
@@ -116,18 +119,18 @@ def test_latency_is_the_percentiles_of_its_runs(small_file, monkeypatch):
     'times, expected, bursts',
     [
         ([5, 6, 5.1, 7], 5, 2),  # agree at once
-        ([9, 9, 14, 15, 5, 8, 5.1, 6], 5, 4),  # two bursts beside other work, then two without
-        ([9, 9, 7, 7, 5, 5, 3, 3, 2, 2], 2, 5),  # never agree: the least of all
+        ([9, 9, 14, 15, 5, 8, 5.1, 6], 5, 4),  # two bursts with other load, then two without
+        ([9, 9, 7, 7, 5, 5, 3, 3, 2, 2], 2, 5),  # never agree: the minimum of all
     ],
 )
-def test_the_least_time_is_one_that_came_twice(small_file, monkeypatch, times, expected, bursts):
+def test_the_minimum_time_is_confirmed_by_a_second_burst(small_file, monkeypatch, times, expected, bursts):
     left = list(times)
     monkeypatch.setattr(latency, '_timed', lambda runtime, feed: (99, left.pop(0)))
     assert latency.least_ms(small_file, runs=2, bursts=5) == expected
     assert len(times) - len(left) == 2 * bursts
 
 
-def test_files_take_turns(small_file, monkeypatch):
+def test_files_run_in_turns(small_file, monkeypatch):
     order = []
 
     class Fake:
@@ -160,18 +163,18 @@ def test_measure_refuses(small_file, call, error, message):
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
-def test_open_shapes_are_refused(tmp_path):
+def test_variable_shapes_are_refused(tmp_path):
     axes = dict(images={0: 'batch'})
     path = tmp_path / 'open.onnx'
     torch.onnx.export(
         nn.Flatten(), (torch.zeros(1, 3, 4, 4),), str(path), dynamo=False, input_names=['images'], dynamic_axes=axes
     )
-    with pytest.raises(ValueError, match='open shape'):
+    with pytest.raises(ValueError, match='variable shape'):
         measure(path)
 
 
 def test_width_is_solved_on_measured_times(monkeypatch):
-    """For real, on this machine: an achieved time is the one that was measured, and networks are measured once each."""
+    """On this machine: the achieved time is a measured one, and each network is measured once."""
     built = []
     monkeypatch.setattr(latency, 'least_ms', partial(latency.least_ms, bursts=4))
 
@@ -195,3 +198,24 @@ def test_a_latency_budget_of_the_formula(monkeypatch):
     found = TinyFormula.published().solve(9.95, meter=latency_meter(lambda arch: asked.append(arch) or arch))
     assert found.unit == 'ms' and found.achieved == pytest.approx(9.95, rel=0.08)
     assert found.cost.macs == pytest.approx(99.5e6, rel=0.08) and len(asked) <= 18
+
+
+@pytest.mark.parametrize(
+    'package, call',
+    [
+        ('onnx', lambda path: export_onnx(Classifier(ScaledEfficientNet(SMALL), 10), path / 'model.onnx', 32)),
+        ('onnxruntime', lambda path: export_onnx(Classifier(ScaledEfficientNet(SMALL), 10), path / 'model.onnx', 32)),
+        ('onnxruntime', lambda path: measure(__file__)),
+    ],
+    ids=['export without onnx', 'export without onnxruntime', 'latency without onnxruntime'],
+)
+def test_a_missing_package_names_the_pip_command(tmp_path, monkeypatch, package, call):
+    monkeypatch.setitem(sys.modules, package, None)  # import raises ImportError
+    with pytest.raises(MissingPackageError, match=rf'{package} is not installed: pip install "tinynet_mm\[deploy\]"'):
+        call(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_modules_load_without_onnx_and_onnxruntime():
+    blocked = 'import sys; sys.modules["onnx"] = sys.modules["onnxruntime"] = None; import tinynet_mm.deploy.latency'
+    subprocess.run([sys.executable, '-c', blocked], check=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Reading MMEngine's logs: written here by MMEngine's own Runner, stopped and resumed, and compared with what really happened."""
+"""Logs written by MMEngine's Runner, stopped and resumed, compared with the recorded course of the training."""
 
 import contextlib
 import csv
@@ -49,7 +49,7 @@ class LogsTestModel(BaseModel):
 
 @METRICS.register_module()
 class LogsTestMetric(BaseMetric):
-    """Top-1, and the number of validations so far, by which a test knows each validation again."""
+    """Top-1 accuracy."""
 
     default_prefix = 'accuracy'
 
@@ -61,12 +61,12 @@ class LogsTestMetric(BaseMetric):
 
 
 class Killed(Exception):
-    """Stands for a power cut."""
+    """Simulates a kill of the training."""
 
 
 @HOOKS.register_module()
 class LogsTestDiary(Hook):
-    """Notes the iterations at which validation really took place, and pulls the plug after iteration ``kill``."""
+    """Records the iterations of validations, and stops the training after iteration ``kill``."""
 
     def __init__(self, kill):
         self.kill, self.validated = kill, []
@@ -119,20 +119,20 @@ def files(work_dir: Path) -> list[Path]:
 
 
 def next_second() -> None:
-    """MMEngine names a session by its second; wait for the next, that a session gets a file of its own."""
+    """Wait for the next second: MMEngine names a session by its second, and each session needs a separate file."""
     time.sleep(1.02 - time.time() % 1)
 
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory) -> Path:
-    """A training of 5 epochs in one go."""
+    """A training of 5 epochs without interruption."""
     train(tmp_path_factory.mktemp('logs') / 'whole', 5)
     return tmp_path_factory.getbasetemp() / 'logs0' / 'whole'
 
 
 @pytest.fixture(scope='module')
 def resumed(tmp_path_factory) -> Path:
-    """The same training, killed within epoch 3, there again, and within epoch 5, and resumed each time."""
+    """The same training, killed twice in epoch 3 and once in epoch 5, and resumed each time."""
     work_dir = tmp_path_factory.mktemp('resumed') / 'resumed'
     train(work_dir, 5, kill=17)
     next_second()
@@ -143,7 +143,7 @@ def resumed(tmp_path_factory) -> Path:
     return work_dir
 
 
-def test_a_run_resumed_thrice_reads_as_if_it_had_run_through(whole, resumed):
+def test_a_run_resumed_three_times_equals_an_uninterrupted_run(whole, resumed):
     (expected,), (run,) = logs.read([whole]), logs.read([resumed])
     for key in ('train/loss', 'train/lr', 'val/accuracy/top1'):
         for counts_epochs in (True, False):
@@ -153,14 +153,14 @@ def test_a_run_resumed_thrice_reads_as_if_it_had_run_through(whole, resumed):
     assert sum(len(file.read_text().splitlines()) for file in files(resumed)) == len(expected.rows) + 5
 
 
-def test_validation_stands_at_the_end_of_its_epoch(whole):
+def test_validation_is_at_the_end_of_its_epoch(whole):
     (run,) = logs.read([whole])
     assert run.by_epoch
     assert run.series('val/accuracy/top1')[0].tolist() == [1, 2, 3, 4, 5]
     assert run.series('val/accuracy/top1', by_epoch=False)[0].tolist() == [6, 12, 18, 24, 30]
     np.testing.assert_allclose(run.series('train/loss')[0], np.arange(2, 31, 2) / EPOCH)
     steps = [json.loads(line)['step'] for line in files(whole)[0].read_text().splitlines() if 'top1' in line]
-    assert steps == [1, 2, 3, 4, 5]  # the trap: drawn over `step`, validation would end at iteration 5 of 30
+    assert steps == [1, 2, 3, 4, 5]  # drawn over `step`, validation would end at iteration 5 of 30
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ def test_iteration_loop_validates_where_it_did(tmp_path, options):
     assert run.series('train/loss')[0].tolist() == [k for k in range(1, 21) if k % step == 0]
 
 
-def test_without_a_config_validation_is_placed_between_its_neighbours_and_said_so(tmp_path):
+def test_without_a_config_positions_of_validations_are_estimates_with_a_note(tmp_path):
     train(tmp_path / 'run', 12, by_epoch=False, interval=4)
     files(tmp_path / 'run')[0].with_name('config.py').unlink()
     (run,) = logs.read([tmp_path])
     places = run.series('val/accuracy/top1')[0]
     assert len(places) == 4 and np.all(np.diff(places) > 0) and np.all(np.abs(places - [3, 6, 9, 12]) <= 4)
-    assert 'places are estimates' in run.notes[0]
+    assert 'positions are estimates' in run.notes[0]
 
 
 def test_epochs_whose_last_line_is_not_logged(tmp_path):
@@ -196,14 +196,14 @@ def test_epochs_whose_last_line_is_not_logged(tmp_path):
     assert run.series('val/accuracy/top1', by_epoch=False)[0].tolist() == [6, 12, 18]
 
 
-def test_broken_lines_are_left_out_and_said(whole, tmp_path):
+def test_broken_lines_are_left_out_with_a_note(whole, tmp_path):
     work_dir = tmp_path / 'run'
     shutil.copytree(whole, work_dir)
     log = files(work_dir)[0]
     text = log.read_text()
     log.write_text(text[:-40])
     (run,) = logs.read([work_dir])
-    assert 'the last line is cut off' in run.notes[0]
+    assert 'the last line is incomplete' in run.notes[0]
     assert run.series('val/accuracy/top1')[0].tolist() == [1, 2, 3, 4]
     lines = text.splitlines()
     log.write_text('\n'.join([*lines[:4], lines[4][:30] + lines[5], *lines[6:]]) + '\n')
@@ -212,19 +212,19 @@ def test_broken_lines_are_left_out_and_said(whole, tmp_path):
     assert len(run.rows) == len(lines) - 2
 
 
-def test_a_file_by_timestamp_serves_where_scalars_json_is_missing(whole, tmp_path):
+def test_a_file_named_by_timestamp_is_read_if_scalars_json_is_missing(whole, tmp_path):
     shutil.copytree(whole, tmp_path / 'run')
     files(tmp_path / 'run')[0].unlink()
     assert logs.read([tmp_path / 'run'])[0].rows == logs.read([whole])[0].rows
 
 
-def test_runs_are_named_apart_and_a_log_may_be_given_itself(whole, resumed):
+def test_runs_have_unique_names_and_a_log_is_accepted(whole, resumed):
     assert [run.name for run in logs.read([whole, resumed])] == ['whole', 'resumed']
     assert logs.read([files(whole)[0]])[0] == logs.read([whole])[0]
     assert len(logs.read([whole.parent.parent])) >= 2
 
 
-def test_same_named_work_directories_get_their_parents_name(whole, tmp_path):
+def test_work_directories_of_one_name_are_named_with_their_parents(whole, tmp_path):
     for parent in 'ab':
         shutil.copytree(whole, tmp_path / parent / 'run')
     assert [run.name for run in logs.read([tmp_path])] == ['a/run', 'b/run']
@@ -238,7 +238,7 @@ def write(folder: Path, lines: list[dict]) -> Path:
     return folder
 
 
-def test_what_cannot_be_read_is_one_sentence(tmp_path, whole):
+def test_errors_are_one_sentence(tmp_path, whole):
     foreign = tmp_path / 'foreign'
     foreign.mkdir()
     (foreign / 'trainer_state.json').write_text('{\n "log_history": []\n}\n')
@@ -249,8 +249,8 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, whole):
     for path, error, words in [
         (tmp_path / 'missing', FileNotFoundError, 'no such work directory'),
         (foreign, ValueError, 'trainer_state.json is the log of another tool'),
-        (foreign / 'trainer_state.json', ValueError, 'not a log of numbers by MMEngine'),
-        (old, ValueError, 'not a log of numbers by MMEngine'),
+        (foreign / 'trainer_state.json', ValueError, 'not a log of MMEngine'),
+        (old, ValueError, 'not a log of MMEngine'),
         (next(whole.glob('*/*.log')), ValueError, r'on each line; .*scalars.json has the numbers'),
         (nothing, ValueError, 'the log is empty'),
         (scored, ValueError, 'no training'),
@@ -262,27 +262,27 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, whole):
     assert 'the log is empty' in logs.read([nothing, whole])[0].notes[0]
 
 
-def test_a_first_line_in_the_making_is_an_empty_log(tmp_path):
+def test_an_incomplete_first_line_is_an_empty_log(tmp_path):
     log = files(write(tmp_path / 'run', []))[0]
     log.write_text('{"lr": 0.1, "lo')
     with pytest.raises(ValueError, match='the log is empty'):
         logs.read([tmp_path])
 
 
-def test_numbers_that_are_none_are_noted(tmp_path):
+def test_values_that_are_not_finite_are_noted(tmp_path):
     losses = [2.0, float('nan'), float('inf'), 1.0]
     write(tmp_path / 'run', [{'loss': loss, 'epoch': 1, 'iter': k, 'step': k} for k, loss in enumerate(losses, 1)])
     (run,) = logs.read([tmp_path])
-    assert run.notes == ('run: loss is nan at iteration 2; 2 such lines in all.',)
+    assert run.notes == ('run: loss is nan at iteration 2; 2 lines in total.',)
 
 
-def test_keys_are_chosen_in_full_by_split_or_by_their_end(whole):
+def test_keys_are_selected_in_full_by_split_or_by_their_end(whole):
     runs = logs.read([whole])
     assert logs.select(runs, 'loss') == ['train/loss']
     assert logs.select(runs, 'time') == ['train/time', 'val/time']
     assert logs.select(runs, 'val/time') == ['val/time']
     assert logs.select(runs, 'top1') == ['val/accuracy/top1']
-    with pytest.raises(ValueError, match=r"Did you mean 'loss'\? There are: lr, data_time, loss, time, accuracy/top1"):
+    with pytest.raises(ValueError, match=r"Did you mean 'loss'\? The keys are: lr, data_time, loss, time, accuracy/top1"):
         logs.select(runs, 'los')
 
 

@@ -1,4 +1,4 @@
-"""Accuracy against cost: the front against another implementation, names that do not overlap, and honest sources and units."""
+"""Accuracy against cost: the front against another implementation, names without overlaps, sources and units."""
 
 import csv
 import importlib.util
@@ -53,7 +53,7 @@ def test_no_name_of_table_3_overlaps_another_a_marker_or_the_legend():
     assert all(axes.bbox.containsx(x) and axes.bbox.containsy(y) for box in boxes for x, y in box.corners())
 
 
-def test_many_keys_stand_beside_the_axes_and_few_cover_no_point():
+def test_a_large_legend_is_outside_the_axes_and_a_small_one_covers_no_point():
     rows = read_csv(PAPER_CSV)
     points, _ = plots.read_points(rows, 'macs', 'top1', group='family')
     figure = plots.tradeoff(points, 'macs', 'top1')
@@ -138,14 +138,14 @@ def test_a_row_takes_its_score_from_the_row_of_the_same_name_and_source():
     rows += [dict(name='a', latency_ms=3.0, threads=1), dict(name='a', latency_ms=2.0, threads=2), dict(name='b', latency_ms=1.0)]
     points, notes = plots.read_points(rows, 'latency_ms', 'top1')
     assert [(point.name, point.x, point.y) for point in points] == [('a', 3.0, 70.0), ('a', 2.0, 70.0)]
-    assert notes == ['not drawn, without latency_ms or top1: b, c.']
+    assert notes == ['not drawn, because latency_ms or top1 is missing: b, c.']
     assert 'threads 1 / 2' in plots.tradeoff(points, 'latency_ms', 'top1').get_supxlabel()
 
 
 @pytest.mark.parametrize(
     ('rows', 'arguments', 'words'),
     [
-        (PAPER, dict(x='mac'), r"no column 'mac' in these tables\. Did you mean 'macs'\? There are: name, macs"),
+        (PAPER, dict(x='mac'), r"no column 'mac' in these tables\. Did you mean 'macs'\? The columns are: name, macs"),
         (PAPER, dict(x='macs', y='acc'), "Did you mean 'accuracy'"),
         ([dict(name='a', macs='', accuracy=1.0)], dict(x='macs'), "has both 'macs' and 'accuracy'"),
         ([*PAPER, dict(name='ours', macs=1, accuracy=0.7)], dict(x='macs'), "fractions where source is 'measured'"),
@@ -163,7 +163,7 @@ def test_tool_draws_several_tables(tmp_path, capsys):
     assert _main([str(accuracy), str(latency), '--x', 'latency_ms', '--out', str(out)]) == 0
     assert out.read_bytes().startswith(b'%PDF')
     said = capsys.readouterr().out
-    assert 'not drawn, without latency_ms or accuracy: b.' in said and f'points: 1, in {out}' in said
+    assert 'not drawn, because latency_ms or accuracy is missing: b.' in said and f'points: 1, in {out}' in said
     with pytest.raises(FileNotFoundError, match='no such table'):
         _main([str(tmp_path / 'none.csv')])
     with pytest.raises(ValueError, match=r'\.png, \.pdf, \.svg'):

@@ -38,7 +38,7 @@ def test_sheet_writes_class_and_score_on_each_box():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ['circle', 'square']
 
 
-def test_crowded_sheet_leaves_the_classes_to_the_legend_if_there_is_one():
+def test_a_crowded_sheet_shows_classes_in_the_legend_only():
     boxes, names = np.tile([5, 20, 30, 50], (20, 1)), [f'class {k}' for k in range(20)]
     cells = plots.Boxes(boxes, [0] * 20, [0.5] * 20)
     figure = plots.detection_sheet([_picture()], [plots.Boxes([], [])], [cells], names)
@@ -85,7 +85,7 @@ def test_save_names_the_formats():
 
 
 def _log(folder: Path, name: str, score: str, epochs: int = 4, validation_loss: str = '') -> Path:
-    """A work directory with a log as MMEngine writes it: 10 lines an epoch, a validation behind each."""
+    """A work directory with a log as MMEngine writes it: 10 lines per epoch, then a validation."""
     rng, lines = np.random.default_rng(0), []
     for epoch in range(1, epochs + 1):
         for k in range(1, 11):
@@ -121,14 +121,14 @@ def test_classifiers_get_figure_4(tmp_path):
     assert {raw.get_color(), mean.get_color(), validation.get_color()} == {plots.COLOURS[0]}
 
 
-def test_a_validation_loss_that_mmengine_averaged_is_drawn_and_said(tmp_path):
+def test_a_validation_loss_averaged_by_mmengine_is_drawn_with_a_note(tmp_path):
     runs = logs.read([_log(tmp_path, name, 'accuracy/top1', validation_loss='loss') for name in 'ab'])
     assert _legend(plots.learning_curves(runs).axes[1]) == ['a, train', 'a, val', 'b, train', 'b, val']
-    words = 'MMEngine logs validation values with "loss" in their name as means over the last, ten as a rule.'
+    words = 'MMEngine logs validation values with "loss" in their name as means over the last ones, by default ten.'
     assert [run.notes for run in runs] == [(f'a: {words}',), (f'b: {words}',)]
 
 
-def test_raw_weights_are_drawn_where_they_do_not_flatten_the_others(tmp_path):
+def test_the_loss_of_raw_weights_is_not_drawn(tmp_path):
     work_dir = _log(tmp_path, 'a', 'accuracy/top1', validation_loss='cross_entropy')
     log = next(work_dir.rglob('scalars.json'))
     text = log.read_text().replace(
@@ -201,5 +201,5 @@ def test_watch_waits_for_the_first_line_and_redraws(tmp_path, capsys, monkeypatc
     assert plot_curves.main([str(tmp_path / 'growing'), '--out', str(tmp_path / 'curves.png'), '--watch']) == 0
     assert seen == [0, 0, seen[2], seen[2], 1 + 40 + 4] and 0 < seen[2] < seen[4]
     said = capsys.readouterr().out
-    assert 'waiting: ' in said and 'the log is empty' in said and 'the last line is cut off' in said
-    assert said.count('the last line is cut off') == 1 and said.rstrip().endswith('curves.png')
+    assert 'waiting: ' in said and 'the log is empty' in said and 'the last line is incomplete' in said
+    assert said.count('the last line is incomplete') == 1 and said.rstrip().endswith('curves.png')

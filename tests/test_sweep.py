@@ -1,27 +1,23 @@
-"""The sweep's stages on made-up results: what is sampled, collected, fitted, compared and drawn, and what is refused."""
+"""The stages of a sweep on made-up results: sampling, collecting, fitting, comparing, drawing, and refused input."""
 
-import importlib.util
 import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from mmengine.config import Config
-from sweeps import accuracy, image_folder, made_up, recipe, rows_at, sampled, with_results
+from sweeps import accuracy, image_folder, made_up, recipe, rows_at, sampled, sweep_tool, with_results
 
-from tinynet_mm import files
 from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, inverted_compound, resolve, scale
 from tinynet_mm.cost import cost
-from tinynet_mm.errors import UserError
 from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.formula.budget import readable
 from tinynet_mm.formula.frontier import frontier
 from tinynet_mm.formula.tiny import TinyFormula
-from tinynet_mm.sweep import engines, figures, plan, report, results, trial
+from tinynet_mm.sweep import engines, figures, plan, report, results
 from tinynet_mm.sweep.folder import Settings, Sweep, scaling_of
-from tinynet_mm.sweep.trial import checkpoints, configure, newest_whole, pending
+from tinynet_mm.sweep.trial import checkpoints, configure, newest_complete, pending
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +32,7 @@ def fitted(tmp_path_factory) -> Sweep:
     return sweep
 
 
-def test_samples_are_networks_of_the_recipes_base(fitted):
+def test_samples_are_networks_of_the_base_of_the_recipe(fitted):
     settings, rows = fitted.settings(), fitted.samples()
     assert settings.base.resolution == 56
     assert settings.classes == 10
@@ -55,13 +51,13 @@ def test_samples_are_networks_of_the_recipes_base(fitted):
 def test_sampling_is_repeatable_and_never_overwrites(tmp_path):
     first, second = made_up(tmp_path / 'a', 5), made_up(tmp_path / 'b', 5)
     assert first.samples() == second.samples()
-    with pytest.raises(ValueError, match='is there already; --add'):
+    with pytest.raises(ValueError, match='exists already; .* --add'):
         plan.sample(first, first.recipe(), 3)
     with pytest.raises(ValueError, match='another --seed'):
         plan.sample(first, None, 5, add=True)
     assert [row['name'] for row in plan.sample(first, None, 2, seed=1, add=True)] == ['net005', 'net006']
     assert len(first.samples()) == 7
-    write_csv(first.path / 'samples.csv', first.samples()[2:])  # two lines deleted by hand: the names go on behind the last
+    write_csv(first.path / 'samples.csv', first.samples()[2:])  # two lines deleted by hand: new names follow the last one
     assert [row['name'] for row in plan.sample(first, None, 2, seed=2, add=True)] == ['net007', 'net008']
     known = [row for row in first.samples() if row['seed'] == 0]
     assert len(known) == 3
@@ -72,16 +68,20 @@ def test_sampling_is_repeatable_and_never_overwrites(tmp_path):
 
 @pytest.mark.parametrize(
     'budgets, seeds, message',
-    [([0.5, -1], [0], '-1 is no budget'), ([math.nan], [0], 'nan is no budget'), ([0.5], [], 'one seed or more')],
+    [
+        ([0.5, -1], [0], '-1 is not a valid budget'),
+        ([math.nan], [0], 'nan is not a valid budget'),
+        ([0.5], [], 'one seed or more'),
+    ],
 )
-def test_comparisons_of_nothing_are_refused(fitted, budgets, seeds, message):
+def test_invalid_budgets_and_no_seeds_are_refused(fitted, budgets, seeds, message):
     with pytest.raises(ValueError, match=message):
         plan.compare(fitted, budgets, seeds)
 
 
 def test_a_budget_outside_the_front_leaves_out_the_formula(fitted):
     settings, formula = fitted.settings(), TinyFormula.load(fitted.path / 'formula.json')
-    with pytest.raises(ValueError, match=r'the fitted front reaches from 0.0\d+ to [01].\d+ of the MACs of efficientnet_b0 only'):
+    with pytest.raises(ValueError, match=r'the fitted front covers only 0.0\d+ to [01].\d+ of the MACs of efficientnet_b0\.'):
         plan.solved('tiny', 0.01, settings, formula)
 
 
@@ -90,7 +90,7 @@ def test_compared_networks_meet_their_budgets(fitted):
     at = {(row['method'], row['target']) for row in rows}
     assert at == {(m, c) for m in plan.METHODS for c in (0.5, 0.25)} - {('d', 0.25)}
     assert {row['seed'] for row in rows} == {0, 1}
-    nearest = nearest_by_force(fitted.settings())
+    nearest = nearest_by_brute_force(fitted.settings())
     for row in rows:
         off = abs(math.log(row['c'] / row['target']))
         assert (
@@ -105,8 +105,8 @@ def test_compared_networks_meet_their_budgets(fitted):
     assert f'{readable(shallowest)} MACs' in underflow['reason']
 
 
-def nearest_by_force(settings: Settings) -> dict[tuple[str, float], float]:
-    """Distance in log MACs of each rule's nearest network to each budget, by trying every value in steps of 0.0005."""
+def nearest_by_brute_force(settings: Settings) -> dict[tuple[str, float], float]:
+    """Distance in log MACs of the nearest network of each rule to each budget, over all values in steps of 0.0005."""
     values, base = np.arange(0.05, 1, 0.0005), settings.base
     ones = np.ones_like(values)
     scalings = {key: Scaling(**(dict(r=ones, w=ones, d=ones) | {key: values})) for key in 'rdw'}
@@ -120,7 +120,7 @@ def test_comparing_twice_is_refused(fitted):
         plan.compare(fitted, [0.5], range(1))
 
 
-def test_collected_rows_hold_what_the_trials_say(fitted):
+def test_collected_rows_have_the_results_of_the_trials(fitted):
     rows = fitted.rows()
     assert len(rows) == len(fitted.samples()) == 60 + 18
     for row in rows[:52]:
@@ -140,7 +140,7 @@ def test_fit_finds_the_best_networks_and_their_curve(fitted):
     assert np.abs(at['r'] / (0.9 * np.array([0.3, 0.6]) ** 0.25) - 1).max() < 0.25
 
 
-def test_collect_names_what_is_cut_off_nan_or_failed(tmp_path):
+def test_collect_names_results_that_are_incomplete_nan_or_failed(tmp_path):
     sweep = made_up(tmp_path, 8)
     names = [row['name'] for row in sweep.samples()]
     whole = (sweep.trial(names[0]) / 'result.json').read_text()
@@ -153,13 +153,13 @@ def test_collect_names_what_is_cut_off_nan_or_failed(tmp_path):
     assert [row['name'] for row in collected.rows] == names[4:]
     assert collected.missing == 4
     cut, nan, failed, noise = collected.remarks
-    assert names[0] in cut and 'cut off' in cut
+    assert names[0] in cut and 'incomplete' in cut
     assert names[1] in nan and 'accuracy nan' in nan
     assert failed == f'{names[2]} failed: ValueError: the loss is nan'
     assert names[3] in noise
 
 
-def test_pending_are_exactly_those_without_a_whole_result(tmp_path):
+def test_pending_trials_are_those_without_a_complete_result(tmp_path):
     sweep = sampled(tmp_path, 4)
     names = [row['name'] for row in with_results(sweep).samples()]
     (sweep.trial(names[1]) / 'result.json').write_text('{"accur')
@@ -179,12 +179,12 @@ def test_pending_are_exactly_those_without_a_whole_result(tmp_path):
         (lambda s: plan.compare(s, [0.5], [0]), 'formula.json', 'fit'),
     ],
 )
-def test_a_missing_file_names_the_command_that_makes_it(tmp_path, stage, missing, command):
-    with pytest.raises(FileNotFoundError, match=rf'{re.escape(missing)} is missing; make it with: tools/sweep.py {command} '):
+def test_the_error_for_a_missing_file_names_its_command(tmp_path, stage, missing, command):
+    with pytest.raises(FileNotFoundError, match=rf'{re.escape(missing)} is missing; write it with: tools/sweep.py {command} '):
         stage(Sweep(tmp_path))
 
 
-def test_nothing_trained_is_said_with_the_command(tmp_path):
+def test_collect_without_trained_networks_names_the_command(tmp_path):
     with pytest.raises(ValueError, match='none of the 3 networks .* tools/sweep.py run'):
         results.collect(sampled(tmp_path, 3))
 
@@ -207,11 +207,11 @@ def test_fronts_that_cannot_be_fitted(tmp_path):
         results.fit(sweep, share=1)
     assert not (sweep.path / 'formula.json').exists()
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(ValueError, match='cut off'):
+    with pytest.raises(ValueError, match='truncated'):
         results.fit(sweep, share=1)
 
 
-def test_a_base_that_cannot_reach_the_budget_says_the_least(tmp_path):
+def test_a_budget_below_the_smallest_network_is_refused_with_its_cost(tmp_path):
     cfg = recipe(tmp_path / 'data')
     settings = Settings.of(cfg)
     least = cost(scale(settings.base, Scaling(0.35, 0.35, 0.35)), classes=2).macs / cost(settings.base, classes=2).macs
@@ -220,14 +220,14 @@ def test_a_base_that_cannot_reach_the_budget_says_the_least(tmp_path):
     assert not (tmp_path / 'sweep').exists()
 
 
-def test_a_recipe_that_does_not_say_what_to_scale(tmp_path):
+def test_a_recipe_without_sweep_settings_is_refused(tmp_path):
     cfg = recipe(tmp_path)
     cfg.pop('sweep')
-    with pytest.raises(ValueError, match='sweep.base is missing; write sweep = dict'):
+    with pytest.raises(ValueError, match='has no sweep.base, .*; write sweep = dict'):
         plan.sample(Sweep(tmp_path / 'sweep'), cfg, 4)
 
 
-def test_trial_configs_say_network_resolution_and_seed(tmp_path):
+def test_trial_configs_have_network_resolution_and_seed(tmp_path):
     cfg = Config.fromfile('configs/sweep/cifar10.py')
     row = dict(name='a', seed=7, r=0.8, w=0.6, d=1.5, fixed_ends=0)
     trial = configure(cfg, row)
@@ -251,7 +251,7 @@ def test_other_classes_than_the_head_are_refused_before_training(tmp_path):
         pending(sweep)
 
 
-def test_the_newest_whole_checkpoint_is_taken(tmp_path):
+def test_the_newest_complete_checkpoint_is_taken(tmp_path):
     import torch
 
     for epoch in (8, 9, 10):
@@ -259,8 +259,8 @@ def test_the_newest_whole_checkpoint_is_taken(tmp_path):
     assert [path.stem for path in checkpoints(tmp_path)] == ['epoch_10', 'epoch_9', 'epoch_8']
     data = (tmp_path / 'epoch_10.pth').read_bytes()
     (tmp_path / 'epoch_10.pth').write_bytes(data[: len(data) // 2])
-    assert newest_whole(tmp_path).stem == 'epoch_9'
-    assert newest_whole(tmp_path / 'none') is None
+    assert newest_complete(tmp_path).stem == 'epoch_9'
+    assert newest_complete(tmp_path / 'none') is None
 
 
 def test_table_has_means_and_deviations(fitted):
@@ -273,7 +273,7 @@ def test_table_has_means_and_deviations(fitted):
         assert row['seeds'] == 2
 
 
-def test_report_draws_everything_there_is(fitted):
+def test_report_draws_all_figures(fitted):
     page, notes = report.write(fitted)
     assert notes == []
     assert sorted(path.name for path in page.parent.iterdir()) == [
@@ -303,7 +303,7 @@ def test_a_front_older_than_the_rows_is_not_drawn(tmp_path):
         report.write(sweep)
 
 
-def test_report_says_what_is_left_out_and_how_to_make_it(tmp_path):
+def test_report_names_missing_figures_and_their_commands(tmp_path):
     sweep = made_up(tmp_path, 6)
     results.collect(sweep)
     page, notes = report.write(sweep)
@@ -316,8 +316,8 @@ def test_page_escapes_its_data():
     assert '</script><b>' not in report.page(dict(title='</script><b>'))
 
 
-def test_progress_tells_the_time_left():
-    """By the MACs that are left: two more like the first take two minutes, one of twice its MACs takes two too."""
+def test_progress_estimates_the_time_left():
+    """The estimate uses MACs: two networks like the first take two minutes, one with twice its MACs also takes two."""
     now = iter([0.0, 60.0, 60.0, 120.0])
     progress = engines.Progress(dict(x=7e6, a=5e6, b=5e6, c=5e6, d=10e6), clock=lambda: next(now))
     assert progress.line(engines.Outcome('x', 'failed', 'Error: y')) == '[1/5] x failed: Error: y (4 trials left, 1 failed)'
@@ -328,10 +328,8 @@ def test_progress_tells_the_time_left():
     assert engines.duration(7300) == '2 h 02 min'
 
 
-def test_the_tool_leads_through_all_stages(tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location('tools_sweep', Path(__file__).parents[1] / 'tools' / 'sweep.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_the_tool_runs_all_stages(tmp_path, capsys):
+    tool = sweep_tool()
     sweep, data = Sweep(tmp_path / 'sweep'), image_folder(tmp_path / 'data', 1)
 
     def stage(*arguments) -> str:
@@ -349,7 +347,7 @@ def test_the_tool_leads_through_all_stages(tmp_path, capsys):
     assert 'left out: d at 0.3: efficientnet_b0 cannot shrink' in added and '8 trainings added' in added
     for wrong, message in (
         (['sample', '--add', '--data-root', data], 'has its recipe already'),
-        (['run', '--jobs', '0'], '--jobs is 1 or more'),
+        (['run', '--jobs', '0'], '--jobs is 0; give 1 or more'),
         (['run', '--address', 'auto'], 'need --engine ray'),
     ):
         with pytest.raises(ValueError, match=message):
@@ -359,14 +357,3 @@ def test_the_tool_leads_through_all_stages(tmp_path, capsys):
     stage('collect')
     assert 'note: no figure 2' in stage('report')
     assert len(sweep.rows()) == 48
-
-
-def test_a_recipe_that_changed_after_a_trial_was_prepared_is_refused(tmp_path):
-    cfg = Config(dict(lr=1.0))
-    folder = tmp_path / 'net000'
-    files.write_text(folder / 'config.py', '')
-    files.write_text(folder / 'recipe.sha256', trial.fingerprint(cfg))
-    assert trial.prepare(folder, cfg, {}, trial.fingerprint(cfg)) == folder
-    cfg.lr = 2.0
-    with pytest.raises(UserError, match='net000 was prepared before recipe.py changed'):
-        trial.prepare(folder, cfg, {}, trial.fingerprint(cfg))

@@ -1,4 +1,4 @@
-"""Trials on Ray: two nodes, one of them killed while it trains. Every trial completes, none twice."""
+"""Trials on Ray with two nodes, one of which is killed during a training. Each trial completes once."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ EPOCHS, EPOCH_S = 4, 0.4
 
 
 def train(folder: Path) -> dict:
-    """Stands for a training: epochs that pass, and a checkpoint after each."""
+    """Simulate a training: epochs that take time, and a checkpoint after each."""
     state = folder / 'epoch'
     for epoch in range(int(state.read_text()) if state.exists() else 0, EPOCHS):
         time.sleep(EPOCH_S)
@@ -35,16 +35,16 @@ def log(folder: Path) -> list[tuple[str, int]]:
 
 
 def raylet_of(pid: int) -> int:
-    """Parent of a Ray worker: the raylet, which is the node."""
+    """The parent of a Ray worker: the raylet of its node."""
     return int(Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[1])
 
 
-def test_a_dead_nodes_trials_are_finished_by_the_other(tmp_path):
+def test_trials_of_a_dead_node_are_finished_by_the_other_node(tmp_path):
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import a test
-    # Ray's workers are nice by 15: beside other work their imports alone took three minutes each
+    # Ray's workers have niceness 15: on a busy machine their imports took three minutes each
     health = dict(health_check_initial_delay_ms=0, health_check_period_ms=500, health_check_failure_threshold=2)
     settings = dict(worker_niceness=0, **health)
     cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, include_dashboard=False, _system_config=settings))
@@ -72,7 +72,7 @@ def test_a_dead_nodes_trials_are_finished_by_the_other(tmp_path):
 
 
 def wait_for_trial_on(raylet: int, folders: list[Path]) -> Path:
-    """A trial that has trained an epoch, and is not near its end, on the node of this raylet."""
+    """A trial on the node of this raylet that has trained an epoch and has epochs left."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for folder in folders:

@@ -1,10 +1,10 @@
-"""Learning curves from MMEngine's logs, of one training or of several laid over each other.
+"""Draw learning curves from MMEngine's logs, of one or several trainings.
 
     python tools/plot_curves.py work_dirs/ssdlite_tinynet_e_coco                        # curves.png and curves.csv
     python tools/plot_curves.py work_dirs/a work_dirs/b --out a_b.pdf --keys loss,lr,bbox_mAP
     python tools/plot_curves.py work_dirs/a --watch                                     # redraw while it trains, until ctrl-C
 
-Resumed trainings are joined; validation stands at its own epoch. A folder above several work directories draws all of them.
+Resumed trainings are joined, and validations are drawn at their epochs. A folder with several work directories draws all of them.
 """
 
 import argparse
@@ -15,16 +15,20 @@ from tinynet_mm import errors
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        'work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='a work directory, one above several, or a log'
+        'work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='a work directory, a folder with several, or a log'
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('curves.png'), help='PNG, PDF or SVG by the suffix; a CSV goes beside it'
+        '--out',
+        type=Path,
+        default=Path('curves.png'),
+        help='PNG, PDF or SVG by the suffix; a CSV file of the same name is written too',
     )
-    parser.add_argument('--keys', help='what to draw, by commas, like loss,lr,val/time,bbox_mAP (default: what suits the task)')
+    parser.add_argument('--keys', help='keys separated by commas, like loss,lr,val/time,bbox_mAP (default: by the task)')
     parser.add_argument('--smoothing', type=float, default=0.6, help='weight of neighbours in the mean, 0 for none (default 0.6)')
-    parser.add_argument('--watch', action='store_true', help='redraw whenever the log has grown, until ctrl-C')
+    parser.add_argument('--watch', action='store_true', help='redraw when the log grows, until ctrl-C')
     return parser.parse_args(argv)
 
 
@@ -39,24 +43,25 @@ def draw(args: argparse.Namespace) -> str:
 
 
 def watch(args: argparse.Namespace, seconds: float = 5.0) -> None:
-    """Draw again whenever the logs grow; wait for a first line and a first validation."""
+    """Draw again when the logs grow; waits for the first line and the first validation."""
     from tinynet_mm import logs
 
-    drawn = said = None
+    drawn = printed = None
     while True:
         state = logs.state(args.work_dirs)
         if state != drawn:
             try:
-                words = draw(args)
+                message = draw(args)
             except errors.UserError as error:
-                words = f'waiting: {error}'
-            if words != said:
-                print(words, flush=True)
-            drawn, said = state, words
+                message = f'waiting: {error}'
+            if message != printed:
+                print(message, flush=True)
+            drawn, printed = state, message
         time.sleep(seconds)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Draw the curves, once or until ctrl-C; returns the exit code."""
     args = parse_arguments(argv)
     from tinynet_mm import plots
 

@@ -1,9 +1,9 @@
-"""Accuracy against cost from tables of results (the paper's figures 1, 6 and 7): the front drawn, every network named.
+"""Draw accuracy against cost from tables of results (the paper's figures 1, 6 and 7), with the front and names.
 
     python tools/plot_results.py results/paper_imagenet.csv --y top1 --group family --out figure7.png    # --x macs, or params
     python tools/plot_results.py accuracy.csv latency.csv --x latency_ms --y top1 --group runtime        # two tables, one figure
 
-MACs and parameters are raw integers in the tables. Rows whose column `source` says paper have a marker and a front of their own.
+MACs and parameters are raw integers in the tables. Rows with `paper` in the column `source` have a separate marker and front.
 """
 
 import argparse
@@ -14,17 +14,25 @@ from tinynet_mm.files import read_csv
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('tables', nargs='+', type=Path, metavar='CSV', help='tables; a row may take its score from another one')
+    parser.add_argument(
+        'tables',
+        nargs='+',
+        type=Path,
+        metavar='CSV',
+        help='tables; a row without a score takes it from the row of the same name and source',
+    )
     parser.add_argument('--x', default='macs', help='column of the cost: macs (default), params, latency_ms, or any other')
     parser.add_argument('--y', default='accuracy', help='column of the score (default accuracy)')
     parser.add_argument('--label', default='name', help='column of the names (default name)')
-    parser.add_argument('--group', help='column whose values get a colour each, and a line where they are few')
+    parser.add_argument('--group', help='column of the groups; each has a colour, and a line if it has few points')
     parser.add_argument('--out', type=Path, default=Path('results.png'), help='PNG, PDF or SVG by the suffix')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Draw the figure; returns the exit code."""
     args = parse_arguments(argv)
     from tinynet_mm import plots
 

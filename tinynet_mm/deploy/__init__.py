@@ -1,1 +1,1 @@
-"""Leaving PyTorch: export to ONNX, and latency in ONNX Runtime. Only this package knows onnx and onnxruntime."""
+"""Deployment: export to ONNX, and latency in ONNX Runtime. Only this package imports onnx and onnxruntime, on first use."""

@@ -1,7 +1,7 @@
-"""Latency of ONNX files in ONNX Runtime on this machine's CPU.
+"""Latency of ONNX files in ONNX Runtime on the CPU of this machine.
 
-The protocol of the paper's table 4 (one thread, batch 1) with medians in place of means: each run is timed by itself, files that
-are compared take turns, and every row says threads, batch, resolution, precision, runtime and machine.
+The protocol is that of the paper's table 4 (one thread, batch 1), with medians instead of means. Each run is timed separately,
+files that are compared run in turns, and every row has threads, batch, resolution, precision, runtime and machine.
 """
 
 import tempfile
@@ -9,24 +9,27 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 from torch import nn
 
 from ..archs import Arch
 from ..errors import UserError
 from ..files import machine_name
 from ..formula.solve import Meter
-from .export import check_threads, export_onnx, session
+from .export import check_threads, export_onnx, runtime_package, session
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True)
 class Latency:
     """Milliseconds of one run (input in memory to logits), with the protocol.
 
-    Medians and percentiles are of the wall clock. ``processor_ms`` is the median of the processor time of the same runs: on a
-    machine that does nothing else the two are equal, elsewhere the wall clock also holds the turns of other programs.
+    Medians and percentiles are wall-clock times. ``processor_ms`` is the median of the CPU time of the same runs: on an idle
+    machine the two are equal, otherwise the wall-clock time includes the time of other programs.
     """
 
     median_ms: float
@@ -43,20 +46,33 @@ class Latency:
     machine: str
 
     def row(self) -> dict:
+        """Return the fields as a row for a CSV file."""
         return asdict(self)
 
 
 def measure(path: str | Path, threads: int = 1, warmup: int = 10, runs: int = 100) -> Latency:
     """Time one file; see :func:`measure_interleaved`."""
-    return measure_interleaved({'it': path}, threads, warmup, runs)['it']
+    return measure_interleaved({'file': path}, threads, warmup, runs)['file']
 
 
 def measure_interleaved(
     paths: Mapping[str, str | Path], threads: int = 1, warmup: int = 10, runs: int = 100
 ) -> dict[str, Latency]:
-    """Time several files in turns of one run each, so that a busy machine is as busy for all of them."""
+    """Time several files in turns of one run each, so that other load on the machine affects all of them equally.
+
+    Args:
+        paths: ONNX files by name.
+        threads: threads within an operator.
+        warmup: runs of each file before the timed ones.
+        runs: timed runs of each file.
+
+    Raises:
+        UserError: no run is timed, the number of threads is not available, or a file has an input of variable shape.
+        FileNotFoundError: a file is missing.
+        MissingPackageError: onnxruntime is not installed.
+    """
     if runs < 1 or warmup < 0:
-        raise UserError(f'runs={runs}, warmup={warmup}: at least one run is timed.')
+        raise UserError(f'runs={runs}, warmup={warmup}: give at least one run and no negative warm-up.')
     sessions = {name: session(path, threads) for name, path in paths.items()}
     feeds = {name: _feed(s) for name, s in sessions.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
@@ -69,10 +85,11 @@ def measure_interleaved(
 
 
 def least_ms(path: str | Path, threads: int = 1, runs: int = 10, bursts: int = 30, agreement: float = 0.03) -> float:
-    """The least time of one run, in milliseconds, once two bursts of ``runs`` runs agree on it, or after all ``bursts``.
+    """Return the minimum time of one run in milliseconds.
 
-    For a budget the machine need not be quiet: other work only adds to a time, and with one thread it is processor time that
-    counts, which holds no other program's turns. (Beside eight busy programs the wall clock was off by a factor of four.)
+    Measures bursts of ``runs`` runs until the minima of two bursts differ by at most the share ``agreement``, or ``bursts``
+    bursts are done. This also works on a busy machine, since other load only adds to a time. With one thread it uses CPU time,
+    which does not include other programs. (Next to eight busy programs the wall-clock time was four times as long.)
     """
     runtime, least, clock = session(path, threads), [], 1 if threads == 1 else 0
     feed = _feed(runtime)
@@ -85,9 +102,10 @@ def least_ms(path: str | Path, threads: int = 1, runs: int = 10, bursts: int = 3
 
 
 def latency_meter(build: Callable[[Arch], nn.Module], threads: int = 1) -> Meter:
-    """A budget in milliseconds: ``build`` makes the network, which is exported and timed by :func:`least_ms`, once each.
+    """Return a meter for budgets in milliseconds.
 
-    The width's grid is 0.01: finer steps drown in noise.
+    ``build`` builds a network, which is exported and timed with :func:`least_ms`; each architecture is timed once. The grid of
+    the width is 0.01, because smaller steps are below the noise.
     """
     check_threads(threads)
     known: dict[Arch, float] = {}
@@ -104,7 +122,7 @@ def latency_meter(build: Callable[[Arch], nn.Module], threads: int = 1) -> Meter
 def compare(
     archs: Mapping[str, Arch], build: Callable[[Arch], nn.Module], threads: int = 1, runs: int = 100
 ) -> dict[str, Latency]:
-    """Build, export and time several networks in turns, each at its own resolution."""
+    """Build, export and time several networks in turns, each at the resolution of its architecture."""
     with tempfile.TemporaryDirectory() as folder:
         paths = {
             name: export_onnx(build(arch), Path(folder) / f'{index}.onnx', arch.resolution)
@@ -113,17 +131,17 @@ def compare(
         return measure_interleaved(paths, threads, runs=runs)
 
 
-def _timed(runtime: onnxruntime.InferenceSession, feed: dict[str, np.ndarray]) -> tuple[float, float]:
-    """Milliseconds of one run: by the wall clock, and of this process's processor time (all of its threads)."""
+def _timed(runtime: 'onnxruntime.InferenceSession', feed: dict[str, np.ndarray]) -> tuple[float, float]:
+    """Return the milliseconds of one run: wall-clock time, and CPU time of all threads of this process."""
     wall, processor = time.perf_counter(), time.process_time()
     runtime.run(None, feed)
     return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - processor)
 
 
-def _feed(runtime: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
+def _feed(runtime: 'onnxruntime.InferenceSession') -> dict[str, np.ndarray]:
     (image,) = runtime.get_inputs()
     if not all(isinstance(side, int) for side in image.shape):
-        raise UserError(f'input {image.name} has the open shape {image.shape}; time a file exported for one size.')
+        raise UserError(f'input {image.name} has the variable shape {image.shape}; export the file for a fixed batch and size.')
     return {image.name: np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32)}
 
 
@@ -131,6 +149,6 @@ def _summary(times: list[tuple[float, float]], feed: dict[str, np.ndarray], warm
     wall, processor = np.array(times).T
     p10, median, p90 = (float(q) for q in np.percentile(wall, (10, 50, 90)))
     batch, _, _, side = next(iter(feed.values())).shape
-    runtime = f'onnxruntime {onnxruntime.__version__} CPU'
+    runtime = f'onnxruntime {runtime_package().__version__} CPU'
     protocol = (len(times), warmup, threads, batch, side, 'fp32', runtime, machine_name())
     return Latency(median, p10, p90, float(np.median(processor)), *protocol)

@@ -1,10 +1,10 @@
-"""MMEngine's training logs, read back: found in work directories, resumed runs joined, validation put where it belongs.
+"""Read MMEngine's training logs: find them in work directories, join resumed runs, assign validations to their epochs.
 
-What MMEngine (0.10) writes, seen from its runner rather than its documentation: each start of a training makes its own
-``WORK_DIR/<timestamp>/vis_data/scalars.json``, one JSON object a line (``<timestamp>.json`` beside it repeats it; the file of
-that name one level up is a test's result). Lines of training carry ``iter``; lines of validation do not, and their ``step`` is
-the *epoch* where that of training is the iteration; under ``IterBasedTrainLoop`` it is 0 throughout. So a plot of values over
-``step`` is wrong: the place of a validation follows here from the lines around it and from ``vis_data/config.py``.
+MMEngine 0.10 writes one ``WORK_DIR/<timestamp>/vis_data/scalars.json`` per start of a training, with one JSON object per line
+(``<timestamp>.json`` in the same folder repeats it; the file of that name one level up is the result of a test). This follows
+from its runner, not from its documentation. Training lines have ``iter``; validation lines do not. The ``step`` of a training
+line is the iteration, but the ``step`` of a validation line is the *epoch*, and always 0 with ``IterBasedTrainLoop``. A plot over
+``step`` is therefore wrong: here the position of a validation follows from the lines around it and from ``vis_data/config.py``.
 """
 
 from .placing import Row

@@ -1,4 +1,4 @@
-"""From paths to lines: which files hold a run's log, and what in them can be read."""
+"""Find the log files of a run, and read their lines."""
 
 import ast
 import json
@@ -14,38 +14,43 @@ _FOREIGN = ('events.out.tfevents*', '*.log.json', 'metrics.csv', 'trainer_state.
 
 @dataclass(frozen=True)
 class Session:
-    """One start of a training: its lines in order, and ``train_cfg`` where the configuration is beside them."""
+    """One start of a training: its lines in order, and ``train_cfg`` of the config next to the log (empty if missing)."""
 
     lines: list[dict]
     loop: dict
 
     @property
     def trained(self) -> list[dict]:
+        """The training lines."""
         return [line for line in self.lines if 'iter' in line]
 
 
 def _files(folder: Path) -> list[Path]:
-    """The logs of one vis_data folder: scalars.json has it all; the files by timestamp serve where it is missing."""
+    """Return the logs of one vis_data folder: scalars.json, or the files named by timestamp if it is missing."""
     scalars = folder / 'scalars.json'
     return [scalars] if scalars.exists() else sorted(folder.glob('*.json'))
 
 
 def _work_dir(folder: Path) -> Path:
-    """The work directory that a vis_data folder belongs to."""
+    """Return the work directory of a vis_data folder."""
     start = folder.resolve().parent
     return start.parent if _TIMESTAMP.fullmatch(start.name) else start
 
 
 def search(path: str | Path) -> dict[Path, list[Path]]:
-    """Log files in order of time, by the work directory they belong to; ``path`` is a log, a work directory, or above several.
+    """Return log files in order of time, by work directory; empty if there is no log yet.
 
-    Empty where there is none yet; FileNotFoundError where there is no such path.
+    Args:
+        path: a log, a work directory, or a folder with several work directories.
+
+    Raises:
+        FileNotFoundError: the path does not exist.
     """
     path = Path(path)
     if path.is_file():
         return {_work_dir(path.parent) if path.parent.name == 'vis_data' else path: [path]}
     if not path.is_dir():
-        raise FileNotFoundError(f'{path}: there is no such work directory or log.')
+        raise FileNotFoundError(f'{path}: no such work directory or log.')
     found: dict[Path, list[Path]] = {}
     for folder in sorted([path] if path.name == 'vis_data' else path.rglob('vis_data')):
         found.setdefault(_work_dir(folder), []).extend(_files(folder))
@@ -53,12 +58,17 @@ def search(path: str | Path) -> dict[Path, list[Path]]:
 
 
 def find(path: str | Path) -> dict[Path, list[Path]]:
-    """What :func:`search` finds; ValueError where that is nothing, with the log of another tool that lies there instead."""
+    """Return log files as :func:`search` does, but at least one.
+
+    Raises:
+        UserError: there is no log; the message names a log of another tool, if the folder has one.
+        FileNotFoundError: the path does not exist.
+    """
     found = search(path)
     if not found:
         foreign = sorted(file.name for pattern in _FOREIGN for file in Path(path).rglob(pattern))
         other = f' ({foreign[0]} is the log of another tool)' if foreign else ''
-        raise UserError(f'{path}: no training log of MMEngine in this folder, that is no */vis_data/scalars.json{other}.')
+        raise UserError(f'{path}: no training log of MMEngine (*/vis_data/scalars.json) in this folder{other}.')
     return found
 
 
@@ -71,7 +81,7 @@ def _object(text: str) -> dict | None:
 
 
 def _parse(file: Path) -> tuple[list[dict], list[str]]:
-    """Lines of one file, and notes on those that a killed training left broken."""
+    """Return the lines of one file, and notes on lines that a killed training wrote incompletely."""
     lines, notes, broken = [], [], []
     texts = file.read_text(encoding='utf-8', errors='replace').splitlines()
     for number, text in enumerate(texts, 1):
@@ -80,24 +90,24 @@ def _parse(file: Path) -> tuple[list[dict], list[str]]:
             lines.append(line)
         elif text.strip():
             broken.append(number)
-    first_line_in_the_making = len(texts) == 1 and texts[0].startswith('{"') and _object(texts[0]) is None
-    if broken and not lines and not first_line_in_the_making:
+    incomplete_first_line = len(texts) == 1 and texts[0].startswith('{"') and _object(texts[0]) is None
+    if broken and not lines and not incomplete_first_line:
         fix = f'; {scalars} has the numbers' if (scalars := file.parent / 'vis_data' / 'scalars.json').is_file() else ''
-        raise UserError(f'{file}: not a log of numbers by MMEngine, which has one JSON object with a "step" on each line{fix}.')
+        raise UserError(f'{file}: not a log of MMEngine, which has one JSON object with a "step" on each line{fix}.')
     if broken:
-        last = 'the last line is cut off' if broken == [len(texts)] else f'line {", ".join(map(str, broken))} cannot be read'
-        notes.append(f'{file}: {last} and was left out (a training killed while writing leaves such).')
+        last = 'the last line is incomplete' if broken == [len(texts)] else f'line {", ".join(map(str, broken))} cannot be read'
+        notes.append(f'{file}: {last} and is left out (the training was killed while it wrote the log).')
     return lines, notes
 
 
 def _train_cfg(file: Path) -> dict:
-    """The literals of ``train_cfg`` in the configuration that MMEngine keeps beside the log; empty where there is none."""
+    """Return the literals of ``train_cfg`` in the config that MMEngine writes next to the log; empty if it is missing."""
     config = file.with_name('config.py')
     if not config.exists():
         return {}
     try:
         tree = ast.parse(config.read_text(encoding='utf-8', errors='replace'))
-    except SyntaxError:  # cut off while it was written
+    except SyntaxError:  # the training was killed while it wrote the file
         return {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'train_cfg' and isinstance(node.value, ast.Call):
@@ -106,7 +116,7 @@ def _train_cfg(file: Path) -> dict:
 
 
 def read_sessions(file: Path) -> tuple[list[Session], list[str]]:
-    """A file's sessions: usually one, but a restart within the same second or process is appended to the same file."""
+    """Return the sessions of a file, and notes. A restart in the same second or process appends to the same file."""
     lines, notes = _parse(file)
     sessions, last = [Session([], _train_cfg(file))], -1
     for line in lines:

@@ -1,4 +1,4 @@
-"""From lines to rows: where each validation belongs, and which rows a later session replaced."""
+"""Convert lines to rows: find the position of each validation, and drop rows that a later session repeated."""
 
 import math
 import re
@@ -14,7 +14,7 @@ _COUNTERS = ('iter', 'epoch', 'step')
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a log; ``epoch`` is a fraction within training epochs, and NaN where training counts iterations only."""
+    """One line of a log; ``epoch`` is fractional within an epoch, and NaN if the training counts iterations only."""
 
     split: str  # 'train' or 'val'
     iteration: float
@@ -23,13 +23,13 @@ class Row:
 
 
 def _values(line: dict) -> dict[str, float]:
-    """A line's numbers without its counters, and without the prefix that ``log_with_hierarchy`` gives."""
+    """Return the numbers of a line without counters, and without the prefix that ``log_with_hierarchy`` adds."""
     numbers = {key: value for key, value in line.items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
     return {re.sub('^(train|val)/', '', key): float(value) for key, value in numbers.items() if key not in _COUNTERS}
 
 
 def _counts_epochs(sessions: Sequence[Session]) -> bool:
-    """Whether an epoch loop wrote this; a line's ``epoch`` alone does not tell, it is 1 throughout in iteration loops."""
+    """Return whether an epoch loop wrote the log; ``epoch`` in a line is not enough, iteration loops write 1 in every line."""
     trained = [line for session in sessions for line in session.trained]
     if not all('epoch' in line for line in trained):
         return False
@@ -40,7 +40,7 @@ def _counts_epochs(sessions: Sequence[Session]) -> bool:
 
 
 def _epoch_length(sessions: Sequence[Session]) -> float:
-    """Iterations in an epoch: from one epoch's first line to the next one's, as every epoch logs at the same places."""
+    """Return the iterations per epoch: the distance of the first lines of two epochs, since all epochs log at the same steps."""
     lengths = []
     for session in sessions:
         firsts: dict[int, int] = {}
@@ -53,7 +53,7 @@ def _epoch_length(sessions: Sequence[Session]) -> float:
 
 
 def _by_epochs(session: Session, length: float) -> list[Row]:
-    """Rows of an epoch loop: a validation follows the epoch of the training line before it, whatever its ``step`` counts."""
+    """Return the rows of an epoch loop: a validation belongs to the epoch of the training line before it."""
     rows, epoch = [], None
     for line in session.lines:
         if 'iter' in line:
@@ -66,7 +66,7 @@ def _by_epochs(session: Session, length: float) -> list[Row]:
 
 
 def _configured(count: int, low: float, high: float, loop: dict) -> list[float]:
-    """The ``count`` iterations from ``low`` to before ``high`` at which ``train_cfg`` validates; empty where it does not tell."""
+    """Return the ``count`` iterations in [low, high) at which ``train_cfg`` validates; empty if it does not say."""
     if 'max_iters' not in loop:
         return []
     end, interval = loop['max_iters'], loop.get('val_interval', 1000)
@@ -79,10 +79,11 @@ def _configured(count: int, low: float, high: float, loop: dict) -> list[float]:
 
 
 def _by_iterations(session: Session) -> list[Row]:
-    """Rows of an iteration loop: a validation's ``step`` is its iteration, or 0, when its neighbours tell the place.
+    """Return the rows of an iteration loop.
 
-    A session validates between the training lines before and after; where the configuration does not tell at which iterations,
-    even distances are a guess. The first training line is at most one logging interval after the start.
+    The ``step`` of a validation is its iteration, or 0. With 0, the validation is between the training lines before and after it,
+    at the iterations that the config gives; without a config, validations are spaced evenly, which is an estimate. The first
+    training line is at most one logging interval after the start.
     """
     rows, waiting = [], []
     iterations = [line['iter'] for line in session.trained]
@@ -105,7 +106,7 @@ def _by_iterations(session: Session) -> list[Row]:
 
 
 def _join(parts: Iterable[Sequence[Row]], by_epoch: bool) -> tuple[list[Row], int]:
-    """All rows with those left out that a later session trained again, and how many these were."""
+    """Return all rows without those that a later session trained again, and the number of the dropped rows."""
     joined: list[Row] = []
     dropped = 0
     for part in parts:
@@ -121,9 +122,9 @@ def _join(parts: Iterable[Sequence[Row]], by_epoch: bool) -> tuple[list[Row], in
 
 
 def place(sessions: Sequence[Session]) -> tuple[tuple[Row, ...], bool, int]:
-    """Rows of one training in order of place, whether it counts epochs, and how many rows a later session replaced.
+    """Return the rows of one training by iteration, whether it counts epochs, and how many rows a later session replaced.
 
-    Of several validations of the same weights the last counts.
+    If the same weights are validated several times, the last validation is kept.
     """
     by_epoch = _counts_epochs(sessions)
     length = _epoch_length(sessions) if by_epoch else math.nan

@@ -1,4 +1,4 @@
-"""Runs: what a training logged, whatever it was resumed from; chosen keys of it, and its numbers as CSV."""
+"""Runs: the log of a training with all its resumed sessions; selected keys, and the numbers as CSV."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ COLUMNS = ('run', 'split', 'key', 'iteration', 'epoch', 'value')  # of the CSV f
 
 @dataclass(frozen=True)
 class Run:
-    """One training, however often resumed. ``notes`` are sentences on what was joined, left out or estimated."""
+    """One training with all its resumed sessions. ``notes`` are sentences on what was joined, left out or estimated."""
 
     name: str
     rows: tuple[Row, ...]
@@ -30,7 +30,10 @@ class Run:
         return list(dict.fromkeys(f'{row.split}/{key}' for row in self.rows for key in row.values))
 
     def series(self, key: str, by_epoch: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Places (epochs, or iterations) and values of 'train/KEY' or 'val/KEY'; both empty where the run has no such key."""
+        """Return the positions and values of 'train/KEY' or 'val/KEY', both (N,) and empty if the run has no such key.
+
+        Positions are epochs or iterations; ``by_epoch`` None takes what the run counts.
+        """
         split, key = key.split('/', 1)
         rows = [row for row in self.rows if row.split == split and key in row.values]
         epochs = self.by_epoch if by_epoch is None else by_epoch
@@ -46,22 +49,26 @@ def _remarks(name: str, sessions: Sequence[Session], dropped: int, rows: Sequenc
     lost = any(line['step'] == 0 for session in sessions if 'max_iters' not in session.loop for line in session.lines)
     if lost and any(row.split == 'val' for row in rows):
         notes.append(
-            f'{name}: the log does not tell when it validated, nor does a config.py beside it; the places are estimates.'
+            f'{name}: neither the log nor a config.py next to it says when the run validated; the positions are estimates.'
         )
     averaged = [row for row in rows if row.split == 'val' and any('loss' in key for key in row.values)]
     if len(averaged) > 1:
-        notes.append(f'{name}: MMEngine logs validation values with "loss" in their name as means over the last, ten as a rule.')
+        notes.append(
+            f'{name}: MMEngine logs validation values with "loss" in their name as means over the last ones, by default ten.'
+        )
     for key in dict.fromkeys(key for row in rows for key in row.values):
         bad = [row for row in rows if not math.isfinite(row.values.get(key, 0.0))]
         if bad:
-            notes.append(
-                f'{name}: {key} is {bad[0].values[key]} at iteration {bad[0].iteration:g}; {len(bad)} such lines in all.'
-            )
+            notes.append(f'{name}: {key} is {bad[0].values[key]} at iteration {bad[0].iteration:g}; {len(bad)} lines in total.')
     return notes
 
 
 def read_run(files: Sequence[Path], name: str) -> Run:
-    """Join the log files of one work directory, given in order of time; ValueError where they hold no training."""
+    """Join the log files of one work directory, given in order of time.
+
+    Raises:
+        UserError: the files have no training lines.
+    """
     sessions, notes = [], []
     for file in files:
         found, remarks = read_sessions(file)
@@ -71,13 +78,13 @@ def read_run(files: Sequence[Path], name: str) -> Run:
         raise UserError(f'{files[-1]}: the log is empty; MMEngine writes its first line after LoggerHook.interval iterations.')
     sessions = [session for session in sessions if session.trained]
     if not sessions:
-        raise UserError(f'{files[-1]}: the log holds a validation but no training, so there is no curve to draw.')
+        raise UserError(f'{files[-1]}: the log has a validation but no training, so there is no curve to draw.')
     rows, by_epoch, dropped = place(sessions)
     return Run(name, rows, by_epoch, tuple(notes + _remarks(name, sessions, dropped, rows)))
 
 
 def _names(work_dirs: Sequence[Path]) -> list[str]:
-    """The last part of each path, with as many parts before it as it takes to tell them apart."""
+    """Return the last part of each path, with as many parent folders as needed to make the names unique."""
     for parts in range(1, max(len(path.parts) for path in work_dirs) + 1):
         names = ['/'.join(path.parts[-parts:]) for path in work_dirs]
         if len(set(names)) == len(names):
@@ -86,25 +93,32 @@ def _names(work_dirs: Sequence[Path]) -> list[str]:
 
 
 def read(paths: Iterable[str | Path]) -> list[Run]:
-    """The runs found in work directories (or logs): one each, or several where a path is above several work directories.
+    """Read the runs in work directories, in folders with several work directories, or in logs.
 
-    Raises FileNotFoundError for a path that is not there, and ValueError for a folder without a training log of MMEngine, for
-    an empty log and for one of another tool; all say what to do. Where some runs of a folder can be read, the others are notes.
+    Runs that cannot be read are notes of the first run, if others can be read.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        UserError: a folder has no log of MMEngine, a log is empty, or it is the log of another tool.
     """
     found = {work_dir: files for path in paths for work_dir, files in find(path).items()}
     runs, errors = [], []
     for (_, files), name in zip(found.items(), _names(list(found)) if found else []):
         try:
             runs.append(read_run(files, name))
-        except ValueError as error:
+        except UserError as error:
             errors.append(error)
     if not runs:
-        raise errors[0] if errors else ValueError('no work directory given; name at least one that holds a training log.')
+        raise errors[0] if errors else UserError('no work directory given; give at least one with a training log.')
     return [replace(runs[0], notes=(*map(str, errors), *runs[0].notes)), *runs[1:]]
 
 
 def state(paths: Iterable[str | Path]) -> list[tuple[str, int]]:
-    """Log files and their sizes, which change when a training writes or starts again. Raises as :func:`read`."""
+    """Return log files and their sizes in bytes, which change when a training writes or restarts.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+    """
     files = [file for path in paths for found in search(path).values() for file in found]
     return [(str(file), file.stat().st_size) for file in files]
 
@@ -113,27 +127,33 @@ def state(paths: Iterable[str | Path]) -> list[tuple[str, int]]:
 
 
 def select(runs: Sequence[Run], wanted: str) -> list[str]:
-    """The full keys ('train/loss', 'val/loss') that ``wanted`` names: 'loss', 'val/loss', or an end of a key such as 'bbox_mAP'.
+    """Return the full keys ('train/loss', 'val/loss') that match ``wanted``: 'loss', 'val/loss', or the end of a key ('mAP').
 
-    Raises ValueError with the keys there are, the nearest first, where none or several different ones fit.
+    Raises:
+        UserError: no key, or several different keys match; the message lists the keys.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.keys))
     plain = {key: key.split('/', 1)[1] for key in keys}
-    for fits in (
+    for matches in (
         [key for key in keys if key == wanted],
         [key for key in keys if plain[key] == wanted],
         [key for key in keys if plain[key].endswith(f'/{wanted}')],
     ):
-        if len({plain[key] for key in fits}) == 1:
-            return fits
-        if fits:
-            raise UserError(f'key {wanted!r} fits {", ".join(sorted({plain[key] for key in fits}))}; give one of these in full.')
+        if len({plain[key] for key in matches}) == 1:
+            return matches
+        if matches:
+            raise UserError(
+                f'key {wanted!r} matches {", ".join(sorted({plain[key] for key in matches}))}; give one of these in full.'
+            )
     names = list(dict.fromkeys(plain.values()))
-    raise UserError(f'no key {wanted!r} in these logs.{did_you_mean(wanted, names, count=1)} There are: {", ".join(names)}.')
+    raise UserError(f'no key {wanted!r} in these logs.{did_you_mean(wanted, names, count=1)} The keys are: {", ".join(names)}.')
 
 
 def write_csv(runs: Sequence[Run], keys: Sequence[str], path: str | Path) -> Path:
-    """The numbers behind a figure, one value a line: run, split, key, iteration, epoch (empty without epochs), value."""
+    """Write the numbers of a figure as CSV, one value per line: run, split, key, iteration, epoch (empty without epochs), value.
+
+    Returns the path. Raises as :func:`tinynet_mm.files.atomic`.
+    """
     lines = [line for run in runs for key in dict.fromkeys(keys) for line in _lines(run, key)]
     return write_rows(path, lines, COLUMNS)
 

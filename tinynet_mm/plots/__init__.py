@@ -1,4 +1,5 @@
-"""Figures: detections side by side, learning curves, accuracy against cost; each function receives plain rows.
+"""Figures: sheets of detections, learning curves, accuracy against cost; each function receives plain rows.
+
 ``save(figure, 'x.png')`` writes PNG, PDF or SVG by the suffix.
 """
 

@@ -1,12 +1,13 @@
-"""Accuracy against cost: the paper's figures 1, 6 and 7, with the front that no other network beats in both.
+"""Accuracy against cost: the paper's figures 1, 6 and 7, with the Pareto front.
 
-Measured numbers and those of the paper (or of any other ``source``) never share a marker, nor a front.
+Measured numbers and numbers of the paper (or of another ``source``) have different markers and separate fronts.
 """
 
 import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,16 +21,17 @@ from .style import COLOURS, MARKERS, MILLIONS, SCORES, axis_name, new_figure, st
 MEASURED = 'measured'
 PROTOCOL = ('dataset', 'machine', 'device', 'runtime', 'threads', 'batch', 'precision', 'protocol')
 _FRONT, _GREY = '#bdbdbd', '#606060'
-_LINES = ('-', '--', ':')
-_SERIES = 12  # points of a group above which no line joins them
-_NAMED = 40  # points above which only the front is named
-_KEYS = 6  # entries of a legend above which it stands beside the axes
-_LOGARITHMIC = 8  # highest over lowest cost from which the axis is logarithmic
+_Style = Literal['-', '--', ':']
+_LINES: tuple[_Style, ...] = ('-', '--', ':')
+_SERIES = 12  # number of points in a group above which no line connects them
+_NAMED = 40  # number of points above which only the front has names
+_KEYS = 6  # number of legend entries above which the legend is outside the axes
+_LOGARITHMIC = 8  # ratio of the highest to the lowest cost above which the axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Point:
-    """A network: its cost ``x``, its score ``y``, the ``group`` it belongs to ('' for none), where the numbers come from."""
+    """A network: its cost ``x``, its score ``y``, its ``group`` ('' for none), and the ``source`` of its numbers."""
 
     name: str
     x: float
@@ -51,32 +53,45 @@ def _source(row: dict) -> str:
 
 
 def _check_columns(rows: Sequence[dict], wanted: Sequence[str]) -> None:
-    there = list(dict.fromkeys(column for row in rows for column in row))
+    known = list(dict.fromkeys(column for row in rows for column in row))
     for column in wanted:
-        if column not in there:
-            begun = [name for name in there if name.startswith(column)]
-            hint = did_you_mean(column, begun or there, count=1, cutoff=0 if begun else 0.5)
-            raise UserError(f'no column {column!r} in these tables.{hint} There are: {", ".join(there)}.')
+        if column not in known:
+            matches = [name for name in known if name.startswith(column)]
+            hint = did_you_mean(column, matches or known, count=1, cutoff=0 if matches else 0.5)
+            raise UserError(f'no column {column!r} in these tables.{hint} The columns are: {", ".join(known)}.')
 
 
 def _check_units(points: Sequence[Point], y: str) -> None:
-    """Per cent in one table and fractions in another would draw a picture that is wrong without looking so."""
+    """Check that the sources do not mix per cent and fractions.
+
+    Raises:
+        UserError: one source has fractions and another per cent.
+    """
     highest: dict[str, float] = {}
     for point in points:
         highest[point.source] = max(point.y, highest.get(point.source, -math.inf))
     if any(score in y for score in SCORES) and min(highest.values()) <= 1 < 1.5 < max(highest.values()):
-        low = min(highest, key=highest.get)
-        raise UserError(f'column {y!r} holds fractions where source is {low!r} and per cent elsewhere; bring them to one unit.')
+        low = min(highest, key=lambda source: highest[source])
+        raise UserError(f'column {y!r} holds fractions where source is {low!r} and per cent elsewhere; convert them to one unit.')
 
 
 def read_points(
     rows: Sequence[dict], x: str, y: str = 'accuracy', label: str = 'name', group: str | None = None
 ) -> tuple[list[Point], list[str]]:
-    """Points from rows of one or several tables, and notes on what cannot be drawn.
+    """Return points from the rows of one or several tables, and notes on rows that cannot be drawn.
 
-    A row that has the cost but no score takes the score of the row with the same name and source, so that a table of latencies
-    and one of accuracies make one figure. ValueError for an unknown column (with those there are), where nothing is left to
-    draw, or where one source counts in per cent and another in fractions.
+    A row with a cost but no score gets the score of the row with the same name and source, so that a table of latencies and a
+    table of accuracies can be drawn in one figure.
+
+    Args:
+        rows: the rows of all tables.
+        x: column of the cost.
+        y: column of the score.
+        label: column of the names.
+        group: column of the groups, None for no groups.
+
+    Raises:
+        UserError: a column is unknown, no row has both numbers, or one source has per cent and another fractions.
     """
     _check_columns(rows, [column for column in (x, y, label, group) if column])
     scores = {(row.get(label), _source(row)): _number(row, y) for row in reversed(rows) if math.isfinite(_number(row, y))}
@@ -96,11 +111,11 @@ def read_points(
     missing = list(
         dict.fromkeys(str(row.get(label)) for row in rows if str(row.get(label)) not in {point.name for point in points})
     )
-    return points, [f'not drawn, without {x} or {y}: {listed(missing, 8)}.'] if missing else []
+    return points, [f'not drawn, because {x} or {y} is missing: {listed(missing, 8)}.'] if missing else []
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other beats in cost and score at once, by rising cost."""
+    """Return the Pareto front, sorted by cost: the points for which no other point has a lower cost and a higher score."""
     best, chosen = -math.inf, []
     for point in sorted(points, key=lambda point: (point.x, -point.y)):
         if point.y > best:
@@ -110,18 +125,18 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def _protocol(points: Sequence[Point]) -> str:
-    """What all measured points have in common, and what differs among them."""
+    """Return the protocol of the measured points as one line, with all values of what differs."""
     measured = [dict(point.protocol) for point in points if point.source == MEASURED]
-    values = {name: list(dict.fromkeys(row.get(name, 'not told') for row in measured)) for name in PROTOCOL}
-    told = {name: found for name, found in values.items() if found and found != ['not told']}
-    return '; '.join(' / '.join(found) if name == 'protocol' else f'{name} {" / ".join(found)}' for name, found in told.items())
+    values = {name: list(dict.fromkeys(row.get(name, 'not given') for row in measured)) for name in PROTOCOL}
+    given = {name: found for name, found in values.items() if found and found != ['not given']}
+    return '; '.join(' / '.join(found) if name == 'protocol' else f'{name} {" / ".join(found)}' for name, found in given.items())
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What tells groups and sources apart: colours tell groups (sources where there are no groups), markers tell sources.
+    """The colours, lines and markers of a figure: a colour per group (per source without groups), a marker per source.
 
-    Points without a group are grey among groups; groups beyond the colours have them again, with another kind of line.
+    Points without a group are grey if others have one. With more groups than colours, colours repeat with another line style.
     """
 
     groups: tuple[str, ...]
@@ -129,23 +144,28 @@ class _Key:
 
     @classmethod
     def of(cls, points: Sequence[Point]) -> '_Key':
+        """Collect the groups and sources of ``points``."""
         sources = sorted({point.source for point in points}, key=lambda source: (source != MEASURED, source))
         return cls(tuple(dict.fromkeys(point.group for point in points if point.group)), tuple(sources))
 
     def colour(self, point: Point) -> str:
+        """Return the colour of a point."""
         if self.groups and not point.group:
             return _GREY
-        place = self.groups.index(point.group) if self.groups else self.sources.index(point.source)
-        return COLOURS[place % len(COLOURS)]
+        index = self.groups.index(point.group) if self.groups else self.sources.index(point.source)
+        return COLOURS[index % len(COLOURS)]
 
-    def line(self, group: str) -> str:
+    def line(self, group: str) -> _Style:
+        """Return the line style of a group."""
         return _LINES[self.groups.index(group) // len(COLOURS) % len(_LINES)]
 
     def marker(self, source: str, colour: str) -> dict:
+        """Return the marker of a source as arguments of ``plot``; only measured points are filled."""
         shape = MARKERS[self.sources.index(source) % len(MARKERS)]
         return dict(marker=shape, markersize=5, color=colour, markerfacecolor=colour if source == MEASURED else 'white')
 
     def legend(self, points: Sequence[Point]) -> list[Line2D]:
+        """Return the entries of the legend."""
         colours = {point.group: self.colour(point) for point in points}
         handles = [Line2D([], [], color=colours[g], linewidth=2.5, linestyle=self.line(g), label=g) for g in self.groups]
         for source in self.sources:
@@ -156,7 +176,7 @@ class _Key:
 
 
 def _draw_points(axes: Axes, points: Sequence[Point], scale: float, key: _Key) -> None:
-    """Markers, and a thin line through each group of one source that is small enough to be a series."""
+    """Draw the markers, and a thin line through each group of one source with at most ``_SERIES`` points."""
     for group, source in dict.fromkeys((point.group, point.source) for point in points):
         mine = sorted((p for p in points if (p.group, p.source) == (group, source)), key=lambda point: point.x)
         line = key.line(group) if group and len(mine) <= _SERIES else 'None'
@@ -165,7 +185,7 @@ def _draw_points(axes: Axes, points: Sequence[Point], scale: float, key: _Key) -
 
 
 def _draw_fronts(axes: Axes, points: Sequence[Point], scale: float) -> list[Point]:
-    """A line behind the markers through each source's front; the points on them."""
+    """Draw the front of each source behind the markers; returns the points on the fronts."""
     chosen = []
     for source in sorted({point.source for point in points}):
         mine = front([point for point in points if point.source == source])
@@ -187,35 +207,42 @@ def _set_axes(axes: Axes, points: Sequence[Point], x: str, y: str) -> None:
 
 
 def tradeoff(points: Sequence[Point], x: str = 'macs', y: str = 'accuracy') -> Figure:
-    """``points`` (see :func:`read_points`) with their fronts and names; ``x`` and ``y`` name the columns, for the axes.
+    """Draw ``points`` (see :func:`read_points`) with their fronts and names.
 
-    MACs and parameters come raw and are drawn in millions, on a logarithmic axis where they span much. Names never overlap; what
-    has no room is told below, beside the protocol of the measured numbers.
+    MACs and parameters are raw integers in ``points`` and drawn in millions, on a logarithmic axis if their range is large. Names
+    do not overlap; names without free space are listed below the axes, with the protocol of the measured numbers.
+
+    Args:
+        points: the networks.
+        x: column of the cost, for the axis.
+        y: column of the score, for the axis.
     """
     scale, key = 1e-6 if x in MILLIONS else 1.0, _Key.of(points)
     with styled():
         handles = key.legend(points)
-        beside = len(handles) > _KEYS
-        figure = new_figure(7.2 + 3.2 * beside, 5.0)
+        outside = len(handles) > _KEYS
+        figure = new_figure(7.2 + 3.2 * outside, 5.0)
         axes = figure.add_subplot()
         on_front = _draw_fronts(axes, points, scale)
         _draw_points(axes, points, scale, key)
         _set_axes(axes, points, x, y)
-        if beside:
+        if outside:
             figure.legend(handles=handles, loc='outside right upper')
         else:
             axes.legend(handles=handles, loc='best')
         others = sorted((p for p in points if p not in on_front), key=lambda p: (-p.y, p.x, p.name))
         named = [*on_front, *(others if len(points) <= _NAMED else [])]
         lines = textwrap.wrap(_protocol(points), 130)
-        note = figure.supxlabel('\n'.join([*lines, ' ']), fontsize=6.5, color='#505050')  # stands before pixels are counted
+        note = figure.supxlabel(
+            '\n'.join([*lines, ' ']), fontsize=6.5, color='#505050'
+        )  # reserves the space before names are placed in pixels
         colours = [key.colour(p) if len(key.sources) > 1 else 'black' for p in named]
         places = [(p.x * scale, p.y) for p in (*on_front, *others)]
-        homeless = place_labels(axes, places, [p.name for p in named], colours)
-        note.set_text('\n'.join([*lines, _unnamed(homeless, 0 if len(points) <= _NAMED else len(others))]))
+        unplaced = place_labels(axes, places, [p.name for p in named], colours)
+        note.set_text('\n'.join([*lines, _unnamed(unplaced, 0 if len(points) <= _NAMED else len(others))]))
     return figure
 
 
-def _unnamed(homeless: Sequence[str], others: int) -> str:
-    words = [f'no space for the name of {listed(homeless, 4)}'] if homeless else []
+def _unnamed(unplaced: Sequence[str], others: int) -> str:
+    words = [f'no space for the name of {listed(unplaced, 4)}'] if unplaced else []
     return '; '.join(words + ([f'{others} networks behind the front are not named'] if others else []))

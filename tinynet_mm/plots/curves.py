@@ -1,11 +1,13 @@
-"""Learning curves of one run or several: the paper's figure 4 for classifiers, losses and mAP for detectors, or chosen keys.
+"""Learning curves of one or several runs: the paper's figure 4 for classifiers, losses and mAP for detectors, or selected keys.
 
-Training is drawn smoothed (an exponential mean over both sides) above its raw curve, validation as it is, with markers.
+Training curves are smoothed (an exponential mean over both sides) and drawn above the raw curve. Validation curves are not
+smoothed and have markers.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,45 +22,51 @@ from ..errors import UserError
 from .style import COLOURS, MARKERS, SCORES, axis_name, check_suffix, new_figure, save, styled
 
 _COLUMNS = 3
-_RUNS_IN_PANEL = 6  # more are named once, below the figure
+_RUNS_IN_PANEL = 6  # more runs get one legend, below the figure
 _NOISY = ('loss', 'acc', 'time', 'grad')
-_SHORT = 20  # lines of a log below which a mean would hide more than it shows
+_SHORT = 20  # number of log lines below which curves are not smoothed
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: a title, and the keys drawn in it, as 'train/KEY' or 'val/KEY'."""
+    """One panel of a figure: a title, and the keys drawn in it, as 'train/KEY' or 'val/KEY'."""
 
     title: str
     keys: tuple[str, ...]
 
 
 def check_smoothing(weight: float) -> None:
-    """ValueError unless ``weight`` is from 0 (no smoothing) to below 1."""
+    """Check the weight of smoothing.
+
+    Raises:
+        UserError: ``weight`` is not in [0, 1).
+    """
     if not 0 <= weight < 1:
-        raise UserError(f'smoothing is {weight}; it is the weight of the neighbours in the mean, from 0 (none) to below 1.')
+        raise UserError(
+            f'smoothing is {weight}; give the weight of the neighbours in the mean, from 0 (no smoothing) to below 1.'
+        )
 
 
 def smooth(values: np.ndarray, weight: float) -> np.ndarray:
-    """Mean of each value with its neighbours, which count weight^distance; both sides, so that the curve does not lag behind.
+    """Return the mean of each value (N,) and its neighbours, with weights ``weight ** distance``.
 
-    NaN and infinities stay gaps and do not spread.
+    Neighbours on both sides are used, so that the curve has no lag. NaN and infinite values become NaN and do not affect others.
     """
     finite = np.flatnonzero(np.isfinite(values))
-    known = np.stack([values[finite], np.ones(len(finite))])  # values and their masses run through the same filter
+    known = np.stack([values[finite], np.ones(len(finite))])  # values and the sums of their weights
     past = lfilter([1.0], [1.0, -weight], known)
     future = lfilter([1.0], [1.0, -weight], known[:, ::-1])[:, ::-1]
-    total, mass = past + future - known
+    total, weights = past + future - known
     smoothed = np.full(len(values), np.nan)
-    smoothed[finite] = total / mass
+    smoothed[finite] = total / weights
     return smoothed
 
 
 def default_panels(runs: Sequence[Run]) -> tuple[Panel, ...]:
-    """Accuracy and losses for classifiers (figure 4), losses and mAP for detectors, of whatever the runs have logged so far.
+    """Return the default panels: accuracy and losses for classifiers (figure 4), losses and mAP for detectors.
 
-    Parts of the loss, mAP at an IoU of 0.5, and the accuracy of the raw weights beside that of their average are drawn for a
-    single run only. The loss of raw weights, which starts high, would flatten the others.
+    Parts of the loss, mAP at an IoU of 0.5, and the accuracy of the weights before averaging are drawn for a single run only. The
+    loss of the weights before averaging starts so high that the other curves would be flat, so it is left out.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.keys))
     alone = len(runs) == 1
@@ -78,7 +86,7 @@ def default_panels(runs: Sequence[Run]) -> tuple[Panel, ...]:
 
 @dataclass(frozen=True)
 class _Line:
-    """A key of a run, as it is drawn; ``weight`` is the smoothing, 0 for none."""
+    """One curve: a key of a run; ``weight`` is the smoothing, 0 for none."""
 
     places: np.ndarray
     values: np.ndarray
@@ -89,7 +97,9 @@ class _Line:
     weight: float
 
     def draw(self, axes: Axes) -> None:
-        values, look = self.values, dict(color=COLOURS[self.colour % len(COLOURS)], linestyle='--' if self.dashed else '-')
+        """Draw the curve, with the raw curve behind a smoothed one."""
+        values = self.values
+        look: dict[str, Any] = dict(color=COLOURS[self.colour % len(COLOURS)], linestyle='--' if self.dashed else '-')
         if self.weight:
             axes.plot(self.places, values, color=look['color'], linewidth=0.8, alpha=0.3)
             values = smooth(values, self.weight)
@@ -99,14 +109,14 @@ class _Line:
 
 
 def _best(places: np.ndarray, values: np.ndarray, unit: str) -> str:
-    """What a legend says of a score's highest value."""
+    """Return the highest value of a score, for the legend."""
     finite = np.flatnonzero(np.isfinite(values))
     best = max(finite, key=lambda k: values[k], default=None)
     return '' if best is None else f' (best {values[best]:.3g} at {unit} {places[best]:g})'
 
 
 def _lines(runs: Sequence[Run], panel: Panel, smoothing: float, unit: str) -> list[_Line]:
-    """Colours tell runs apart, or the keys of a single run; dashes the validation from the training beside it."""
+    """Return the curves of a panel: a colour per run, or per key of a single run; validation is dashed next to training."""
     names = list(dict.fromkeys(key.split('/', 1)[1] for key in panel.keys))
     splits, alone, lines = {key.split('/')[0] for key in panel.keys}, len(runs) == 1, []
     for number, run in enumerate(runs):
@@ -141,10 +151,15 @@ def _draw(axes: Axes, panel: Panel, lines: Sequence[_Line], unit: str) -> None:
 
 
 def learning_curves(runs: Sequence[Run], keys: Sequence[str] | None = None, smoothing: float = 0.6) -> Figure:
-    """Curves of ``runs`` over epochs, or over iterations where not all runs count epochs; a panel for each key.
+    """Draw the curves of ``runs`` over epochs, or over iterations if not all runs count epochs, with one panel per key.
 
-    ``keys`` as :func:`tinynet_mm.logs.select` takes them; None for :func:`default_panels`. ``smoothing`` is the weight of a
-    value's neighbours in the mean, 0 for none. Raises ValueError for an unknown key, with those there are.
+    Args:
+        runs: what :func:`tinynet_mm.logs.read` returns.
+        keys: see :func:`tinynet_mm.logs.select`; None for :func:`default_panels`.
+        smoothing: weight of the neighbours of a value in the mean, 0 for none.
+
+    Raises:
+        UserError: a key is unknown (the message lists the keys), or the smoothing is not in [0, 1).
     """
     panels = panels_of(runs, keys)
     check_smoothing(smoothing)
@@ -164,16 +179,21 @@ def learning_curves(runs: Sequence[Run], keys: Sequence[str] | None = None, smoo
 
 
 def panels_of(runs: Sequence[Run], keys: Sequence[str] | None) -> tuple[Panel, ...]:
-    """A panel for each of the chosen keys, or the default ones."""
+    """Return one panel per key, or the default panels without keys.
+
+    Raises:
+        UserError: a key is unknown.
+    """
     return tuple(Panel(key, tuple(logs.select(runs, key))) for key in keys) if keys else default_panels(runs)
 
 
 def write_curves(
     paths: Iterable[str | Path], out: str | Path, keys: Sequence[str] | None = None, smoothing: float = 0.6
 ) -> list[Run]:
-    """Draw the runs found under ``paths`` to ``out`` (PNG, PDF or SVG) and write their numbers to a CSV beside it.
+    """Draw the runs in ``paths`` to ``out`` (PNG, PDF or SVG), and write their numbers to a CSV file of the same name.
 
-    Returns the runs, whose ``notes`` say what was joined or left out. Errors as :func:`tinynet_mm.logs.read`.
+    Returns the runs; their ``notes`` say what was joined or left out. Raises as :func:`tinynet_mm.logs.read` and
+    :func:`learning_curves`.
     """
     check_suffix(out)
     check_smoothing(smoothing)

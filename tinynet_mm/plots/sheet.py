@@ -1,7 +1,7 @@
-"""A contact sheet of detections: the ground truth beside what the detector found, with classes and scores.
+"""A sheet of detections: for each image the ground truth and the predictions next to each other, with classes and scores.
 
-Colours tell classes apart and a legend names them, as long as there are colours enough; the class also stands on each box, unless
-the picture is too crowded for words on every box and the legend serves.
+Each class has a colour and an entry in the legend, if there are enough colours. Each box shows its class too, unless an image has
+too many boxes and the legend shows the classes.
 """
 
 from collections.abc import Sequence
@@ -15,28 +15,33 @@ from matplotlib.patches import Patch, Rectangle
 from ..errors import UserError
 from .style import COLOURS, new_figure, styled
 
-CROWDED = 12  # boxes in a picture above which only the score is written on a box
+CROWDED = 12  # number of boxes in an image above which a box shows its score only
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Of one image: ``boxes`` (N, 4) as x1, y1, x2, y2 in pixels, ``labels`` (N,) as class indices, ``scores`` (N,) or None."""
+    """The boxes of one image.
+
+    ``boxes`` (N, 4) are x1, y1, x2, y2 in pixels, ``labels`` (N,) class indices, ``scores`` (N,) or None for the ground truth.
+    """
 
     boxes: np.ndarray
     labels: np.ndarray
     scores: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         boxes, labels = np.asarray(self.boxes, dtype=float).reshape(-1, 4), np.asarray(self.labels, dtype=int).reshape(-1)
         scores = None if self.scores is None else np.asarray(self.scores, dtype=float).reshape(-1)
         if len(labels) != len(boxes) or (scores is not None and len(scores) != len(boxes)):
             counts = f'{len(boxes)} boxes, {len(labels)} labels' + ('' if scores is None else f', {len(scores)} scores')
-            raise UserError(f'{counts}: each box needs one label, and one score where there are scores.')
+            raise UserError(f'{counts}: each box needs one label, and one score if scores are given.')
         for name, value in (('boxes', boxes), ('labels', labels), ('scores', scores)):
             object.__setattr__(self, name, value)
 
 
-def _check(images, ground_truth, predictions, classes: Sequence[str]) -> None:
+def _check(
+    images: Sequence[np.ndarray], ground_truth: Sequence[Boxes], predictions: Sequence[Boxes], classes: Sequence[str]
+) -> None:
     if not len(images) == len(ground_truth) == len(predictions) > 0:
         counts = f'{len(images)} images, {len(ground_truth)} ground truths, {len(predictions)} predictions'
         raise UserError(f'{counts}: a sheet needs at least one image, and one ground truth and one prediction for each.')
@@ -49,20 +54,28 @@ def _check(images, ground_truth, predictions, classes: Sequence[str]) -> None:
 
 
 def _write(axes: Axes, corner: np.ndarray, text: str, colour: str, shape: tuple[int, ...]) -> None:
-    """Write a tag at a box's upper left corner; inside the box at the picture's top, ending at the border at its right."""
+    """Write a tag above the upper left corner of a box; below it at the top of the image, to its left at the right border."""
     (x, y), (height, width) = corner, shape[:2]
     right, top = x > 0.85 * width, y < 0.06 * height
-    place = dict(ha='right' if right else 'left', va='top' if top else 'bottom')
-    box = dict(boxstyle='square,pad=0.12', facecolor=colour, edgecolor='none', alpha=0.9)
-    axes.text(width if right else max(x, 0), max(y, 0), text, fontsize=5, color='white', bbox=box, clip_on=True, **place)
+    axes.text(
+        width if right else max(x, 0),
+        max(y, 0),
+        text,
+        fontsize=5,
+        color='white',
+        bbox=dict(boxstyle='square,pad=0.12', facecolor=colour, edgecolor='none', alpha=0.9),
+        clip_on=True,
+        ha='right' if right else 'left',
+        va='top' if top else 'bottom',
+    )
 
 
 def _draw(axes: Axes, image: np.ndarray, found: Boxes, colours: dict[int, str], names: Sequence[str] | None) -> None:
-    """The image, its boxes in the class's colour, and on each the class (unless ``names`` is None) and the score."""
+    """Draw the image, its boxes in the colours of their classes, and their classes (unless ``names`` is None) and scores."""
     axes.imshow(image, interpolation='antialiased')
     axes.set_axis_off()
     ranks = np.zeros(len(found.boxes)) if found.scores is None else found.scores
-    for k in np.argsort(ranks, kind='stable'):  # the best on top
+    for k in np.argsort(ranks, kind='stable'):  # the highest score is drawn last
         (x1, y1, x2, y2), label = found.boxes[k], int(found.labels[k])
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colours[label], linewidth=1.2))
         words = [names[label]] if names else []
@@ -72,7 +85,7 @@ def _draw(axes: Axes, image: np.ndarray, found: Boxes, colours: dict[int, str], 
 
 
 def _pairs(figure: Figure, count: int, columns: int) -> list[tuple[Axes, Axes]]:
-    """``count`` pairs of axes, close together within a pair."""
+    """Return ``count`` pairs of axes, with less space within a pair than between pairs."""
     grid = figure.add_gridspec(-(-count // columns), 3 * columns - 1, width_ratios=([1, 1, 0.03] * columns)[:-1])
     cells = [(k // columns, 3 * (k % columns)) for k in range(count)]
     return [(figure.add_subplot(grid[row, column]), figure.add_subplot(grid[row, column + 1])) for row, column in cells]
@@ -85,17 +98,24 @@ def detection_sheet(
     classes: Sequence[str],
     columns: int = 2,
 ) -> Figure:
-    """Ground truth beside prediction for each image, ``columns`` such pairs in a row.
+    """Draw the ground truth and the predictions of each image next to each other.
 
-    ``images`` are uint8 RGB arrays (H, W, 3); four to eight are readable on a sheet. Predictions are drawn as they come: drop
-    low scores before. Raises ValueError where counts, shapes or labels do not fit together.
+    Args:
+        images: uint8 RGB arrays (H, W, 3); a sheet is readable with four to eight images.
+        ground_truth: boxes of each image.
+        predictions: boxes of each image; all are drawn, so remove low scores before.
+        classes: class names.
+        columns: number of images in a row of the sheet.
+
+    Raises:
+        UserError: counts, shapes or labels do not match.
     """
     _check(images, ground_truth, predictions, classes)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     aspect = float(np.mean([image.shape[0] / image.shape[1] for image in images]))
     present = sorted({int(label) for found in (*ground_truth, *predictions) for label in found.labels})
-    coloured = range(len(classes)) if len(classes) <= len(COLOURS) else present  # the same colours on every sheet, where possible
+    coloured = range(len(classes)) if len(classes) <= len(COLOURS) else present  # the same colours on all sheets, if possible
     colours = {label: COLOURS[k % len(COLOURS)] for k, label in enumerate(coloured)}
     distinct = len(colours) <= len(COLOURS)
     with styled():

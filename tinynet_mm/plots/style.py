@@ -1,11 +1,13 @@
-"""What every figure shares: a style that lives only inside a context, colours for the colour-blind, and a careful way to save.
+"""The common parts of all figures: a style that applies within a context only, colours for the colour-blind, and saving.
 
-The colours are those of Okabe and Ito (2008), "Color Universal Design"; yellow is left out, it does not show on white.
-Nothing here touches matplotlib's global settings, and figures are made without pyplot, so they neither leak nor need a display.
+The colours are those of Okabe and Ito (2008), "Color Universal Design", without yellow, which is not visible on white.
+Matplotlib's global settings are not changed. Figures are created without pyplot, so they are garbage-collected and need no
+display.
 """
 
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,9 +30,9 @@ UNITS = {
     'activations': 'activations [M]',
     'latency_ms': 'latency [ms]',
 }
-MILLIONS = ('macs', 'params', 'activations')  # raw integers in files, divided by a million where people look
+MILLIONS = ('macs', 'params', 'activations')  # raw integers in files, divided by a million on axes
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     'font.size': 9,
     'axes.titlesize': 10,
     'axes.labelsize': 9,
@@ -43,7 +45,7 @@ _STYLE = {
     'legend.fontsize': 8,
     'legend.frameon': False,
     'lines.linewidth': 1.6,
-    'figure.dpi': 160,  # names are placed by pixels: they must be those of the file
+    'figure.dpi': 160,  # names are placed in pixels, so the dpi must be that of the file
     'savefig.dpi': 160,
     'pdf.fonttype': 42,
     'svg.fonttype': 'none',
@@ -52,27 +54,35 @@ _STYLE = {
 
 
 def styled() -> AbstractContextManager:
-    """Context in which our figures are made and saved; the caller's own matplotlib settings are back on leaving it."""
+    """Return the context in which our figures are drawn and saved; matplotlib's settings are restored at its end."""
     return mpl.rc_context(_STYLE)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of ``width`` x ``height`` inches that pyplot knows nothing of; call it inside :func:`styled`."""
+    """Return an empty figure of ``width`` x ``height`` inches, not registered in pyplot; call it inside :func:`styled`."""
     figure = Figure(figsize=(width, height), layout='constrained')
     FigureCanvasAgg(figure)
     return figure
 
 
 def check_suffix(path: str | Path) -> Path:
-    """The path itself, where its suffix names a format we draw; ValueError otherwise, so that tools can ask before long work."""
+    """Check the suffix of a figure's path, before long work; returns the path.
+
+    Raises:
+        UserError: the suffix is not .png, .pdf or .svg.
+    """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f'{path}: the suffix decides the format, and must be one of {", ".join(SUFFIXES)}.')
+        raise UserError(f'{path}: the suffix sets the format and must be one of {", ".join(SUFFIXES)}.')
     return path
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write ``figure`` atomically as PNG, PDF or SVG, by the suffix; returns the path."""
+    """Write ``figure`` atomically as PNG, PDF or SVG, by the suffix; returns the path.
+
+    Raises:
+        UserError: the suffix is not supported, or the file cannot be written.
+    """
     path = check_suffix(path)
     with styled(), atomic(path) as temporary:
         figure.savefig(temporary)
@@ -80,7 +90,10 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def axis_name(key: str, highest: float) -> str:
-    """A key or a column as the name of an axis, with its unit; ``highest`` value tells per cent from fractions."""
+    """Return the label of the axis for a key or column, with its unit.
+
+    Scores are in per cent if their ``highest`` value is above 1, otherwise fractions.
+    """
     if any(score in key for score in SCORES):
         return f'{key} [%]' if highest > 1 else f'{key} [0 to 1]'
     return UNITS.get(key, key.removesuffix('_ms') + ' [ms]' if key.endswith('_ms') else key)

@@ -1,9 +1,9 @@
-"""Trials side by side: in processes of this machine, or on Ray.
+"""Run trials in parallel: in processes of this machine, or on Ray.
 
-Both take trial directories and yield an :class:`Outcome` for each as it ends. A trial is a process of its own, so one that is
-killed, or runs out of memory, ends alone. Locally the processes are forked from a server which has imported MMLab already
-(starting one costs milliseconds, not three seconds). Ray starts a trial again whose worker or node died; it goes on from its last
-checkpoint. On several machines the directory of the sweep and the data are on a file system that they share.
+Both engines take trial directories and yield an :class:`Outcome` when a trial ends. Each trial has a separate process, so a trial
+that is killed or runs out of memory does not stop the others. Local processes are forked from a server that has imported MMLab
+(a start takes milliseconds, not three seconds). Ray restarts a trial if its worker or node dies; the trial resumes from its last
+checkpoint. With several machines, the directory of the sweep and the data must be on a shared file system.
 """
 
 import multiprocessing
@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from ..errors import MissingPackageError, UserError
@@ -24,14 +25,14 @@ from .folder import is_done, read_result
 from .trial import Busy, log_event, run_trial
 
 PRELOADED = ['mmpretrain.models', 'mmpretrain.evaluation', 'tinynet_mm.sweep.trial']
-RAY_MISSING = "--engine ray needs Ray, which is not installed: pip install 'ray==2.58.0'; --engine local needs nothing more."
-BUSY = 3  # exit code of a process which found its trial locked
+RAY_MISSING = "--engine ray needs Ray, which is not installed: pip install 'ray==2.58.0', or use --engine local."
+BUSY = 3  # exit code of a process whose trial is locked by another one
 Train = Callable[[Path], dict]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: ``status`` is done, failed or busy; ``text`` says its accuracy, or what went wrong."""
+    """How a trial ended: ``status`` is done, failed or busy; ``text`` is its accuracy or its error."""
 
     name: str
     status: str
@@ -39,9 +40,8 @@ class Outcome:
 
 
 def outcome(folder: Path, reason: str = 'another process is training it') -> Outcome:
-    """Read a trial's directory; ``reason`` is why there may be neither result nor error."""
-    if is_done(folder):
-        result = read_result(folder)
+    """Read the outcome of a trial from its directory; ``reason`` is the text if it has neither a result nor an error."""
+    if is_done(folder) and (result := read_result(folder)):
         seconds = f' in {result["seconds"]:.0f} s' if 'seconds' in result else ''
         return Outcome(folder.name, 'done', f'{result["accuracy"]:.2f} %{seconds}')
     error = folder / 'error.txt'
@@ -51,7 +51,7 @@ def outcome(folder: Path, reason: str = 'another process is training it') -> Out
 
 
 def died(folder: Path, reason: str) -> Outcome:
-    """The outcome of a trial whose process is gone; it can be run again, from its last checkpoint."""
+    """Write error.txt for a trial whose process died, and return its outcome; it can be resumed from its last checkpoint."""
     if not is_done(folder):
         log_event(folder, 'died', reason)
         write_text(folder / 'error.txt', f'{reason}\n')
@@ -62,11 +62,24 @@ def died(folder: Path, reason: str) -> Outcome:
 
 
 def local(folders: Sequence[Path], jobs: int = 1, train: Train | None = None) -> Iterator[Outcome]:
-    """Run ``jobs`` trials at a time. They end with this process, however it ends."""
+    """Run ``jobs`` trials in parallel, in processes that end when this process ends.
+
+    Args:
+        folders: directories of the trials.
+        jobs: number of parallel trials.
+        train: see :func:`tinynet_mm.sweep.trial.run_trial`.
+
+    Yields:
+        the outcome of each trial, in the order in which they end.
+
+    Raises:
+        UserError: ``jobs`` is below 1.
+    """
     _check_jobs(jobs)
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(PRELOADED)
-    waiting, running = deque(folders), {}
+    waiting = deque(folders)
+    running: dict[object, tuple[ForkServerProcess, Path]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -74,7 +87,7 @@ def local(folders: Sequence[Path], jobs: int = 1, train: Train | None = None) ->
                 process = context.Process(target=_child, args=(folder, train), name=folder.name)
                 process.start()
                 running[process.sentinel] = (process, folder)
-            for sentinel in wait(list(running)):
+            for sentinel in wait([process.sentinel for process, _ in running.values()]):
                 process, folder = running.pop(sentinel)
                 process.join()
                 if process.exitcode in (0, BUSY):
@@ -90,17 +103,17 @@ def local(folders: Sequence[Path], jobs: int = 1, train: Train | None = None) ->
 
 def _check_jobs(jobs: int) -> None:
     if jobs < 1:
-        raise UserError(f'{jobs} trials at a time train nothing; --jobs is 1 or more.')
+        raise UserError(f'--jobs is {jobs}; give 1 or more.')
 
 
-def _reason(code: int) -> str:
-    if code >= 0:
-        return f'its process ended with code {code}; its log.txt has the last words'
-    return f'its process was ended by signal {-code}' + (' (out of memory?)' if code == -9 else '')
+def _reason(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f'its process ended with code {code}; log.txt in its folder has the output'
+    return f'its process was killed by signal {-code}' + (' (out of memory?)' if code == -9 else '')
 
 
 def _child(folder: Path, train: Train | None) -> None:
-    """The whole life of a local trial's process; what it prints goes to log.txt."""
+    """Train one trial in this process; the output goes to log.txt."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
@@ -112,7 +125,9 @@ def _child(folder: Path, train: Train | None) -> None:
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 
@@ -127,11 +142,22 @@ def on_ray(
     retries: int = 3,
     train: Train | None = None,
 ) -> Iterator[Outcome]:
-    """Run trials on Ray: a cluster's at ``address``, otherwise one of this machine with room for ``jobs`` trials.
+    """Run trials on Ray.
 
     Args:
-        gpus_per_trial: a fraction lets several trials share a GPU.
-        retries: how often a trial is started again whose worker or node died. An error of the training itself is not retried.
+        folders: directories of the trials.
+        jobs: number of parallel trials, if Ray is started on this machine.
+        address: address of a cluster; None starts Ray on this machine.
+        gpus_per_trial: GPUs of a trial; with a fraction, several trials share a GPU.
+        retries: how many times a trial is restarted if its worker or node dies. Errors of the training are not retried.
+        train: see :func:`tinynet_mm.sweep.trial.run_trial`.
+
+    Yields:
+        the outcome of each trial, in the order in which they end.
+
+    Raises:
+        UserError: ``jobs`` is below 1.
+        MissingPackageError: Ray is not installed.
     """
     _check_jobs(jobs)
     try:
@@ -140,7 +166,7 @@ def on_ray(
     except ImportError as error:
         raise MissingPackageError(RAY_MISSING) from error
     ray.init(address=address, num_cpus=None if address else jobs, include_dashboard=False, log_to_driver=False)
-    # a process for each trial (max_calls=1): MMEngine keeps every runner's loggers and histories until its process ends
+    # one process per trial (max_calls=1): MMEngine keeps the loggers and histories of all runners until its process ends
     task = ray.remote(num_cpus=1, num_gpus=gpus_per_trial, max_retries=retries, max_calls=1)(_remote)
     waiting = {task.remote(folder.resolve(), Path.cwd(), train): folder for folder in folders}
     try:
@@ -151,7 +177,7 @@ def on_ray(
                     ray.get(reference)
                     yield outcome(folder)
                 except ray.exceptions.RayError as error:
-                    text = re.sub(r'\x1b\[[0-9;]*m', '', str(error))  # Ray colours its messages
+                    text = re.sub(r'\x1b\[[0-9;]*m', '', str(error))  # Ray's messages have colour codes
                     yield died(folder, f'{type(error).__name__}: {" ".join(text.split())[:300]}')
     finally:
         for reference in waiting:
@@ -160,7 +186,7 @@ def on_ray(
 
 
 def _remote(folder: Path, directory: Path, train: Train | None) -> None:
-    os.chdir(directory)  # the recipe's data may lie relative to where the sweep was started
+    os.chdir(directory)  # paths of the data may be relative to the directory where the sweep was started
     try:
         run_trial(folder, train)
     except Busy:
@@ -171,18 +197,24 @@ def _remote(folder: Path, directory: Path, train: Train | None) -> None:
 
 
 class Progress:
-    """Lines for the user: how many trials have ended, what failed, and the time left.
+    """Progress lines: how many trials have ended, how many failed, and the time left.
 
-    ``macs`` has the multiply-adds of each trial's network: the time left is that of the MACs left, at the pace of those trained
-    so far. Sweeps are often sampled from small to large, where the pace in trials promises half of the time it takes.
+    The time left is estimated from the multiply-adds of the networks, not from the number of trials: sweeps are often sorted from
+    small to large networks, and the number of trials then gives half of the real time.
+
+    Args:
+        macs: multiply-adds of the network of each trial, by the trial's name.
+        clock: seconds.
     """
 
     def __init__(self, macs: Mapping[str, float], clock: Callable[[], float] = time.monotonic):
         self.waiting, self.total, self.trained = dict(macs), len(macs), 0.0
-        self.failed, self.unfinished = 0, []
+        self.failed = 0
+        self.unfinished: list[str] = []
         self.clock, self.started = clock, clock()
 
     def line(self, ended: Outcome) -> str:
+        """Count a trial that ended, and return the line to print."""
         macs, done = self.waiting.pop(ended.name), ended.status == 'done'
         self.failed += ended.status == 'failed'
         self.trained += macs * done
@@ -198,7 +230,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """'40 s', '12 min', '3 h 20 min'."""
+    """Format seconds as '40 s', '12 min' or '3 h 20 min'."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f'{seconds:.0f} s'

@@ -1,4 +1,4 @@
-"""Figures 1, 2, 3 and 6 of the paper (NeurIPS 2020) for a sweep of one's own; each function returns a Figure."""
+"""Figures 1, 2, 3 and 6 of the paper (NeurIPS 2020) for a user-defined sweep; each function returns a Figure."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ DIMENSIONS = {'r': 'resolution', 'd': 'depth', 'w': 'width'}
 
 
 def summary(rows: Sequence[dict]) -> list[dict]:
-    """One row for each method and budget: accuracy's mean, deviation (n - 1; 0 for one seed) and number of seeds."""
+    """Return one row per method and budget: mean accuracy (per cent), standard deviation (n - 1; 0 for one seed), seeds."""
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         if row['method'] != RANDOM:
@@ -40,7 +40,7 @@ def summary(rows: Sequence[dict]) -> list[dict]:
 
 
 def front_figure(rows: Sequence[dict], front: Sequence[dict]) -> Figure:
-    """Figure 1: accuracy against MACs of all networks, the front, and the rules' networks where there are some."""
+    """Draw figure 1: accuracy against MACs of all networks, the front, and the networks of the rules, if any."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     random = [row for row in rows if row['method'] == RANDOM]
@@ -55,13 +55,13 @@ def front_figure(rows: Sequence[dict], front: Sequence[dict]) -> Figure:
 
 
 def undominated(front: Sequence[dict]) -> list[dict]:
-    """The Pareto front proper, by rising MACs: the best share of a sweep also holds networks of the next fronts."""
+    """Return the Pareto front, sorted by MACs: the best share of a sweep also contains networks of the next fronts."""
     ranks = non_dominated_ranks([row['accuracy'] for row in front], [row['macs'] for row in front])
     return sorted((row for row, rank in zip(front, ranks) if rank == 0), key=lambda row: row['macs'])
 
 
 def budget_figure(rows: Sequence[dict]) -> Figure:
-    """Figure 2: accuracy against r, d and w of networks of one budget."""
+    """Draw figure 2: accuracy against r, d and w of networks of one budget."""
     figure = new_figure(9.6, 3.3)
     low, high = min(row['macs'] for row in rows) / 1e6, max(row['macs'] for row in rows) / 1e6
     figure.suptitle(f'{len(rows)} networks of {low:.2f} to {high:.2f} M multiply-adds', fontsize=10)
@@ -73,7 +73,7 @@ def budget_figure(rows: Sequence[dict]) -> Figure:
 
 
 def fit_figure(front: Sequence[dict], formula: TinyFormula) -> Figure:
-    """Figure 3: r, d and w of the front against MACs, their rank correlations, and the formula with two deviations."""
+    """Draw figure 3: r, d and w of the front against MACs, rank correlations, and the formula with two deviations."""
     figure = new_figure(9.6, 3.3)
     ranks, curves = spearman(list(front)), fit_curves(formula)
     base = front[0]['macs'] / front[0]['c'] / 1e6
@@ -98,7 +98,7 @@ def fit_figure(front: Sequence[dict], formula: TinyFormula) -> Figure:
 
 
 def fit_curves(formula: TinyFormula, count: int = 80) -> dict[str, np.ndarray]:
-    """c over the fitted range with r, d, their deviations, and equation 5's w."""
+    """Return ``count`` values of c in the fitted range with r, d, their deviations, and w of equation 5."""
     c = np.geomspace(*formula.range, count)
     at = formula.predict(c)
     w = np.array([equation5(*values) for values in zip(c, at['r'], at['d'])])
@@ -106,14 +106,21 @@ def fit_curves(formula: TinyFormula, count: int = 80) -> dict[str, np.ndarray]:
 
 
 def methods_figure(rows: Sequence[dict]) -> Figure:
-    """Figure 6: accuracy against MACs of the rules, mean and deviation over seeds."""
+    """Draw figure 6: accuracy against MACs of the rules, mean and deviation over seeds."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     for method, group in _methods(rows):
-        style = dict(
-            color=COLOUR[method], marker=MARKER[method], lw=2 if method == 'tiny' else 1, capsize=2, label=LABELS[method]
+        x, y = _points(group)
+        axes.errorbar(
+            x,
+            y,
+            yerr=[row['std'] for row in group],
+            color=COLOUR[method],
+            marker=MARKER[method],
+            lw=2 if method == 'tiny' else 1,
+            capsize=2,
+            label=LABELS[method],
         )
-        axes.errorbar(*_points(group), yerr=[row['std'] for row in group], **style)
     seeds = sorted({row['seeds'] for row in summary(rows)})
     axes.set_title('mean ± deviation of {} trainings'.format(' or '.join(map(str, seeds))))
     return _finish(figure, axes, 'multiply-adds (M)', 'top-1 accuracy (%)')
@@ -124,7 +131,7 @@ def _points(rows: Sequence[dict]) -> tuple[list[float], list[float]]:
 
 
 def _methods(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
-    """Each rule with its summaries by rising MACs."""
+    """Return each rule with its summaries, sorted by MACs."""
     table = summary(rows)
     groups = ((method, [row for row in table if row['method'] == method]) for method in LABELS)
     return [(method, sorted(group, key=lambda row: row['macs'])) for method, group in groups if group]

@@ -1,8 +1,9 @@
-"""The directory of a sweep: what lies where, and who makes what is missing."""
+"""The directory of a sweep: its files, and the commands that write them."""
 
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from mmengine.config import Config
 
@@ -19,12 +20,16 @@ MADE_BY = {
     'formula.json': 'fit',
 }
 NUMBERS = ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params', 'seed')
-RANDOM = 'random'  # the method of sampled networks; those of a rule have its name
+RANDOM = 'random'  # the method of sampled networks; other networks have the name of their rule
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a recipe says about its sweep: the base at its resolution, the classes, the config's keys that hold a resolution."""
+    """The sweep settings of a recipe.
+
+    ``base`` is the base network at its resolution, ``named`` whether the recipe gives its name and not a table, ``classes`` the
+    number of classes, ``resolution_keys`` the config keys that hold a resolution in pixels.
+    """
 
     base: Arch
     named: bool
@@ -33,18 +38,20 @@ class Settings:
 
     @classmethod
     def of(cls, cfg: Config, source: str = 'the config') -> 'Settings':
-        """Read ``sweep = dict(base=, resolution=, resolution_keys=)``; ValueError says what is missing there."""
+        """Read ``sweep = dict(base=, resolution=, resolution_keys=)`` of a config; ``source`` is its name in messages.
+
+        Raises:
+            UserError: a setting is missing, or the base is unknown.
+        """
         table = cfg.get('sweep', {})
         if missing := [key for key in ('base', 'resolution', 'resolution_keys') if key not in table]:
             raise UserError(
-                f"{source} does not say what to scale: sweep.{missing[0]} is missing; write sweep = dict(base='efficientnet_b0', "
+                f"{source} has no sweep.{missing[0]}, so there is nothing to scale; write sweep = dict(base='efficientnet_b0', "
                 "resolution=48, resolution_keys=['model.data_preprocessor.resolution'])."
             )
         named = isinstance(table['base'], str)
         if named and table['base'] not in BASES:
-            raise UserError(
-                f'{source}: unknown base {table["base"]!r}; known: {", ".join(BASES)}, or a table of your own as a dict.'
-            )
+            raise UserError(f'{source}: unknown base {table["base"]!r}; known: {", ".join(BASES)}, or a base table as a dict.')
         base = BASES[table['base']] if named else resolve(table['base'].to_dict())
         base = replace(base, resolution=int(table['resolution']))
         return cls(base, named, int(cfg.model.head.num_classes), tuple(table['resolution_keys']))
@@ -52,55 +59,74 @@ class Settings:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's directory; its methods read what the stages wrote."""
+    """The directory of a sweep; its methods read and check the files of the stages."""
 
     path: Path
 
     def need(self, name: str) -> Path:
-        """Path of a stage's file, or a FileNotFoundError with the command which makes it."""
+        """Return the path of a file.
+
+        Raises:
+            FileNotFoundError: the file is missing; the message names the command that writes it.
+        """
         path = self.path / name
         if not path.is_file():
-            raise FileNotFoundError(f'{path} is missing; make it with: {COMMAND} {MADE_BY[name]} {self.path}')
+            raise FileNotFoundError(f'{path} is missing; write it with: {COMMAND} {MADE_BY[name]} {self.path}')
         return path
 
     def recipe(self) -> Config:
+        """Read recipe.py."""
         return Config.fromfile(self.need('recipe.py'), import_custom_modules=False)
 
     def settings(self) -> Settings:
+        """Read the sweep settings of recipe.py."""
         return Settings.of(self.recipe(), str(self.path / 'recipe.py'))
 
     def samples(self) -> list[dict]:
-        """Networks to train, checked."""
+        """Read the networks to train.
+
+        Raises:
+            UserError: a number is missing, or a name occurs twice.
+        """
         rows = read_csv(self.need('samples.csv'), NUMBERS)
         names = [row['name'] for row in rows]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise UserError(f'{self.path / "samples.csv"} has {twice} twice; every network needs a name of its own.')
+            raise UserError(f'{self.path / "samples.csv"} has {twice} twice; every network needs a unique name.')
         return rows
 
     def rows(self) -> list[dict]:
-        """Networks with their accuracies, checked."""
+        """Read the networks with their accuracies in per cent.
+
+        Raises:
+            UserError: a number is missing.
+        """
         return read_csv(self.need('rows.csv'), (*NUMBERS, 'accuracy'))
 
     def trial(self, name: str) -> Path:
+        """Return the directory of the trial of the network ``name``."""
         return self.path / 'trials' / str(name)
 
 
 def scaling_of(row: dict) -> Scaling:
-    """The (r, w, d) of a row."""
+    """Return the scaling (r, w, d) of a row of samples.csv."""
     return Scaling(r=row['r'], w=row['w'], d=row['d'], fixed_ends=bool(row['fixed_ends']))
 
 
 def read_result(trial: Path) -> dict | None:
-    """Result of a trial, None where it has none yet; ValueError for a file that is not a whole result."""
+    """Read result.json of the directory ``trial``; None if it is missing.
+
+    Raises:
+        UserError: the file is incomplete, or the accuracy is not a finite number.
+    """
     path = trial / 'result.json'
     if not path.is_file():
         return None
     try:
-        result = read_json(path)
+        result = cast(dict, read_json(path))
         accuracy = float(result['accuracy'])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f'{path} is cut off or not a result ({type(error).__name__}); it counts as not done, and `run` trains it again.'
+            f'{path} is incomplete or not a result ({type(error).__name__}); it counts as not done, and `run` trains it again.'
         ) from None
     if not math.isfinite(accuracy):
         raise UserError(f'{path} has the accuracy {accuracy}; it counts as not done, and `run` trains it again.')
@@ -108,8 +134,8 @@ def read_result(trial: Path) -> dict | None:
 
 
 def is_done(trial: Path) -> bool:
-    """Whether a trial has a whole result."""
+    """Return whether a trial has a complete result."""
     try:
         return read_result(trial) is not None
-    except ValueError:
+    except UserError:
         return False

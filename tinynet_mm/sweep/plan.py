@@ -1,8 +1,8 @@
-"""Which networks a sweep trains: random ones (Figures 1 and 2), and those of the rules that are compared (Table 1, Figure 6).
+"""Choose the networks of a sweep: random networks (figures 1 and 2) and those of the compared rules (table 1, figure 6).
 
-TinyNet (NeurIPS 2020), section 3.2 and 4.2: r, w and d are drawn from 0.35 to 2.8, the networks of 0.03 to 1.05 of the base's
-FLOPs are kept; section 3.1: at one budget, within 3 %. Section 4.2 compares the tiny formula with the inverted giant formula and
-with shrinking r, d or w alone, at one budget.
+TinyNet (NeurIPS 2020), section 3.2 and 4.2: r, w and d are drawn from 0.35 to 2.8, and networks with 0.03 to 1.05 of the
+FLOPs of the base are kept; section 3.1: at one budget, within 3 %. Section 4.2 compares the tiny formula with the inverted giant
+formula and with r, d or w alone, at one budget.
 """
 
 import re
@@ -34,18 +34,26 @@ def sample(
     band: tuple[float, float] = BAND,
     add: bool = False,
 ) -> list[dict]:
-    """Write the recipe and ``count`` random networks; at the budget ``c`` times the base's MACs where that is given.
+    """Write recipe.py and samples.csv with ``count`` random networks.
 
     Args:
-        cfg: the whole training config, with ``sweep = dict(base=, resolution=, resolution_keys=)``.
-        add: append to the networks which the sweep has already, under its own recipe; without it such a sweep is refused.
+        sweep: the directory.
+        cfg: the complete training config, with ``sweep = dict(base=, resolution=, resolution_keys=)``.
+        count: number of networks.
+        seed: seed of the draws and of the trainings.
+        c: draw networks with ``c`` times the MACs of the base; None draws from the band.
+        band: lowest and highest MACs, as shares of those of the base.
+        add: append to the networks of an existing sweep, with the recipe of that sweep.
+
+    Returns:
+        the new rows.
 
     Raises:
-        UserError: a sweep is there already, the band or the budget holds too few networks.
+        UserError: the sweep exists and ``add`` is False, or the band or the budget has too few networks.
     """
     path = sweep.path / 'samples.csv'
     if path.exists() and not add:
-        raise UserError(f'{path} is there already; --add draws more networks for it, or give another directory.')
+        raise UserError(f'{path} exists already; draw more networks for it with --add, or give another directory.')
     known = sweep.samples() if path.exists() else []
     cfg = sweep.recipe() if known else cfg
     settings = Settings.of(cfg, 'the config')
@@ -62,12 +70,12 @@ def _draw(settings: Settings, count: int, seed: int, c: float | None, band: tupl
     base, rng = settings.base, np.random.default_rng(seed)
     if c is None:
         return sample_band(count, rng, base, *band, classes=settings.classes)
-    smallest = scale(base, Scaling(*[BOUNDS[0]] * 3))
+    smallest = scale(base, Scaling(r=BOUNDS[0], w=BOUNDS[0], d=BOUNDS[0]))
     least = cost(smallest, classes=settings.classes).macs / cost(base, classes=settings.classes).macs
     if c < least:
         raise UserError(
             f'{base.name} cannot shrink to {c:g} of its MACs: with r, w and d at {BOUNDS[0]} it still costs {least:.3f} of them. '
-            'Ask for that or more, or take a base with fewer stages or a smaller stem and head.'
+            'Give that budget or more, or use a base with fewer stages or a smaller stem and head.'
         )
     return sample_budget(count, rng, base, c, classes=settings.classes)
 
@@ -78,7 +86,11 @@ def _row(name: str, method: str, seed: int, target: float | None, fixed_ends: bo
 
 
 def _unknown(new: list[dict], known: list[dict], base: Arch) -> list[dict]:
-    """Networks that are not, after rounding, in the sweep yet (the same seed draws the same); ValueError where all are."""
+    """Return the networks that are not in the sweep after rounding (a seed used twice draws the same networks).
+
+    Raises:
+        UserError: all are in the sweep.
+    """
     seen = {scale(base, scaling_of(row)) for row in known if row['method'] == RANDOM}
     fresh = [row for row in new if scale(base, Scaling(r=row['r'], w=row['w'], d=row['d'])) not in seen]
     if not fresh:
@@ -87,33 +99,40 @@ def _unknown(new: list[dict], known: list[dict], base: Arch) -> list[dict]:
 
 
 def _first_free(known: list[dict]) -> int:
-    """The number behind the last one in use: names are never given twice, though lines were deleted."""
+    """Return the number after the highest one in use: a name is never used twice, even if lines were deleted."""
     numbers = [int(match[1]) for row in known if (match := re.fullmatch(r'net(\d+)', str(row['name'])))]
     return max(numbers, default=-1) + 1
 
 
 def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tuple[list[dict], list[dict]]:
-    """Append the networks of every rule at ``budgets`` (shares of the base's MACs), each with every seed.
+    """Append the network of every rule at each of ``budgets`` (shares of the MACs of the base), with every seed.
 
-    Returns the rows added, and what no network could be made for: rows of method, target and reason (the paper's "depth
-    underflow"), which also are in ``left_out.csv``. Raises FileNotFoundError where the formula was not fitted yet.
+    Returns:
+        the added rows, and a row of method, target and reason for each budget that a rule cannot meet (the paper's "depth
+        underflow"); ``left_out.csv`` has these too.
+
+    Raises:
+        UserError: a budget is not in (0, 1], there is no seed, or a network is in the sweep already.
+        FileNotFoundError: the formula is not fitted yet.
     """
     if wrong := [target for target in budgets if not 0 < target <= 1]:
-        raise UserError(f'{wrong[0]:g} is no budget to compare at; give shares of the MACs of the base, like 0.5 0.25.')
+        raise UserError(
+            f'{wrong[0]:g} is not a valid budget; give shares of the MACs of the base above 0 and up to 1, like 0.5 0.25.'
+        )
     if not seeds:
-        raise UserError('a comparison without trainings says nothing; take one seed or more, three to know the deviation.')
+        raise UserError('a comparison needs one seed or more; use three to measure the deviation.')
     formula, settings = TinyFormula.load(sweep.need('formula.json')), sweep.settings()
     known, added, left_out = sweep.samples(), [], []
     for target in budgets:
         for method in METHODS:
             try:
                 scaling = solved(method, target, settings, formula)
-            except ValueError as error:
+            except UserError as error:
                 left_out.append(dict(method=method, target=target, reason=str(error)))
                 continue
             added += [_compared(method, target, seed, scaling, settings) for seed in seeds]
     if twice := {row['name'] for row in known} & {row['name'] for row in added}:
-        raise UserError(f'{sweep.path / "samples.csv"} has {min(twice)} already; compare other budgets or seeds.')
+        raise UserError(f'{sweep.path / "samples.csv"} has {min(twice)} already; compare at other budgets or with other seeds.')
     if added:
         write_csv(sweep.path / 'samples.csv', known + added)
     if left_out:
@@ -122,17 +141,21 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
 
 
 def solved(method: str, target: float, settings: Settings, formula: TinyFormula) -> Scaling:
-    """The scaling by which ``method`` meets ``target`` times the base's MACs; ValueError where it cannot.
+    """Return the scaling by which ``method`` meets ``target`` times the MACs of the base.
 
-    A small input makes r's steps coarse (from 33 to 32 pixels the last maps of the base fall from 2 x 2 to 1 x 1), so the other
-    rules get the network nearest to the budget on either side, in ratio; the tiny formula's is never more than 3 % above it.
+    A small input makes the steps of r coarse (from 33 to 32 pixels the last maps of the base shrink from 2 x 2 to 1 x 1), so the
+    other rules use the network with the smallest ratio to the budget, above or below it. The network of the tiny formula is
+    never more than 3 % above the budget.
+
+    Raises:
+        UserError: the method cannot meet the budget.
     """
     base, classes = settings.base, settings.classes
     budget = target * cost(base, classes=classes).macs
     if method == 'tiny':
         low, high = formula.range
         if not low <= target <= high:
-            raise UserError(f'the fitted front reaches from {low:.3g} to {high:.3g} of the MACs of {base.name} only.')
+            raise UserError(f'the fitted front covers only {low:.3g} to {high:.3g} of the MACs of {base.name}.')
         return formula.solve(budget, base, classes=classes).scaling
     stairs = giant(base) if method == 'giant' else single(base, method)
     step, larger = solve(stairs, budget, cost_meter('macs', classes))

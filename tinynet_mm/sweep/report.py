@@ -1,6 +1,6 @@
-"""The report of a sweep: figures 1, 2, 3 and 6 of the paper as PNG, and one page with the same figures to point at.
+"""The report of a sweep: figures 1, 2, 3 and 6 of the paper as PNG, and an HTML page with the same figures, interactive.
 
-The page stands alone: its data, its drawing (inline SVG) and its script are in the file, and it asks no network for anything.
+The page is one file with its data, its script and inline SVG; it loads nothing from the network.
 """
 
 import json
@@ -23,9 +23,14 @@ SHOWN = ('name', 'method', 'target', 'seed', 'r', 'w', 'd', 'resolution', 'c', '
 
 
 def write(sweep: Sweep) -> tuple[Path, list[str]]:
-    """Write report/ with what the sweep has; returns the page, and a sentence for each figure that is left out and why.
+    """Write the directory report/ with the figures for which the sweep has data.
 
-    Raises FileNotFoundError where rows.csv is not there, ValueError where a table is not whole.
+    Returns:
+        the path of the page, and a sentence for each figure that is left out.
+
+    Raises:
+        FileNotFoundError: rows.csv is missing.
+        UserError: a table is incomplete, or front.csv does not match rows.csv.
     """
     rows, folder, notes = sweep.rows(), sweep.path / 'report', []
     front = (
@@ -34,12 +39,12 @@ def write(sweep: Sweep) -> tuple[Path, list[str]]:
         else []
     )
     if lost := [row['name'] for row in front if row['name'] not in {row['name'] for row in rows}]:
-        raise UserError(f'front.csv has {lost[0]}, which rows.csv lacks; make it again by: {COMMAND} fit {sweep.path}')
+        raise UserError(f'front.csv has {lost[0]}, which rows.csv lacks; write it again with: {COMMAND} fit {sweep.path}')
     formula = TinyFormula.load(sweep.path / 'formula.json') if (sweep.path / 'formula.json').exists() else None
     one_budget = at_one_budget(rows)
     compared = figures.summary(rows)
 
-    def draw(name: str, ready: bool, missing: str, make: Callable[..., Figure], *args) -> None:
+    def draw(name: str, ready: bool, missing: str, make: Callable[..., Figure], *args: object) -> None:
         if ready:
             with styled():
                 save(make(*args), folder / name)
@@ -62,7 +67,7 @@ def write(sweep: Sweep) -> tuple[Path, list[str]]:
 
 
 def at_one_budget(rows: list[dict]) -> list[dict]:
-    """The random networks of the budget at which most were drawn; empty where none were."""
+    """Return the random networks of the budget with most networks; empty if no budget was given."""
     drawn = [row for row in rows if row['method'] == RANDOM and row['target'] != '']
     if not drawn:
         return []
@@ -71,7 +76,7 @@ def at_one_budget(rows: list[dict]) -> list[dict]:
 
 
 def page(content: dict) -> str:
-    """The page with its data inside."""
+    """Return the HTML page with ``content`` as its data."""
     data = json.dumps(content, allow_nan=False).replace('<', '\\u003c')
     return TEMPLATE.read_text().replace('/*DATA*/null', data)
 
@@ -105,13 +110,13 @@ def _fit(front: list[dict], formula: TinyFormula) -> dict[str, list[float]]:
 
 
 def protocol(sweep: Sweep, rows: list[dict]) -> list[str]:
-    """Sentences on how the accuracies came about."""
+    """Return sentences on how the accuracies were measured."""
     settings = sweep.settings()
-    told = lambda key: ', '.join(sorted({str(row[key]) for row in rows}))  # noqa: E731
+    values = {key: ', '.join(sorted({str(row[key]) for row in rows})) for key in ('epochs', 'images', 'device')}
     hours = sum(row['seconds'] or 0 for row in rows) / 3600
     return [
         f'Base: {settings.base.name} at {settings.base.resolution} pixels, {settings.classes} classes.',
-        f'Each network: {told("epochs")} epochs of {told("images")} images.',
-        f'{len(rows)} trainings, {hours:.1f} hours in all, on {told("device")}.',
-        'Accuracy is top-1 on the validation images after the last epoch. MACs are multiply-adds of one image.',
+        f'Each network: {values["epochs"]} epochs of {values["images"]} images.',
+        f'{len(rows)} trainings, {hours:.1f} hours in total, on {values["device"]}.',
+        'Accuracy is top-1 on the validation images after the last epoch. MACs are multiply-adds for one image.',
     ]

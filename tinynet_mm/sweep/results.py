@@ -1,4 +1,4 @@
-"""From finished trials to the formula: rows.csv, the best networks (front.csv), the tiny formula (formula.json).
+"""Collect finished trials and fit the formula: rows.csv, the best networks (front.csv), the tiny formula (formula.json).
 
 TinyNet (NeurIPS 2020), section 3.2: the best 20 % by non-dominated sorting, Spearman's rank correlations, Gaussian processes.
 """
@@ -17,7 +17,7 @@ KEPT = ('accuracy', 'epochs', 'images', 'seconds', 'cpu_seconds', 'device', 'tor
 
 @dataclass(frozen=True)
 class Collected:
-    """Rows with accuracies, how many networks have none yet, and a sentence for each that failed or whose result is not whole."""
+    """Rows with accuracies, the number of networks without one, and a sentence for each failed trial or incomplete result."""
 
     rows: list[dict]
     missing: int
@@ -25,27 +25,32 @@ class Collected:
 
 
 def collect(sweep: Sweep) -> Collected:
-    """Write rows.csv: the samples that are done, with accuracy (top-1, per cent), seconds of the clock and of the CPU.
+    """Write rows.csv: the samples that are done, with accuracy (top-1, per cent), wall-clock and CPU seconds.
 
-    Results that are cut off or not a number are left out and named. Raises ValueError where no trial is done.
+    Results that are incomplete or not a number are left out, with a remark.
+
+    Raises:
+        UserError: no trial is done.
     """
     samples, rows, remarks = sweep.samples(), [], []
     for sample in samples:
         folder = sweep.trial(sample['name'])
         try:
             result = read_result(folder)
-        except ValueError as error:
+        except UserError as error:
             remarks.append(str(error))
             continue
         if result is None:
             if (folder / 'error.txt').is_file():
                 remarks.append(f'{sample["name"]} failed: {(folder / "error.txt").read_text().splitlines()[0]}')
             continue
-        kept = {key: result.get(key, '') for key in KEPT} | dict(accuracy=round(result['accuracy'], 4))  # it was 32 bits wide
+        kept = {key: result.get(key, '') for key in KEPT} | dict(
+            accuracy=round(result['accuracy'], 4)
+        )  # float32 has no more digits
         rows.append(sample | kept)
     if not rows:
         raise UserError(
-            f'none of the {len(samples)} networks of {sweep.path} is trained yet; train them by: {COMMAND} run {sweep.path}'
+            f'none of the {len(samples)} networks of {sweep.path} is trained yet; train them with: {COMMAND} run {sweep.path}'
         )
     write_csv(sweep.path / 'rows.csv', rows)
     return Collected(rows, len(samples) - len(rows), remarks)
@@ -53,7 +58,7 @@ def collect(sweep: Sweep) -> Collected:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The best networks, their rank correlations with MACs, and the formula through them."""
+    """The best networks, their rank correlations with MACs, and the formula fitted to them."""
 
     front: list[dict]
     spearman: dict[str, float]
@@ -63,18 +68,20 @@ class Fitted:
 def fit(sweep: Sweep, share: float = 0.2) -> Fitted:
     """Write front.csv, the best ``share`` of the random networks, and formula.json, the tiny formula fitted to them.
 
-    Raises ValueError for fewer than five networks, for those of one budget only, and for values that are not numbers.
+    Raises:
+        UserError: there are fewer than five networks, all have one budget, or a value is not a number.
     """
     random = [row for row in sweep.rows() if row['method'] == RANDOM]
     if not random:
         raise UserError(
-            f'{sweep.path / "rows.csv"} has no random networks; draw some by: {COMMAND} sample {sweep.path} --add -n 24'
+            f'{sweep.path / "rows.csv"} has no random networks; draw some with: {COMMAND} sample {sweep.path} --add -n 24'
         )
     front = frontier(random, share)
     if len(front) < 5 <= len(random):
         raise UserError(
-            f'the best {share:.0%} of {len(random)} random networks are a front of {len(front)}, and a fit needs five; take '
-            f'--share {math.ceil(500 / len(random)) / 100:g} or more, or draw more by: {COMMAND} sample {sweep.path} --add -n 24'
+            f'the best {share:.0%} of {len(random)} random networks are a front of {len(front)}, and a fit needs five; '
+            f'use --share {math.ceil(500 / len(random)) / 100:g} or more, or draw more with: '
+            f'{COMMAND} sample {sweep.path} --add -n 24'
         )
     formula = TinyFormula.fit(front)
     write_csv(sweep.path / 'front.csv', front)
