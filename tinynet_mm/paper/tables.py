@@ -106,7 +106,8 @@ EXCEPTIONS = {
 }
 # the same for networks of other libraries
 REMARKS = {
-    (3, 'MobileNetV3 Large 1.25x'): 'torchvision also widens the layer after the pooling, to 1600; at 1280 the network has 7.46 M.',
+    (3, 'MobileNetV3 Large 1.25x'): 'torchvision also widens the layer after the pooling, to 1600; '
+    'at 1280 the network has 7.46 M.',
     (3, 'MobileNetV3 Small 0.75x'): 'the 2.4 M are those of the MobileNetV3 paper; in timm and in mmpretrain it has 2.04 M.',
 }
 MACS_TOLERANCE, PARAMS_TOLERANCE = 0.02, 0.03
