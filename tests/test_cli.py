@@ -1,8 +1,9 @@
-"""What the tools share: options that must exist, sizes and epochs that move together, checkpoints that must fit."""
+"""Shared parts of the tools: options that must exist, sizes and schedules that change together, checkpoints that must fit."""
 
 import logging
 import socket
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from tinynet_mm.errors import UserError, run
-from tinynet_mm.mmlab import checkpoints, configs, editing, running
+from tinynet_mm.mmlab import checkpoints, configs, editing, running, versions
 from tinynet_mm.mmlab.running import NOISE
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
@@ -21,7 +22,7 @@ def cfg() -> Config:
     return Config.fromfile(CONFIG)
 
 
-def test_input_size_moves_resizing_anchors_and_strides_together(cfg):
+def test_input_size_sets_resizing_anchors_and_strides(cfg):
     editing.set_input_size(cfg, 320)
     assert cfg.model.bbox_head.input_size == 320
     sizes = {part.get('size') for part in configs.walk(cfg.train_dataloader) if part.get('type') == 'SSDWarp'}
@@ -29,7 +30,7 @@ def test_input_size_moves_resizing_anchors_and_strides_together(cfg):
     assert sizes == {320} and scales == {(320, 320)}
 
 
-def test_epochs_move_the_schedule(cfg):
+def test_epochs_scale_the_short_schedule(cfg):
     editing.apply_schedule(cfg, 'short')
     editing.set_epochs(cfg, 7)
     assert cfg.train_cfg.max_epochs == 7
@@ -77,23 +78,23 @@ def test_configs_by_path_and_name(tmp_path):
         ('nowhere::a.py', 'no package nowhere with configs'),
     ],
 )
-def test_a_packaged_config_that_is_not_there(name, words):
+def test_a_missing_packaged_config(name, words):
     with pytest.raises(FileNotFoundError, match=words):
         configs.load_config(name)
 
 
-def test_weights_that_cannot_be_had_are_dropped_with_a_reason(cfg, monkeypatch):
+def test_weights_that_are_not_available_are_dropped_with_a_reason(cfg, monkeypatch):
     monkeypatch.setattr(checkpoints, 'unreachable', lambda url: 'URLError: no route')
     (warning,) = checkpoints.pretrained_or_scratch(cfg)
     assert 'tinynet_e.pth is not available (URLError: no route): TinyNet starts from random weights' in warning
     assert cfg.model.backbone.init_cfg is None
 
 
-def test_a_server_that_cannot_be_reached_is_a_reason_not_a_crash():
+def test_an_unreachable_server_is_a_reason():
     assert 'Error' in checkpoints.unreachable('http://127.0.0.1:9/tinynet_e.pth')
 
 
-def test_a_local_checkpoint_that_is_not_there_is_an_error(cfg):
+def test_a_missing_local_checkpoint_is_an_error(cfg):
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
     with pytest.raises(FileNotFoundError, match='no checkpoint at nowhere.pth'):
         checkpoints.pretrained_or_scratch(cfg)
@@ -103,7 +104,7 @@ def test_the_checkpoint_of_another_model(cfg, tmp_path):
     model = torch.nn.Linear(2, 2)
     path = str(tmp_path / 'other.pth')
     torch.save(dict(state_dict=model.state_dict()), path)
-    with pytest.raises(ValueError, match='checkpoint of another model: .* weights are missing'):
+    with pytest.raises(ValueError, match='other.pth does not fit the model of this config, which has .* tensors: .* missing'):
         checkpoints.load_model(cfg, path)
     Path(path).write_text('this is no checkpoint')
     with pytest.raises(ValueError, match='not a checkpoint that can be read'):
@@ -162,7 +163,7 @@ def test_a_variable_that_nothing_reads_is_refused(cfg):
 
 
 @pytest.mark.parametrize('config', ['configs/imagenet/resnet50_in1k.py', 'configs/imagenet/tinynet_e_in1k.py'])
-def test_epochs_move_steps_and_milestones(config):
+def test_epochs_scale_steps_and_milestones(config):
     cfg = Config.fromfile(config)
     before, epochs = [dict(s) for s in cfg.param_scheduler], cfg.train_cfg.max_epochs
     editing.set_epochs(cfg, epochs // 3)
@@ -177,12 +178,12 @@ def test_epochs_move_steps_and_milestones(config):
     assert steps and all(new == pytest.approx(old / 3, abs=0.5) for old, new in steps)
 
 
-def test_no_epochs_are_refused(cfg):
+def test_zero_epochs_are_refused(cfg):
     with pytest.raises(UserError, match='--epochs 0: train for at least one'):
         editing.set_epochs(cfg, 0)
 
 
-def test_a_server_that_never_answers_is_given_up():
+def test_a_server_without_an_answer_times_out():
     with socket.create_server(('127.0.0.1', 0)) as server:
         started = time.monotonic()
         reason = checkpoints.unreachable(f'http://127.0.0.1:{server.getsockname()[1]}/tinynet_e.pth', timeout=0.5)
@@ -229,13 +230,25 @@ def test_a_config_that_cannot_be_built_is_one_sentence(cfg, change, words):
         checkpoints.build_model(cfg)
 
 
-def test_classes_of_a_checkpoint_leave_the_proposal_head_alone():
+def test_classes_of_a_checkpoint_do_not_change_the_proposal_head():
     cfg = Config(dict(model=dict(rpn_head=dict(num_classes=1), roi_head=dict(bbox_head=dict(num_classes=80)))))
     checkpoints.adopt_checkpoint_classes(cfg, dict(meta=dict(dataset_meta=dict(classes=('a', 'b', 'c')))))
     assert cfg.model.rpn_head.num_classes == 1 and cfg.model.roi_head.bbox_head.num_classes == 3
 
 
-def test_dumps_stay_out_of_the_console():
+def test_dumps_are_not_in_the_console():
     texts = ('Config:\na = 1', 'Epoch(train) [1]', NOISE[0])
     records = [logging.makeLogRecord(dict(msg=text)) for text in texts]
     assert [running.WithoutDumps().filter(record) for record in records] == [False, True, False]
+
+
+@pytest.mark.parametrize('text, module', [('pkg_resources is deprecated as an API. See ...', 'mmengine.utils.package_utils')])
+def test_warnings_of_mmlab_are_hidden_by_origin_and_text(text, module):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        versions.silence()
+        warnings.warn_explicit(text, UserWarning, 'x.py', 1, module=module)
+        assert not caught
+        warnings.warn_explicit(text, UserWarning, 'x.py', 1, module='somewhere.else')
+        warnings.warn_explicit('another text', UserWarning, 'x.py', 2, module=module)
+        assert len(caught) == 2

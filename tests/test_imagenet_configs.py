@@ -1,6 +1,6 @@
-"""Every ImageNet and ImageNet-100 config: what it says agrees with the tables, it builds, and it takes a loss step.
+"""Every ImageNet and ImageNet-100 config agrees with the tables, builds, and computes a loss step.
 
-Networks that only differ in classes or in augmentation are run once.
+Networks that differ only in classes or augmentation run once.
 """
 
 import json
@@ -102,7 +102,7 @@ def test_imagenet100_differs_in_data_and_length_only(network):
 
 
 def networks():
-    """One config of each distinct network."""
+    """Return one config of each distinct network."""
     found = {}
     for path in PATHS:
         found.setdefault(json.dumps(load(path.stem).model.backbone.to_dict(), sort_keys=True), path.stem)
@@ -110,7 +110,7 @@ def networks():
 
 
 @pytest.mark.parametrize('name', networks())
-def test_network_builds_and_takes_a_loss_step(name):
+def test_network_builds_and_computes_a_loss_step(name):
     from mmpretrain.structures import DataSample
 
     cfg = load(name)

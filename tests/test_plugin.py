@@ -1,4 +1,4 @@
-"""What ``import tinynet_mm`` does, in fresh interpreters: nothing heavy, and yet everything is known when MMLab appears."""
+"""``import tinynet_mm`` in new interpreters: it imports nothing heavy, and our classes are registered once MMLab is imported."""
 
 import os
 import subprocess
@@ -14,12 +14,12 @@ from tinynet_mm.mmlab.registration import config_root
 
 
 def python(code: str, path: os.PathLike | None = None) -> subprocess.CompletedProcess:
-    """Run ``code`` in a fresh interpreter, with ``path`` ahead of everything else that can be imported."""
+    """Run ``code`` in a new interpreter, with ``path`` first in the search path."""
     env = os.environ | ({'PYTHONPATH': os.fspath(path)} if path else {})
     return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env=env, timeout=300)
 
 
-def test_the_pure_rooms_load_neither_torch_nor_mmlab():
+def test_the_core_imports_neither_torch_nor_mmlab():
     code = (
         'import sys, tinynet_mm, tinynet_mm.archs, tinynet_mm.cost, tinynet_mm.paper.inferred, tinynet_mm.formula.solve; '
         'print([m for m in ("torch", "mmengine", "mmcv", "mmdet", "mmpretrain") if m in sys.modules])'
@@ -28,7 +28,7 @@ def test_the_pure_rooms_load_neither_torch_nor_mmlab():
 
 
 def registering_modules() -> list[str]:
-    """Names of our modules in which a class is registered."""
+    """Names of our modules that register a class."""
     package = Path(tinynet_mm.__file__).parent
     paths = [p for p in package.rglob('*.py') if '.register_module(' in p.read_text() and '.mim' not in p.parts]
     return ['.'.join(p.relative_to(package.parent).with_suffix('').parts) for p in paths]
@@ -60,11 +60,11 @@ def fake(folder, package: str, version: str, body: str = ''):
     (folder / package / 'version.py').write_text(f"__version__ = '{version}'\n")
 
 
-def test_an_unfit_version_is_one_sentence(tmp_path):
+def test_an_unsupported_version_is_one_sentence(tmp_path):
     fake(tmp_path, 'mmengine', '0.7.4')
     fake(tmp_path, 'mmdet', '2.28.0')
     result = python('import tinynet_mm; print("imported"); import mmengine', tmp_path)
-    assert result.stdout.strip() == 'imported'  # the pure rooms still serve
+    assert result.stdout.strip() == 'imported'  # the core works without MMLab
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(
         'tinynet_mm.errors.MissingPackageError: tinynet_mm needs mmengine>=0.10.0,<1.0 (installed: 0.7.4) and mmdet>=3.2.0,<4.0'
@@ -72,7 +72,7 @@ def test_an_unfit_version_is_one_sentence(tmp_path):
     assert 'requirements/onedl.txt' in last
 
 
-def test_versions_of_this_environment_fit_and_absent_parts_are_none():
+def test_versions_of_this_environment_fit_and_missing_packages_have_none():
     versions.check_versions()
     assert versions.version_of('mmengine') and versions.version_of('mmcv')
     assert versions.version_of('surely_not_installed') is None
@@ -80,7 +80,7 @@ def test_versions_of_this_environment_fit_and_absent_parts_are_none():
 
 @pytest.mark.parametrize('name', ['ssdlite/ssdlite_tinynet_d_coco', 'imagenet/tinynet_e_in1k'])
 def test_mmengine_finds_our_configs_by_name_in_the_checkout(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # not by chance, because the checkout is the current folder
+    monkeypatch.chdir(tmp_path)  # the current folder is not the checkout
     cfg = get_config(f'tinynet_mm::{name}.py')
     assert cfg.model.backbone.type == 'TinyNet'
     model = get_model(f'tinynet_mm::{name}.py')
@@ -124,7 +124,7 @@ print(train(1, False), train(2, True))
 
 
 def test_training_resumes_from_a_checkpoint_with_loss_curves(tmp_path):
-    """mmengine 0.10.7 alone cannot do so under torch >= 2.6, see versions.allow_history_buffers."""
+    """mmengine 0.10.7 alone fails under torch >= 2.6, see versions.allow_history_buffers."""
     script = tmp_path / 'resume.py'
     script.write_text(RESUME)
     result = subprocess.run([sys.executable, '-W', 'ignore', script, tmp_path / 'work'], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What all tools have in common: help and wrong arguments answer at once, before a heavy library is imported."""
+"""All tools answer --help and wrong arguments at once, before a heavy library is imported."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = sorted(path.name for path in (ROOT / 'tools').glob('*.py'))
 HEAVY = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'torchvision', 'matplotlib', 'sklearn', 'pymoo', 'onnxruntime')
-# calls a tool's main as `python tools/x.py` does and prints its exit status and the heavy modules that were imported
+# runs a tool as `python tools/x.py` does and prints its exit status and the heavy modules that were imported
 CALL = """
 import runpy, sys
 try:

@@ -1,6 +1,6 @@
-"""The recipe's parts against references: RMSProp by hand, the learning rate in closed form, averages recomputed, hooks that stop.
+"""Parts of the recipe against references: RMSProp by hand, learning rates in closed form, averages computed again, hooks.
 
-One tiny training (a ScaledEfficientNet of 0.1 M parameters on 16 images) is run once and looked at by several tests.
+Several tests share one tiny training: a ScaledEfficientNet of 0.1 M parameters on 16 images.
 """
 
 import copy
@@ -28,7 +28,7 @@ from tinynet_mm.training.summary import pool, read_runs
 
 
 def rmsprop_by_hand(p, gradients, lr, decay, momentum, eps, weight_decay):
-    """tf.raw_ops.ApplyRMSProp, written down: ms starts at one, epsilon under the root, learning rate inside the momentum."""
+    """tf.raw_ops.ApplyRMSProp in NumPy: ms starts at one, epsilon under the root, learning rate inside the momentum."""
     ms, mom = np.ones_like(p), np.zeros_like(p)
     for g in gradients:
         g = g + weight_decay * p
@@ -78,14 +78,14 @@ def rates(configs, epoch_length, iterations):
 
 
 @pytest.mark.parametrize('epoch_length', [1252, 1251, 48, 35, 5])
-def test_learning_rate_falls_every_2_4_epochs_to_the_iteration(epoch_length):
+def test_learning_rate_steps_every_2_4_epochs_exactly(epoch_length):
     schedule = Config.fromfile('configs/imagenet/tinynet_e_in1k.py').param_scheduler
     count = min(13 * epoch_length, 6200)
     found, steps = rates(schedule, epoch_length, count), np.arange(count)
-    end = 3 * epoch_length - 1  # MMEngine's LinearLR reaches the whole rate in the last iteration of the warm-up
+    end = 3 * epoch_length - 1  # MMEngine's LinearLR reaches the full rate in the last iteration of the warm-up
     start = 1e-6 / 0.048
     warm = np.minimum(1.0, start + (1 - start) * steps / end)
-    # 2.4 epochs = 12 / 5, so iteration i has climbed floor(5 i / (12 L)) steps, in whole numbers
+    # 2.4 epochs = 12 / 5, so iteration i has floor(5 i / (12 L)) steps, in integers
     expected = 0.048 * warm * 0.97 ** (5 * steps // (12 * epoch_length))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found[0] == pytest.approx(1e-6, rel=1e-6)
@@ -96,7 +96,7 @@ def test_first_step_of_imagenet_is_at_iteration_3005():
     assert found[3004] == 0.048 and found[3005] == pytest.approx(0.048 * 0.97)  # 2.4 * 1252 = 3004.8
 
 
-def test_staircase_resumes_where_it_was():
+def test_staircase_resumes_at_its_step():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = PARAM_SCHEDULERS.build(dict(type='StaircaseLR', gamma=0.5, every=2.5, by_epoch=False, optimizer=optimizer))
     for _ in range(6):
@@ -121,7 +121,7 @@ def test_staircase_resumes_where_it_was():
 
 @HOOKS.register_module()
 class KeepStates(Hook):
-    """What the weights were after each step and what the averaged model was at the end; for the test only."""
+    """Keep the weights after each step and the metrics of each validation."""
 
     priority = 'VERY_LOW'
     states: list
@@ -185,7 +185,7 @@ def trained(tmp_path_factory):
     return runner, metrics, KeepStates.states, checkpoint
 
 
-def test_average_is_the_one_of_tensorflow(trained):
+def test_average_equals_tensorflows(trained):
     _, _, states, checkpoint = trained
     average = {key: value.double() for key, value in states[0].items()}
     for step, state in enumerate(states[1:], 1):
@@ -215,7 +215,7 @@ def test_both_models_are_validated(trained):
     torch.testing.assert_close(runner.model.state_dict(), states[-1])  # the raw weights are back after validation
 
 
-def test_the_log_holds_what_was_measured_in_each_epoch(trained):
+def test_the_log_has_the_metrics_of_each_epoch(trained):
     runner, *_ = trained
     logged = {key: read([runner.work_dir])[0].series(f'val/{key}')[1] for key in ('cross_entropy', 'raw/cross_entropy')}
     for key, values in logged.items():
@@ -223,7 +223,7 @@ def test_the_log_holds_what_was_measured_in_each_epoch(trained):
         assert values == pytest.approx(measured, rel=1e-9) and measured[0] != measured[1]
 
 
-def test_dropout_is_at_work_in_training_only(trained):
+def test_dropout_is_active_in_training_only(trained):
     runner, *_ = trained
     neck, maps = copy.deepcopy(runner.model.neck), (torch.rand(64, 320, 2, 2),)
     torch.testing.assert_close(neck.eval()(maps)[0], maps[0].mean((2, 3)))
@@ -242,7 +242,7 @@ def test_exploding_loss_stops_and_names_the_batch(tmp_path):
     assert listed[0] in str(caught.value) and '\n' not in str(caught.value)
 
 
-def test_batches_of_every_kind_are_named():
+def test_the_files_of_all_batch_formats_are_found():
     class Sample(dict):
         img_path = 'a.jpg'
 
@@ -264,9 +264,9 @@ def test_scores_of_a_training_are_read_and_pooled_over_seeds(trained, tmp_path, 
     (pooled,) = pool([row, other])
     assert pooled['seeds'] == 2 and pooled['top1'] == row['top1'] + 1.5
     assert pooled['top1_std'] == pytest.approx(3 / 2**0.5, abs=1e-4)
-    with pytest.raises(ValueError, match='seed 0 is there twice'):
+    with pytest.raises(ValueError, match='two runs have the seed 0'):
         pool([row, row])
-    with pytest.raises(ValueError, match='of different resolution'):
+    with pytest.raises(ValueError, match='that differ in resolution'):
         pool([row, {**other, 'epochs': 3}])
     main = runpy.run_path(str(Path(__file__).parents[1] / 'tools' / 'compare_runs.py'))['main']
     assert main([str(runner.work_dir), '--out', str(tmp_path / 'c.csv'), '--protocol', 'a test']) == 0
@@ -289,9 +289,9 @@ def test_a_broken_image_is_fatal_and_named_through_worker_processes(tmp_path):
     assert str(caught.value) == f"{broken}: does not decode as an image; replace it, or train with broken='skip'."
 
 
-def test_worker_processes_report_what_they_skipped(tmp_path):
+def test_worker_processes_report_skipped_images(tmp_path):
     broken = images(tmp_path, per_class=3) / 'val' / 'dog' / '2.png'
-    broken.write_bytes(b'\xff\xd8 cut off')
+    broken.write_bytes(b'\xff\xd8 truncated')
     dataset = ClassFolders(str(tmp_path), 'val', PIPELINE, broken='skip', test_mode=True)
     loader = torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=1, collate_fn=collate_readable)
     assert [len(batch['inputs']) for batch in loader] == [4, 1] and dataset.broken_images() == [str(broken)]
@@ -318,18 +318,18 @@ def test_broken_images_are_skipped_counted_and_named(tmp_path):
     assert math.isfinite(runner.message_hub.get_scalar('val/cross_entropy').current())
 
 
-def test_data_set_says_what_is_wrong_before_the_first_step(tmp_path):
+def test_a_wrong_data_set_is_refused_before_the_first_step(tmp_path):
     images(tmp_path, per_class=1)
     with pytest.raises(ValueError, match='2 class folders, 1000 expected'):
         ClassFolders(str(tmp_path), 'train', num_classes=1000)
     with pytest.raises(ValueError, match="broken='ignore': 'fatal' stops"):
         DATASETS.build(dict(type='ClassFolders', data_root=str(tmp_path), split='train', broken='ignore'))
-    with pytest.raises(BrokenImage, match='every image of a batch'):
+    with pytest.raises(BrokenImage, match='no image of a batch decodes'):
         collate_readable([None])
     assert ClassFolders(str(tmp_path), 'val').metainfo['classes'] == ('cat', 'dog')
 
 
-def test_imagenet_folders_get_their_words(tmp_path):
+def test_imagenet_folders_get_english_names(tmp_path):
     for label in range(1000):
         folder = tmp_path / 'val' / f'n{label:08d}'
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Checkpoints: the same logits as timm from the same random weights, both ways; slim files; nothing pickled is run."""
+"""Checkpoints: equal logits in timm and here from equal weights, in both directions; slim files; no code of a pickle runs."""
 
 import hashlib
 import re
@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 import tinynet_mm  # noqa: F401
-from tinynet_mm.mmlab import weights
+from tinynet_mm.mmlab import reading, weights
+from tinynet_mm.mmlab.checkpoints import pretrained_parts
 
 TOOLS = Path(__file__).parents[1] / 'tools'
 # ours -> (timm's name, our backbone, width of the head)
@@ -23,7 +25,7 @@ NETWORKS = {
 
 
 def randomise(model):
-    """Weights of a size that keeps the logits apart, norms with statistics that are not those of a fresh network."""
+    """Give a model weights with distinct logits and norms with statistics unlike those of a new network."""
     generator = torch.Generator().manual_seed(0)
     for name, value in model.state_dict().items():
         if name.endswith('running_var'):
@@ -34,7 +36,7 @@ def randomise(model):
 
 
 def classifier(name, num_classes=7):
-    """mmpretrain's ImageClassifier around our backbone, as the ImageNet configs have it."""
+    """Build mmpretrain's ImageClassifier with our backbone, as in the ImageNet configs."""
     _, backbone, width = NETWORKS[name]
     head = dict(type='LinearClsHead', num_classes=num_classes, in_channels=width)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -51,39 +53,41 @@ def logits(model, side=64):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_timm_to_ours_and_back_keeps_the_logits(name, tmp_path):
+def test_conversion_from_timm_and_back_keeps_the_logits(name, tmp_path):
     reference, ours = timms(name), classifier(name)
     torch.save(reference.state_dict(), tmp_path / 'timm.pth')
-    said = weights.convert(tmp_path / 'timm.pth', tmp_path / 'ours.pth', 'ours')
-    assert f'weights of {name}, 7 classes' in said and "timm's keys, which are also those of the authors" in said
+    message = weights.convert(tmp_path / 'timm.pth', tmp_path / 'ours.pth', 'ours')
+    assert f'weights of {name}, 7 classes' in message and "timm's keys, which are also those of the authors" in message
     ours.load_state_dict(torch.load(tmp_path / 'ours.pth', weights_only=True)['state_dict'])  # strict
     torch.testing.assert_close(logits(ours), logits(reference), rtol=1e-5, atol=1e-5)
 
     torch.save(dict(state_dict=ours.state_dict(), meta=dict(epoch=3)), tmp_path / 'trained.pth')
-    said = weights.convert(tmp_path / 'trained.pth', tmp_path / 'back.safetensors', 'timm', name)
-    assert "an mmpretrain classifier's keys" in said
+    message = weights.convert(tmp_path / 'trained.pth', tmp_path / 'back.safetensors', 'timm', name)
+    assert "an mmpretrain classifier's keys" in message
     other = timm.create_model(NETWORKS[name][0], num_classes=7).eval()
-    other.load_state_dict(weights.read(tmp_path / 'back.safetensors'))  # strict
+    other.load_state_dict(reading.read(tmp_path / 'back.safetensors'))  # strict
     torch.testing.assert_close(logits(other), logits(reference), rtol=0, atol=0)
 
 
-def test_presets_are_told_apart_by_their_shapes():
+def test_presets_are_identified_by_their_shapes():
     for name in ('tinynet_d', 'efficientnet_b-4', 'ghostnet_d', 'resnet50_b'):
         shapes = weights.expected_shapes(name)
         assert weights.identify({key: torch.empty(shape, device='meta') for key, shape in shapes.items()}) == name
     assert weights.identify({'conv_stem.weight': torch.empty(5, 3, 3, 3)}) is None
 
 
-def test_another_width_and_stray_keys_are_listed(tmp_path):
+def test_other_widths_and_unexpected_keys_are_listed(tmp_path):
     state = timms('tinynet_e').state_dict()
     torch.save(state, tmp_path / 'e.pth')
-    with pytest.raises(ValueError, match=r'does not fit tinynet_d: \d+ of another width: .* \(56, .*not \(64, .*It is tinynet_e'):
+    with pytest.raises(
+        ValueError, match=r'fit tinynet_d, .*: \d+ of another shape: .* \(56, .*not \(64, .*It is tinynet_e'
+    ):
         weights.convert(tmp_path / 'e.pth', tmp_path / 'out.pth', 'ours', 'tinynet_d')
     state['extra.weight'] = state.pop('conv_head.weight')
     with pytest.raises(ValueError, match=r'1 missing: conv_head.weight; 1 unexpected: extra.weight. It is none of our presets'):
-        weights.check_fits(state, 'tinynet_e')
+        weights.check_preset(state, 'tinynet_e', 'stray.pth')
     torch.save(state, tmp_path / 'stray.pth')
-    with pytest.raises(ValueError, match='fits none of our presets; name the network'):
+    with pytest.raises(ValueError, match='fits none of our presets; give the name of its network'):
         weights.convert(tmp_path / 'stray.pth', tmp_path / 'out.pth', 'ours')
     assert not (tmp_path / 'out.pth').exists()
 
@@ -98,41 +102,41 @@ class Harmful:
         return Path.touch, (self.path,)
 
 
-def test_pickled_code_runs_only_for_who_trusts_it(tmp_path):
+def test_pickled_code_runs_only_with_trust(tmp_path):
     torch.save(dict(state_dict={'conv_stem.weight': torch.ones(1)}, args=Harmful(tmp_path / 'ran')), tmp_path / 'evil.pth')
-    with pytest.raises(ValueError, match=r'evil.pth holds .*can run any code.*allow it: --trust, or TORCH_FORCE_NO'):
-        weights.read(tmp_path / 'evil.pth')
+    with pytest.raises(ValueError, match=r'evil.pth contains .*can run any code.*allow it: --trust, or TORCH_FORCE_NO'):
+        reading.read(tmp_path / 'evil.pth')
     assert not (tmp_path / 'ran').exists()
-    weights.read(tmp_path / 'evil.pth', trust=True)
+    reading.read(tmp_path / 'evil.pth', trust=True)
     assert (tmp_path / 'ran').exists()
 
 
-def test_getattr_is_not_a_way_around(tmp_path):
+def test_getattr_in_a_pickle_is_refused(tmp_path):
     class Sneaky:
         def __reduce__(self):
             return getattr, (torch.Tensor, 'numpy')
 
     torch.save(dict(state_dict={}, args=Sneaky()), tmp_path / 'evil.pth')
     with pytest.raises(ValueError, match='can run any code'):
-        weights.read(tmp_path / 'evil.pth')
+        reading.read(tmp_path / 'evil.pth')
 
 
-def test_files_that_are_something_else(tmp_path):
-    with pytest.raises(FileNotFoundError, match='there is no checkpoint'):
-        weights.read(tmp_path / 'none.pth')
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no checkpoint at .*none.pth: train first'):
+        reading.read(tmp_path / 'none.pth')
     for name, content in (('text.pth', b'hello'), ('cut.safetensors', b'\x01'), ('empty.pth', b'')):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match='not a checkpoint that can be read'):
-            weights.read(tmp_path / name)
+            reading.read(tmp_path / name)
     torch.save([1, 2], tmp_path / 'list.pth')
-    with pytest.raises(ValueError, match='holds a list, and a dict of weights is needed'):
-        weights.read(tmp_path / 'list.pth')
-    with pytest.raises(ValueError, match='none of an mmpretrain .* it holds encoder.weight'):
+    with pytest.raises(ValueError, match='contains a list, not a dict of weights'):
+        reading.read(tmp_path / 'list.pth')
+    with pytest.raises(ValueError, match='none of these layouts: an mmpretrain .* Its keys are encoder.weight'):
         weights.unpack({'encoder.weight': torch.ones(1)})
 
 
 def training_checkpoint():
-    """What MMEngine saves with an EMAHook: the average as state_dict, the raw weights beside it, and much else."""
+    """Return what MMEngine saves with an EMAHook: the average as state_dict, the raw weights, the optimizer and more."""
     model = classifier('tinynet_e')
     average = {key: value.clone() for key, value in randomise(model).state_dict().items()}
     raw = {f'module.{key}': value + 1 for key, value in average.items()}
@@ -141,7 +145,7 @@ def training_checkpoint():
     return dict(state_dict=average, ema_state_dict={'steps': torch.tensor(8), **raw}, optimizer=optimizer, meta=meta)
 
 
-def test_published_files_are_slim_averaged_and_named_by_their_hash(tmp_path):
+def test_published_files_are_slim_averaged_and_named_by_hash(tmp_path):
     content = training_checkpoint()
     torch.save(content, tmp_path / 'epoch_2.pth')
     pth, tensors = weights.publish(tmp_path / 'epoch_2.pth', tmp_path / 'out', 'tinynet_e_in1k')
@@ -152,11 +156,11 @@ def test_published_files_are_slim_averaged_and_named_by_their_hash(tmp_path):
     assert set(slim) == {'state_dict', 'meta'} and slim['meta']['dataset_meta'] == dict(classes=('a', 'b'))
     assert 'hostname' not in slim['meta'] and pth.stat().st_size < 0.6 * (tmp_path / 'epoch_2.pth').stat().st_size
     torch.testing.assert_close(slim['state_dict'], content['state_dict'])
-    torch.testing.assert_close(weights.read(tensors)['state_dict'], content['state_dict'])
-    assert weights.read(tensors)['meta']['dataset_meta']['classes'] == ['a', 'b']
+    torch.testing.assert_close(reading.read(tensors)['state_dict'], content['state_dict'])
+    assert reading.read(tensors)['meta']['dataset_meta']['classes'] == ['a', 'b']
     assert 'cfg' not in slim['meta']
     assert weights.publish(tmp_path / 'epoch_2.pth', tmp_path / 'again', 'tinynet_e_in1k')[0].name == pth.name
-    raw = weights.read(weights.publish(tmp_path / 'epoch_2.pth', tmp_path / 'raw', raw=True)[0])['state_dict']
+    raw = reading.read(weights.publish(tmp_path / 'epoch_2.pth', tmp_path / 'raw', raw=True)[0])['state_dict']
     torch.testing.assert_close(raw, {key: value + 1 for key, value in content['state_dict'].items()})
 
 
@@ -171,9 +175,11 @@ def test_layouts_and_averages_are_recognised():
     assert (found.layout, found.num_classes, list(found.tensors)) == ('detector', None, ['conv_stem.weight'])
 
 
-def test_addresses_of_the_authors_weights_are_timms():
-    for name, url in weights.PUBLISHED.items():
-        assert url == timm.get_pretrained_cfg(name).url
+@pytest.mark.parametrize('letter', 'abcde')
+def test_configs_start_from_the_authors_weights_as_timm_lists_them(letter):
+    cfg = Config.fromfile(TOOLS.parent / 'configs' / f'ssdlite_tinynet_{letter}_coco.py')
+    (part,) = pretrained_parts(cfg)
+    assert part['init_cfg']['checkpoint'] == timm.get_pretrained_cfg(f'tinynet_{letter}').url
 
 
 def test_tools_convert_and_publish(tmp_path, capsys):

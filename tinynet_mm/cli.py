@@ -1,6 +1,6 @@
-"""What the command lines of the tools share: arguments, and notes and reports that are printed before the work starts.
+"""Shared parts of the command lines: arguments, and the notes and reports that a tool prints before its work.
 
-Nothing heavy is imported here: arguments are parsed before torch and MMLab load.
+Imports only the standard library, because the tools parse arguments before torch and MMLab are imported.
 """
 
 import argparse
@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import run  # noqa: F401 (the tools find it here)
+from .errors import run as run  # for the tools
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add CONFIG, --data-root, --input-size and --cfg-options, which train and test share."""
+    """Add CONFIG, --data-root, --input-size and --cfg-options."""
     parser.add_argument('config', help='a config file, or a name like mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
     parser.add_argument('--data-root', type=Path, help='folder of a COCO-format data set; classes are read from its files')
     parser.add_argument('--input-size', type=int, help='side of the square input in pixels: resizing, anchors, strides together')
@@ -36,7 +36,7 @@ def _pair(text: str) -> str:
 
 
 def probability(text: str) -> float:
-    """An argument from 0 to 1, for ``type=``; argparse reports any other value."""
+    """Parse a number from 0 to 1, for ``type=``; argparse reports other values."""
     value = float(text)
     if not 0 <= value <= 1 or math.isnan(value):
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
@@ -44,7 +44,7 @@ def probability(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0, for ``type=``; argparse reports any other value."""
+    """Parse a whole number above 0, for ``type=``; argparse reports other values."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f'{text} is not a whole number above 0')
@@ -57,17 +57,17 @@ def note(text: str) -> None:
 
 
 def progress(steps: Iterable, total: int | None = None, title: str = 'images') -> Iterable:
-    """``steps`` with a progress bar on a terminal."""
+    """Yield ``steps``, with a progress bar on a terminal."""
     from tqdm import tqdm
 
     return tqdm(steps, total=total, unit=f' {title}', leave=False, disable=None)
 
 
 def check_data(cfg: 'Config', splits: Sequence[str]) -> None:
-    """Check every file of a detector's splits before training and print a report of each.
+    """Check every file of a detector's splits before training, and print a report for each split.
 
     Raises:
-        UserError: a fatal finding, see :mod:`tinynet_mm.data.check`.
+        UserError: a finding that stops a training, see :mod:`tinynet_mm.data.check`.
     """
     from .data.check import check_config
 

@@ -1,8 +1,8 @@
-"""Final accuracy of trained classifiers, mean and spread over seeds, raw and averaged weights, as a table.
+"""Write the final accuracy of trained classifiers as a table: mean and standard deviation over seeds, averaged and raw weights.
 
     python tools/compare_runs.py work_dirs/cifar10/* --out results/cifar10.csv --protocol "2 cores of an EPYC, fp32"
 
-Reads the logs of finished trainings of tools/train.py; runs of one network under several seeds become one row.
+Reads the logs of complete trainings of tools/train.py; the runs of one network with several seeds are one row.
 """
 
 import argparse
@@ -12,15 +12,17 @@ from tinynet_mm import errors
 
 
 def score(row: dict, key: str) -> str:
+    """Return a score with its standard deviation as text."""
     spread = f' +- {row[f"{key}_std"]:.2f}' if row[f'{key}_std'] != '' else ''
     return f'{row[key]:.2f}{spread}' if row[key] != '' else 'none'
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', type=Path, help='work directories of trainings')
     parser.add_argument('--out', type=Path, default=Path('comparison.csv'))
-    parser.add_argument('--protocol', default='', help='machine, threads, precision: written beside every number')
+    parser.add_argument('--protocol', default='', help='machine, threads, precision; a column of the table')
     args = parser.parse_args(argv)
     from tinynet_mm.training.summary import pool, read_runs, write_csv
 

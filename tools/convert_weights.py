@@ -1,9 +1,9 @@
-"""Rewrite a checkpoint between timm's keys, which are also the authors', and ours; says which it was given.
+"""Convert a checkpoint between timm's keys, which the authors' files also have, and ours; the layout is detected.
 
     python tools/convert_weights.py tinynet_e.pth ours_tinynet_e.pth --to ours
     python tools/convert_weights.py work_dirs/tinynet_e_in1k/epoch_450.pth tinynet_e.safetensors --to timm
 
-Every key has to fit; those that do not are listed. A training checkpoint gives its averaged weights, or with --raw the others.
+Every key must fit; the others are listed. The averaged weights of a training are converted, or with --raw the raw weights.
 """
 
 import argparse
@@ -13,13 +13,16 @@ from tinynet_mm.errors import run
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', type=Path, help='.pth or .safetensors of timm, of the authors, or of a training here')
+    parser.add_argument('source', type=Path, help='.pth or .safetensors of timm, of the authors, or of a training')
     parser.add_argument('target', type=Path, help='.pth or .safetensors to write')
-    parser.add_argument('--to', choices=['ours', 'timm'], required=True, help="whose keys to write (the authors have timm's)")
-    parser.add_argument('--arch', help='the network it should be, such as tinynet_e; without it, it is recognised')
-    parser.add_argument('--raw', action='store_true', help='the raw weights of a training checkpoint, not their average')
-    parser.add_argument('--trust', action='store_true', help='run what a pickle holds beside tensors; only for files you trust')
+    parser.add_argument(
+        '--to', choices=['ours', 'timm'], required=True, help="the keys to write (the authors' files have timm's)"
+    )
+    parser.add_argument('--arch', help='the network, for instance tinynet_e; by default it is detected')
+    parser.add_argument('--raw', action='store_true', help='the raw weights instead of the averaged ones')
+    parser.add_argument('--trust', action='store_true', help='also run code from the pickle; only for files that you trust')
     args = parser.parse_args(argv)
     from tinynet_mm.mmlab.weights import convert
 

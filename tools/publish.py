@@ -1,8 +1,8 @@
-"""Make slim files of a training checkpoint: weights, classes and config; a .pth and a .safetensors, SHA-256 in their names.
+"""Write slim files of a training checkpoint: weights and classes, as .pth and .safetensors with the SHA-256 in their names.
 
     python tools/publish.py work_dirs/tinynet_e_in1k/epoch_450.pth --name tinynet_e_in1k --out-dir weights
 
-Averaged weights are taken where there are any. The .pth loads under torch.load(weights_only=True).
+The files contain the averaged weights, if the checkpoint has some. The .pth loads with torch.load(weights_only=True).
 """
 
 import argparse
@@ -12,12 +12,13 @@ from tinynet_mm.errors import run
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoint', type=Path, help='.pth of a training here')
-    parser.add_argument('--out-dir', type=Path, default=Path('weights'), help='where the files go (default weights)')
-    parser.add_argument('--name', help="what they are called before the hash (default the checkpoint's name)")
-    parser.add_argument('--raw', action='store_true', help='the raw weights, not their average')
-    parser.add_argument('--trust', action='store_true', help='run what a pickle holds beside tensors; only for files you trust')
+    parser.add_argument('checkpoint', type=Path, help='checkpoint of a training, .pth')
+    parser.add_argument('--out-dir', type=Path, default=Path('weights'), help='folder of the files (default weights)')
+    parser.add_argument('--name', help='file name before the hash (default that of the checkpoint)')
+    parser.add_argument('--raw', action='store_true', help='the raw weights instead of the averaged ones')
+    parser.add_argument('--trust', action='store_true', help='also run code from the pickle; only for files that you trust')
     args = parser.parse_args(argv)
     from tinynet_mm.mmlab.weights import publish
 

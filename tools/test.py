@@ -2,7 +2,7 @@
 
     python tools/test.py configs/ssdlite_tinynet_d_coco.py work_dirs/ssdlite_tinynet_d_coco/best_*.pth --data-root my_data
 
-The split is `test` where the data set has one, else `val`; metrics.json also holds the protocol.
+The split is `test` if the data set has one, otherwise `val`; metrics.json also has the protocol.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from tinynet_mm.files import write_json
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_config_arguments(parser)
     parser.add_argument('checkpoint', help='a .pth or .safetensors file, or a URL')
@@ -23,7 +24,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def configure(args: argparse.Namespace, out: Path):
-    """The config with every argument applied; its test part reads the split."""
+    """Return the config with every argument applied; its test part reads the split."""
     from tinynet_mm.mmlab import configs, editing
 
     cfg = editing.prepare(configs.load_config(args.config), args.data_root, args.input_size, (args.split,), cli.note)
@@ -37,6 +38,7 @@ def configure(args: argparse.Namespace, out: Path):
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool."""
     args = parse_arguments(argv)
     from tinynet_mm.data.coco import splits_of
     from tinynet_mm.mmlab import checkpoints, configs, inference, running
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     checkpoints.load_weights(runner.model, content, args.checkpoint)
     metrics = runner.test()
     if not metrics:
-        raise UserError(f'{args.checkpoint}: the evaluation gives no metrics, for the model finds nothing; train it longer.')
+        raise UserError(f'{args.checkpoint}: the evaluation has no metrics, because the model detects nothing; train it longer.')
     data = str(cfg.test_dataloader.dataset.get('ann_file'))
     protocol = dict(config=args.config, checkpoint=args.checkpoint, data=data, images=len(runner.test_dataloader.dataset))
     print('\n'.join(f'{name:24} {value:.4f}' for name, value in metrics.items()))

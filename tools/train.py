@@ -3,7 +3,7 @@
     python tools/train.py configs/ssdlite_tinynet_d_coco.py                                            # COCO in data/coco
     python tools/train.py configs/ssdlite_tinynet_d_coco.py --data-root my_data --schedule short      # your own COCO-format set
 
-Ctrl-C stops; the same command with --resume continues. Checkpoints, logs and the whole config are in the work directory.
+Ctrl-C stops; the same command with --resume continues. Checkpoints, logs and the complete config are in the work directory.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from tinynet_mm import cli
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_config_arguments(parser)
     parser.add_argument('--schedule', choices=['short'], help='short: 40 epochs of AdamW for hundreds of images')
@@ -28,7 +29,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def configure(args: argparse.Namespace):
-    """The config with every argument applied."""
+    """Return the config with every argument applied."""
     from tinynet_mm.mmlab import configs, editing
 
     cfg = configs.load_config(args.config)
@@ -49,6 +50,7 @@ def configure(args: argparse.Namespace):
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool."""
     args = parse_arguments(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from tinynet_mm.mmlab import checkpoints, configs, editing, running
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'warning: {warning}', flush=True)
     runner = running.build_runner(cfg)
     if cfg.get('resume') and cfg.load_from:
-        checkpoints.check_fits(checkpoints.read_checkpoint(cfg.load_from), runner.model, cfg.load_from)
+        checkpoints.check_checkpoint(checkpoints.read_checkpoint(cfg.load_from), runner.model, cfg.load_from)
     if note := running.check_batches(runner):
         cli.note(note)
     runner.train()
@@ -72,4 +74,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cli.run(main, 'stopped; the same command with --resume continues from the last checkpoint, if there is one.')
+    cli.run(main, 'stopped; the same command with --resume continues from the latest checkpoint.')

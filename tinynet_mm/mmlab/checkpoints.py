@@ -1,12 +1,13 @@
-"""Models from configs and checkpoints, and the error of a checkpoint that does not fit its config.
+"""Build models from configs and checkpoints, and refuse a checkpoint that does not fit its config.
 
-MMEngine loads what fits and logs the rest, so that the checkpoint of another model gives noise for detections.
+MMEngine loads the tensors that fit and logs the others, so the checkpoint of another model gives random detections.
 """
 
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,14 +18,15 @@ from torch import Tensor, nn
 from ..data.coco import SKIPPED_HEADS
 from ..errors import UserError
 from .configs import walk
+from .reading import SUFFIXES, check_finite, read, tensors_of
 from .running import config_errors
-from .weights import SUFFIXES, first_not_finite, read
+from .weights import check_fits, shapes_of
 
-TIMEOUT = 20.0  # seconds that a server may stay silent
+TIMEOUT = 20.0  # seconds without an answer from a server
 
 
 def is_checkpoint(path: str) -> bool:
-    """Whether a path or URL is spelled like the file of a checkpoint: .pth, .pt, .ckpt or .safetensors."""
+    """Whether a path ends like a checkpoint file (.pth, .pt, .ckpt or .safetensors) or is a URL."""
     return path.endswith(SUFFIXES) or '://' in path
 
 
@@ -32,22 +34,22 @@ def is_checkpoint(path: str) -> bool:
 
 
 def pretrained_parts(cfg: Config) -> list[dict]:
-    """The parts of a model that start from a checkpoint."""
+    """Return the parts of a model whose ``init_cfg`` names a checkpoint."""
     parts = [part for part in walk(cfg.model) if isinstance(part.get('init_cfg'), dict)]
     return [part for part in parts if part['init_cfg'].get('type') == 'Pretrained']
 
 
 def from_scratch(cfg: Config) -> None:
-    """Remove the checkpoints that a model starts from."""
+    """Remove the initial checkpoints of a model, so that it starts from random weights."""
     for part in pretrained_parts(cfg):
         part['init_cfg'] = None
 
 
 def pretrained_or_scratch(cfg: Config) -> list[str]:
-    """Download the weights that a model starts from; a part whose weights cannot be downloaded starts from random weights.
+    """Download the initial weights of a model; a part whose weights cannot be downloaded starts from random weights.
 
     Returns:
-        One sentence for each such part.
+        One sentence for each part without its weights.
 
     Raises:
         FileNotFoundError: a local checkpoint that does not exist.
@@ -65,15 +67,15 @@ def pretrained_or_scratch(cfg: Config) -> list[str]:
 
 
 def unreachable(url: str, timeout: float = TIMEOUT) -> str | None:
-    """Download a checkpoint into torch's cache; returns None, or the reason why that failed.
+    """Download a checkpoint into torch's cache; return None, or the reason of the failure.
 
-    A server that sends nothing for ``timeout`` seconds counts as a failure.
+    No data from the server for ``timeout`` seconds is a failure.
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(timeout)
     try:
         CheckpointLoader.load_checkpoint(url, map_location='cpu')
-    except Exception as error:  # network, server, file or format: the consequence is the same, and it is reported
+    except Exception as error:  # network, server, file or format: the caller reports the reason
         return f'{type(error).__name__}: {" ".join(str(error).split())[:120]}'
     finally:
         socket.setdefaulttimeout(before)
@@ -83,33 +85,28 @@ def unreachable(url: str, timeout: float = TIMEOUT) -> str | None:
 # Reading and fitting ------------------------------------------------------------------------------------------------------
 
 
-def read_checkpoint(path: str) -> dict:
+def read_checkpoint(path: str) -> dict[str, Any]:
     """Read a checkpoint in any format that this package writes: training, plain state dict, float16, .safetensors.
 
+    Args:
+        path: a file or a URL.
+
     Returns:
-        A dict with ``state_dict``, floating-point tensors in float32, and ``meta``, which may be empty.
+        A dict with ``state_dict``, floating-point tensors in float32, and ``meta``, which can be empty.
 
     Raises:
         FileNotFoundError: no such file.
         UserError: not a checkpoint.
     """
-    if '://' in path:
-        content = _download(path)
-    elif Path(path).is_file():
-        content = read(path)
-    else:
-        raise FileNotFoundError(f'no checkpoint at {path}: train first, or give the path of a {", ".join(SUFFIXES)} file.')
-    state = content.get('state_dict', content)
-    state = {key.removeprefix('module.'): _single(value) for key, value in state.items() if isinstance(value, Tensor)}
-    if not state:
-        raise UserError(f'{path} holds no weights; give a checkpoint of a training, or a state dict.')
-    return dict(state_dict=state, meta=content.get('meta') or {})
+    content = _download(path) if '://' in path else read(path)
+    tensors = tensors_of(content.get('state_dict', content), path)
+    return dict(state_dict={key: _single(value) for key, value in tensors.items()}, meta=content.get('meta') or {})
 
 
-def _download(url: str) -> dict:
+def _download(url: str) -> dict[str, Any]:
     try:
         return CheckpointLoader.load_checkpoint(url, map_location='cpu')
-    except Exception as error:  # torch raises half a dozen types
+    except Exception as error:  # torch raises many types
         raise UserError(f'{url} is not a checkpoint that can be read ({type(error).__name__}).') from error
 
 
@@ -117,47 +114,45 @@ def _single(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def check_fits(content: dict, model: nn.Module, path: str) -> None:
-    """Check that a checkpoint is of this model and finite.
+def check_checkpoint(content: Mapping[str, Any], model: nn.Module, path: str) -> None:
+    """Check that a checkpoint has all tensors of a model, in their shapes, and that they are finite.
+
+    Tensors that the model does not have are ignored, as in MMEngine.
 
     Raises:
-        UserError: missing keys, other shapes, or weights that are not finite, with an example.
+        UserError: see :func:`~tinynet_mm.mmlab.weights.check_fits` and :func:`~tinynet_mm.mmlab.reading.check_finite`.
     """
-    own, given = model.state_dict(), content['state_dict']
-    missing = [k for k in own if k not in given and not k.endswith('num_batches_tracked') and 'data_preprocessor' not in k]
-    other = [k for k in own if k in given and own[k].shape != given[k].shape]
-    if missing or other:
-        example = other[0] if other else missing[0]
-        found = f'is {tuple(given[example].shape)} there, {tuple(own[example].shape)} here' if other else 'is missing'
-        raise UserError(
-            f'{path} is the checkpoint of another model: {len(missing)} of {len(own)} weights are missing and {len(other)} have '
-            f'another shape; {example} {found}. Give the config of its training (a copy is in its work directory).'
-        )
-    if broken := first_not_finite(given):
-        raise UserError(f'{path}: {broken} holds values that are not finite, so the training failed; give an earlier checkpoint.')
+    expected = {key: shape for key, shape in shapes_of(model.state_dict()).items() if 'data_preprocessor' not in key}
+    given = {key: shape for key, shape in shapes_of(content['state_dict']).items() if key in expected}
+    fix = 'Give the config of its training (a copy is in its work directory).'
+    check_fits(given, expected, path, 'the model of this config', fix)
+    check_finite(content['state_dict'], path)
 
 
-def adopt_checkpoint_classes(cfg: Config, content: dict) -> None:
-    """Set the number of classes of a detector's heads to those of a checkpoint; a region proposal head has none."""
-    classes = content['meta'].get('dataset_meta', {}).get('classes')
+def adopt_checkpoint_classes(cfg: Config, content: Mapping[str, Any]) -> None:
+    """Set the number of classes of all heads to that of a checkpoint; a region proposal head keeps its one class."""
+    classes = _names(content['meta'].get('dataset_meta', {}))
     for part in walk(cfg.model, skip=SKIPPED_HEADS) if classes else ():
         if 'num_classes' in part:
             part['num_classes'] = len(classes)
 
 
-def class_names(cfg: Config, meta: Mapping | None = None) -> list[str]:
-    """The classes of a model: from a checkpoint's ``dataset_meta``, the config's data set, or the type of that data set.
+def class_names(cfg: Config, meta: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the classes of a model: from a checkpoint's ``dataset_meta``, the config's data set, or the type of that data set.
 
     Empty if none of them names the classes.
     """
     dataset = cfg.get('test_dataloader', {}).get('dataset', {})
     kind = str(dataset.get('type'))
     named = DATASETS.get(kind if '.' in kind else f'{cfg.get("default_scope", "mmengine")}.{kind}')
-    for source in (meta or {}, dataset.get('metainfo') or {}, getattr(named, 'METAINFO', {})):
-        names = source.get('classes') or source.get('CLASSES')
-        if names:
-            return [names] if isinstance(names, str) else list(names)
-    return []
+    sources = (meta or {}, dataset.get('metainfo') or {}, getattr(named, 'METAINFO', {}))
+    return next((names for source in sources if (names := _names(source))), [])
+
+
+def _names(meta: Mapping[str, Any]) -> list[str]:
+    """Return the classes of a data set's meta information; mmdet 2 spells the key ``CLASSES``, and one class can be a string."""
+    names = meta.get('classes') or meta.get('CLASSES') or ()
+    return [names] if isinstance(names, str) else list(names)
 
 
 @contextmanager
@@ -171,7 +166,7 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 
 def build_model(cfg: Config, seed: int | None = None) -> nn.Module:
-    """The model of a config with random weights, in evaluation mode; the same weights for the same ``seed``.
+    """Build the model of a config with random weights, in evaluation mode; equal seeds give equal weights.
 
     Raises:
         UserError: an entry of the config that MMEngine cannot build.
@@ -183,17 +178,22 @@ def build_model(cfg: Config, seed: int | None = None) -> nn.Module:
         return MODELS.build(cfg.model).eval()
 
 
-def load_weights(model: nn.Module, content: dict, path: str) -> None:
-    """Load the content of :func:`read_checkpoint` into a model. Raises as :func:`check_fits`."""
-    check_fits(content, model, path)
+def load_weights(model: nn.Module, content: Mapping[str, Any], path: str) -> None:
+    """Load the content of :func:`read_checkpoint` into a model.
+
+    Raises:
+        UserError: see :func:`check_checkpoint`.
+    """
+    check_checkpoint(content, model, path)
     load_state_dict(model, content['state_dict'], strict=False)
 
 
 def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Module:
-    """A built model in evaluation mode with the weights of a checkpoint; ``model.dataset_meta`` names its classes.
+    """Build the model of a config, in evaluation mode, and load a checkpoint; ``model.dataset_meta`` names its classes.
 
     Raises:
-        FileNotFoundError, UserError: no such file, the checkpoint of another model, or a device that is not available.
+        FileNotFoundError: no such checkpoint.
+        UserError: the checkpoint of another model, or a device that is not available.
     """
     check_device(device)
     content = read_checkpoint(checkpoint)
@@ -201,12 +201,16 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Module:
     model = build_model(cfg)
     load_weights(model, content, checkpoint)
     meta = content['meta'].get('dataset_meta', {})
-    model.cfg, model.dataset_meta = cfg, dict(meta, classes=class_names(cfg, meta))
+    model.cfg, model.dataset_meta = cfg, dict(meta, classes=class_names(cfg, meta))  # type: ignore[assignment] # as mmdet does
     return model.to(device).eval()
 
 
 def check_device(name: str) -> None:
-    """Raise UserError unless this machine and this build of torch have the device."""
+    """Check that this machine and this build of torch have a device.
+
+    Raises:
+        UserError: they do not.
+    """
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -1,4 +1,4 @@
-"""Configs: load by path or by name, walk their dicts, and merge options that the user gives.
+"""Configs: load by path or by name, walk their dicts, read the input size, and merge options of the user.
 
 This module imports MMEngine only; :mod:`.editing` changes configs for a data set, an input size or a schedule.
 """
@@ -6,7 +6,7 @@ This module imports MMEngine only; :mod:`.editing` changes configs for a data se
 import argparse
 import copy
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from mmengine.config import Config, ConfigDict, DictAction
 from ..errors import UserError, did_you_mean
 
 SPLITS = ('train', 'val', 'test')
-# the top-level entries of a config that MMEngine's Runner and its neighbours read; every other one is a variable of the config
+# the top-level entries of a config that MMEngine's Runner and the tools read; all others are variables of the config
 READ = (
     'model', 'data_preprocessor', 'work_dir', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg',
     'test_cfg', 'auto_scale_lr', 'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks',
     'custom_hooks', 'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
     'randomness', 'experiment_name', 'custom_imports', 'compile', 'tta_model', 'tta_pipeline',
 )  # fmt: skip
+SIZES = ('crop_size', 'size', 'scale')  # arguments of transforms that set the output size: int or (width, height)
 
 
 def load_config(name: str) -> Config:
@@ -53,7 +54,7 @@ def _packaged_path(name: str) -> Path:
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     root = Path(spec.origin).parent / '.mim' / 'configs' if spec and spec.origin else None
     if root is None or not root.is_dir():
-        raise FileNotFoundError(f'{name}: no package {package} with configs is installed; install it, or give a config file.')
+        raise FileNotFoundError(f'{name}: no package {package} with configs is installed; install it, or pass a config file.')
     if path and '/' not in path and len(found := list(root.glob(f'*/{path}'))) == 1:
         return found[0]
     if not (root / path).is_file():
@@ -68,17 +69,17 @@ def _siblings(name: str) -> list[str]:
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` texts of ``--cfg-options`` as a dict, by the rules of MMEngine's DictAction (lists, tuples, numbers)."""
+    """Parse the ``KEY=VALUE`` texts of ``--cfg-options`` by the rules of MMEngine's DictAction (lists, tuples, numbers)."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     return parser.parse_args(['--cfg-options', *pairs]).cfg_options if pairs else {}
 
 
 def check_option(cfg: Config, key: str) -> None:
-    """Check that a dotted key leads to an entry of the config; only a built object (a dict with ``type``) takes a new argument.
+    """Check that a dotted key names an entry of the config; only a dict with ``type`` accepts a new key.
 
     Raises:
-        UserError: no such entry, with the nearest one.
+        UserError: no such entry, with the nearest name.
     """
     node: Any = cfg
     parts = key.split('.')
@@ -102,11 +103,11 @@ def check_option(cfg: Config, key: str) -> None:
 def merge_options(cfg: Config, options: dict[str, Any]) -> Config:
     """Merge ``--cfg-options`` into a config; every option takes effect or is refused.
 
-    A top-level variable that no part of MMEngine reads, such as ``train_pipeline`` or ``norm_cfg``, was copied into other
-    entries when the config was read. A changed list or dict is copied again into every entry that equals it.
+    MMEngine does not read top-level variables such as ``train_pipeline`` or ``norm_cfg``; it copies them into other entries
+    when it reads the config. A changed list or dict is copied again into every entry that equals its old value.
 
     Raises:
-        UserError: no such key, or nothing reads it; the message names a key that works.
+        UserError: no such key, or a variable without effect; the message names a key that works.
     """
     for key in options:
         check_option(cfg, key)
@@ -135,7 +136,7 @@ def _merge_variable(cfg: Config, key: str, value: Any) -> None:
 
 
 def _places(node: Any, wanted: Any, key: str) -> Iterator[str]:
-    """Dotted keys of all entries below ``node`` that equal ``wanted``, outermost first."""
+    """Yield the dotted keys of all entries below ``node`` that equal ``wanted``, outermost first."""
     if type(node) is type(wanted) and node == wanted:
         yield key
     elif isinstance(node, dict | list):
@@ -144,7 +145,7 @@ def _places(node: Any, wanted: Any, key: str) -> Iterator[str]:
 
 
 def walk(node: Any, skip: Sequence[str] = ()) -> Iterator[ConfigDict]:
-    """Every dict below a node of a config, outermost first; entries named in ``skip`` are not entered."""
+    """Yield every dict below a node of a config, outermost first; entries named in ``skip`` are left out."""
     if isinstance(node, dict):
         yield node
         node = [value for name, value in node.items() if name not in skip]
@@ -154,4 +155,54 @@ def walk(node: Any, skip: Sequence[str] = ()) -> Iterator[ConfigDict]:
 
 
 def is_classifier(cfg: Config) -> bool:
+    """Return whether the model of a config is mmpretrain's ImageClassifier."""
     return str(cfg.model.get('type')).split('.')[-1] == 'ImageClassifier'
+
+
+# Input size -------------------------------------------------------------------------------------------------------------------
+
+
+def output_size(transform: Mapping[str, Any]) -> tuple[str, tuple[int, int]] | None:
+    """Return the argument of a transform that sets its output size, and that size as (height, width); None without one.
+
+    Like mmcv's transforms, arguments with two values are (width, height).
+    """
+    for key in SIZES:
+        size = transform.get(key)
+        sides = (size, size) if isinstance(size, int) else size
+        if isinstance(sides, list | tuple) and len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides):
+            return key, (sides[1], sides[0])
+    return None
+
+
+def input_size(cfg: Config) -> tuple[int, int]:
+    """Return the (height, width) in pixels of a model's input.
+
+    That is the resolution of :class:`~tinynet_mm.data.memory.MemoryPreprocessor`, or else the last size in the test pipeline.
+    For a resize that keeps the aspect ratio it is the largest size.
+
+    Raises:
+        UserError: neither of them has a size.
+    """
+    if side := (cfg.get('model', {}).get('data_preprocessor') or {}).get('resolution'):
+        return side, side
+    for split in ('test', 'val', 'train'):
+        pipeline = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {}).get('pipeline', [])
+        for transform in reversed(pipeline):
+            if found := output_size(transform):
+                return found[1]
+    raise UserError('the test pipeline of this config has no size; give one with --resolution N.')
+
+
+def input_side(cfg: Config) -> int:
+    """Return the side in pixels of a model's square input.
+
+    Raises:
+        UserError: no size, or a size that is not square.
+    """
+    height, width = input_size(cfg)
+    if height != width:
+        raise UserError(
+            f'the input of this config has {height}x{width} pixels, not a square; set a square size in its test pipeline.'
+        )
+    return height

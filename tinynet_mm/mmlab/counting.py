@@ -1,45 +1,50 @@
-"""What a built module costs, counted by running it: torch's own counter, the independent reference of :mod:`tinynet_mm.cost`.
+"""Count the cost of a built module with torch's counter while it runs: the independent reference of :mod:`tinynet_mm.cost`.
 
-torch counts two operations a multiply-add; halved they are what the paper calls FLOPs. Only convolutions and matrix products
-count, as in the paper; norms, activations and additions do not. Nothing is read from the tensors: a module and an input on the
-meta device serve as well, and take no memory.
+torch counts two operations for each multiply-add; half of that is what the paper calls FLOPs. Convolutions and matrix products
+count, as in the paper; norms, activations and additions do not. No tensor values are read, so modules and inputs can be on the
+meta device, without memory.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..cost import NOTHING, Cost
-from ..errors import UserError
+from .configs import input_size
 
 COUNTED = (nn.Conv2d, nn.Linear)
 ELSEWHERE = 'elsewhere'
 
 
 def count(module: nn.Module, run: Callable[[], object]) -> Cost:
-    """Cost of what ``run()`` does with ``module``: MACs by torch's counter, activations by hooks, all of the parameters."""
+    """Return the cost of ``run()``: MACs by torch's counter, activations by hooks, and all parameters of ``module``."""
     return sum(count_parts(module, run, lambda name: '').values(), NOTHING)
 
 
 def count_images(module: nn.Module, side: int) -> Cost:
-    """Cost of ``module`` for one square image (1, 3, side, side), on the module's device and in evaluation mode."""
+    """Return the cost of ``module`` for one image (1, 3, side, side), on its own device and in evaluation mode."""
     image = torch.empty(1, 3, side, side, device=next(module.parameters()).device)
     return count(module.eval(), lambda: module(image))
 
 
 def count_parts(module: nn.Module, run: Callable[[], object], part: Callable[[str], str]) -> dict[str, Cost]:
-    """As :func:`count`, by part: ``part`` maps the dotted name of a layer or parameter to that of its part.
+    """Return the cost of ``run()`` by part, see :func:`count`.
 
-    Products that no convolution or linear layer makes (attention, say) are in the part 'elsewhere'. A layer that runs twice works
-    twice and has its parameters once.
+    Products outside of convolutions and linear layers, for instance in attention, are in the part 'elsewhere'. The MACs and
+    activations of a layer that runs twice count twice, its parameters once.
+
+    Args:
+        module: the module whose layers are counted.
+        run: runs the module once.
+        part: maps the dotted name of a layer or parameter to the name of its part.
     """
     costs: dict[str, Cost] = defaultdict(lambda: NOTHING)
     for name, parameter in module.named_parameters():
@@ -47,10 +52,10 @@ def count_parts(module: nn.Module, run: Callable[[], object], part: Callable[[st
     started: list[int] = []
     with FlopCounterMode(display=False) as counter, torch.no_grad():
 
-        def enter(layer, inputs):
+        def enter(layer: nn.Module, inputs: Sequence[Tensor]) -> None:
             started.append(counter.get_total_flops())
 
-        def leave(name, layer, inputs, output):
+        def leave(name: str, layer: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
             costs[part(name)] += Cost((counter.get_total_flops() - started.pop()) // 2, 0, output.numel())
 
         layers = [(name, m) for name, m in module.named_modules() if isinstance(m, COUNTED)]
@@ -70,9 +75,12 @@ def count_parts(module: nn.Module, run: Callable[[], object], part: Callable[[st
 
 
 def count_config(cfg: Config, side: int | None = None) -> tuple[tuple[int, int], dict[str, Cost]]:
-    """Input size (height, width) and cost by part of a config's model, ours or of a zoo, up to the head's raw outputs.
+    """Return the input size (height, width) and the cost by part of a config's model, up to the raw outputs of the head.
 
-    Built with random weights and run on the CPU, for one image of ``side`` x ``side`` or of the size its test pipeline makes.
+    The model has random weights and runs on the CPU, for one image of ``side`` x ``side`` pixels or of the config's input size.
+
+    Raises:
+        UserError: no ``side``, and the config has no input size.
     """
     size = (side, side) if side else input_size(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -84,17 +92,6 @@ def count_config(cfg: Config, side: int | None = None) -> tuple[tuple[int, int],
 
 
 def config_part(name: str) -> str:
-    """The part of a model that a parameter belongs to: a level of the backbone, or another of the model's own children."""
-    return re.match(r'backbone\.(blocks|stages|layers|features)\.\d+|backbone\.[^.]+|[^.]+', name)[0]
-
-
-def input_size(cfg: Config) -> tuple[int, int]:
-    """(height, width) the test pipeline brings images to; for a range of sizes, its bound."""
-    for split in ('test', 'val', 'train'):
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
-        for transform in reversed(dataset.get('pipeline', [])):
-            for key in ('crop_size', 'size', 'scale'):
-                if size := transform.get(key):
-                    width, height = (size, size) if isinstance(size, int) else size
-                    return (height, width) if key == 'scale' else (width, height)
-    raise UserError('the test pipeline of this config names no size; give one by --resolution N.')
+    """Return the part of a model that a parameter belongs to: a stage or child of the backbone, or a child of the model."""
+    found = re.match(r'backbone\.(blocks|stages|layers|features)\.\d+|backbone\.[^.]+|[^.]+', name)
+    return found[0] if found else name

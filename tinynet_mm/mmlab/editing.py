@@ -1,8 +1,9 @@
-"""Configs changed for a data set, an input size, a number of epochs or a schedule."""
+"""Change a config for a data set, an input size, a number of epochs or a schedule."""
 
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -11,14 +12,18 @@ from mmengine.optim.scheduler.param_scheduler import INF
 from ..data.coco import adopt, splits_of
 from ..data.folders import check_classes
 from ..errors import UserError
-from .configs import SPLITS, is_classifier, walk
+from .configs import SPLITS, is_classifier, output_size, walk
 
 LOGGER = logging.getLogger(__name__)
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
 
 
 def set_input_size(cfg: Config, size: int) -> None:
-    """Move the resizing of every pipeline and the head's anchors, with their strides, to ``size`` x ``size`` pixels."""
+    """Set the input to ``size`` x ``size`` pixels: the anchors of the head, and every transform with the old size.
+
+    Raises:
+        UserError: a head without ``input_size``, or a size below the stride of the backbone.
+    """
     head = cfg.model.get('bbox_head', {})
     if 'input_size' not in head:
         raise UserError(
@@ -26,12 +31,13 @@ def set_input_size(cfg: Config, size: int) -> None:
         )
     if size < 32:
         raise UserError(f'--input-size {size} is too small: at least 32 pixels, the stride of the backbone.')
+    before = (head.input_size, head.input_size)
     head.input_size = size
     for part in walk([value for key, value in cfg.items() if key.endswith(('_dataloader', '_pipeline'))]):
-        if part.get('type') == 'SSDWarp':
-            part['size'] = size
-        elif str(part.get('type')).endswith('Resize') and 'scale' in part:
-            part['scale'] = (size, size)
+        found = output_size(part)
+        if found and found[1] == before:
+            key = found[0]
+            part[key] = size if isinstance(part[key], int) else (size, size)
 
 
 def prepare(
@@ -41,12 +47,21 @@ def prepare(
     splits: Sequence[str] = SPLITS,
     note: Callable[[str], object] = LOGGER.warning,
 ) -> Config:
-    """Apply ``--data-root`` to the ``splits`` that are read, and ``--input-size``.
+    """Apply ``--data-root`` and ``--input-size``.
 
-    ``note`` receives a sentence for each split that another one replaces; by default it is logged.
+    Args:
+        cfg: the config, which is changed.
+        data_root: folder of a data set; None keeps the data of the config.
+        input_size: side of the square input in pixels; None keeps the size of the config.
+        splits: the splits that the caller uses.
+        note: receives a sentence for each split that another one replaces; by default it is logged.
+
+    Returns:
+        ``cfg``.
 
     Raises:
-        FileNotFoundError, UserError: no data set in the folder, or a head without an input size.
+        FileNotFoundError: no such folder.
+        UserError: no data set in the folder, or a head without ``input_size``.
     """
     if data_root is not None and is_classifier(cfg):
         adopt_folder(cfg, data_root)
@@ -59,7 +74,12 @@ def prepare(
 
 
 def adopt_folder(cfg: Config, root: Path) -> None:
-    """Point a classifier's config at a folder with train/<class>/ and val/<class>/, and count its classes."""
+    """Set the data of a classifier's config to a folder with train/<class>/ and val/<class>/, and its number of classes.
+
+    Raises:
+        FileNotFoundError: no folder ``train``.
+        UserError: no class folders in it.
+    """
     classes = len(check_classes(root / 'train'))
     for part in walk([cfg.get(f'{split}_dataloader') for split in SPLITS]):
         kind = str(part.get('type')).split('.')[-1]
@@ -78,52 +98,60 @@ def adopt_folder(cfg: Config, root: Path) -> None:
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Train for ``epochs`` epochs; every schedule that counts in epochs is stretched or shortened with the training.
+    """Train for ``epochs`` epochs and scale every schedule that counts in epochs by the same ratio.
 
-    Ends, periods, milestones and steps keep their share of the training. Warm-ups that count in iterations stay.
+    Ends, periods, milestones and steps keep their share of the training. Schedules that count in iterations are not changed.
 
     Raises:
-        UserError: less than one epoch.
+        UserError: less than one epoch, or a training that counts in iterations.
     """
     if epochs < 1:
         raise UserError(f'--epochs {epochs}: train for at least one epoch.')
+    if 'max_epochs' not in cfg.train_cfg:
+        raise UserError('--epochs: the training of this config counts in iterations; use --cfg-options train_cfg.max_iters=N.')
     ratio = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = epochs
-    schedulers = cfg.param_scheduler if isinstance(cfg.param_scheduler, list) else [cfg.param_scheduler]
-    for scheduler in schedulers:
+    schedulers = cfg.get('param_scheduler') or []
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
         if scheduler.get('by_epoch', True):
-            _stretch(scheduler, ratio)
+            _scale(scheduler, ratio)
 
 
-def _stretch(scheduler: dict, ratio: float) -> None:
-    for key in ('begin', 'end', 'T_max', 'step_size'):
+def _scale(scheduler: dict[str, Any], ratio: float) -> None:
+    for key in ('begin', 'end', 'T_max', 'step_size', 'total_steps'):
         if scheduler.get(key) and scheduler[key] < INF:
             scheduler[key] = max(1, round(scheduler[key] * ratio))
     if 'milestones' in scheduler:
         scheduler['milestones'] = sorted({max(1, round(epoch * ratio)) for epoch in scheduler['milestones']})
-    if 'every' in scheduler:  # of StaircaseLR, which takes fractions
+    if 'periods' in scheduler:  # of CosineRestartLR
+        scheduler['periods'] = [max(1, round(period * ratio)) for period in scheduler['periods']]
+    if 'every' in scheduler:  # of StaircaseLR, in fractions of epochs
         scheduler['every'] *= ratio
 
 
 def guard(cfg: Config) -> None:
-    """Add StopOnNonFiniteLoss to the hooks of a training, unless the config has it."""
+    """Add StopOnNonFiniteLoss to the hooks of a training if the config does not have it."""
     hooks = cfg.get('custom_hooks') or []
     if not any(hook['type'] == 'StopOnNonFiniteLoss' for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type='StopOnNonFiniteLoss')]
 
 
 def without_averages(cfg: Config) -> None:
-    """Remove the hooks that average weights: a checkpoint holds the averaged weights as its ``state_dict`` already."""
+    """Remove the hooks that average weights, because the ``state_dict`` of a checkpoint has the averaged weights already."""
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if not str(hook['type']).endswith('EMAHook')]
 
 
 def apply_schedule(cfg: Config, name: str) -> None:
-    """Merge a schedule of ``tinynet_mm/schedules`` (literals only) over the config's own."""
+    """Merge a schedule of ``tinynet_mm/schedules`` into a config."""
     cfg.merge_from_dict(Config.fromfile(SCHEDULES[name]).to_dict())
 
 
 def set_amp(cfg: Config) -> None:
-    """Train in mixed precision. Raises UserError without a CUDA GPU."""
+    """Train in mixed precision.
+
+    Raises:
+        UserError: no CUDA GPU.
+    """
     if not torch.cuda.is_available():
         raise UserError('--amp needs a CUDA GPU, and torch sees none; leave it out to train in 32 bits.')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -131,7 +159,13 @@ def set_amp(cfg: Config) -> None:
 
 
 def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
-    """Continue from a checkpoint; ``auto`` is the latest one of the work directory, and a note says if there is none."""
+    """Continue a training from a checkpoint.
+
+    Args:
+        cfg: the config, which is changed.
+        source: the checkpoint; ``auto`` is the latest one in the work directory.
+        note: receives a sentence if the work directory has no checkpoint.
+    """
     if source == 'auto' and not (Path(cfg.work_dir) / 'last_checkpoint').is_file():
         note(f'no checkpoint in {cfg.work_dir}: training starts at the beginning.')
         return
@@ -140,7 +174,11 @@ def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
 
 
 def check_paths(cfg: Config, splits: Sequence[str]) -> None:
-    """Raise FileNotFoundError if the annotations of one of these splits of a detector's config are missing."""
+    """Check that the annotation files of these splits of a detector's config exist.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+    """
     found = {} if is_classifier(cfg) else splits_of(cfg)
     for ann_file in (found[name].ann_file for name in splits if name in found):
         if not ann_file.is_file():

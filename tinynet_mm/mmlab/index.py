@@ -15,8 +15,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from ..cost import Cost
-from ..errors import UserError
 from ..files import write_text
+from .configs import input_side
 from .counting import count
 
 HEADER = '# written by tools/make_index.py from the configs; do not edit\n'
@@ -50,27 +50,15 @@ GROUPS = (
 )
 
 
-def input_size(cfg: Config) -> int:
-    """Side of the square that the test pipeline makes: the last crop or resize that has one."""
-    sizes = []
-    for step in cfg.test_dataloader.dataset.pipeline:
-        size = step.get('crop_size') or step.get('scale') if 'Crop' in step.type or step.type.endswith('Resize') else None
-        if size:
-            sizes.append(size if isinstance(size, int) else size[0])
-    if not sizes:
-        raise UserError(f'{cfg.filename}: the test pipeline has no crop or resize with a size, so its cost has no meaning.')
-    return sizes[-1]
-
-
 def build_on_meta(cfg: Config) -> nn.Module:
-    """The config's model in evaluation mode without memory or weights."""
+    """Build the model of a config on the meta device, in evaluation mode; it has no weights and takes no memory."""
     with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device('meta'):
         return MODELS.build(cfg.model).eval()
 
 
 def config_cost(cfg: Config) -> Cost:
-    """Cost of the whole model, backbone to last layer, for one image of the config's input size."""
-    model, side = build_on_meta(cfg), input_size(cfg)
+    """Return the cost of the complete model for one image of the config's input size."""
+    model, side = build_on_meta(cfg), input_side(cfg)
     image = torch.empty(1, 3, side, side, device='meta')
     return count(model, lambda: model(image, mode='tensor'))
 
@@ -83,7 +71,7 @@ def entry(group: Group, path: Path) -> dict:
         'Name': path.stem,
         'In Collection': path.stem.split('_')[0],
         'Config': f'{group.folder}/{path.name}',
-        'Metadata': {'FLOPs': macs, 'Parameters': params, 'Input Size': input_size(cfg), 'Training Data': group.dataset},
+        'Metadata': {'FLOPs': macs, 'Parameters': params, 'Input Size': input_side(cfg), 'Training Data': group.dataset},
         'Results': [{'Task': group.task, 'Dataset': group.dataset, 'Metrics': {}}],
         'Weights': None,
     }

@@ -33,7 +33,7 @@ def host_imported(host: ModuleType) -> None:
 
         versions.check_versions()
         versions.allow_history_buffers()
-        versions.silence_onedl()
+        versions.silence()
     others = [sys.modules[name] for name in HOSTS if name in sys.modules and name != host.__name__]
     if not any(getattr(module.__spec__, '_initializing', False) for module in others):
         register()

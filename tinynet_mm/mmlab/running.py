@@ -1,38 +1,50 @@
-"""MMEngine's Runner, built from a user's config: errors of the config are one sentence, the console shows what matters.
+"""Build MMEngine's Runner from a config: errors of the config become one sentence, and long dumps stay out of the console.
 
 MMEngine prints about 540 lines (environment, config, hooks) before the first iteration. They stay in the log file.
 """
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
+from wrapt import register_post_import_hook
 
 from ..errors import UserError
 
 DUMPS = ('\n' + '-' * 60 + '\nSystem environment', 'Config:\n', 'Hooks will be executed in the following order')
+NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')  # MMEngine and mmdet on their own code
 
-
-NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')  # of MMEngine and mmdet about themselves
+PROGRESS = (  # of pycocotools
+    'loading annotations into memory',
+    'Loading and preparing results',
+    'creating index',
+    'index created',
+    'Running per image evaluation',
+    'Evaluate annotation type',
+    'Accumulating evaluation results',
+    'Done (t=',
+    'DONE (t=',
+)
 
 
 class WithoutDumps(logging.Filter):
-    """Drop the records that dump the environment, the config and the order of the hooks, and deprecations inside MMLab."""
+    """Drop the dumps of the environment, the config and the order of the hooks, and deprecations inside MMLab."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is shown."""
+        """Return whether the console shows a record."""
         return not str(record.msg).startswith(DUMPS + NOISE)
 
 
 class QuietRunner(Runner):
     """MMEngine's Runner with its dumps in the log file only."""
 
-    def build_logger(self, *args, **kwargs) -> logging.Logger:
-        """Build MMEngine's logger; its console handlers get a filter."""
+    def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
+        """Build MMEngine's logger with a filter on its console handlers."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
@@ -42,7 +54,7 @@ class QuietRunner(Runner):
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Turn what MMEngine raises for a wrong name or argument in a config into a UserError; all else is a bug and passes.
+    """Turn MMEngine's errors for a wrong name or argument in a config into a UserError; other errors are bugs and pass.
 
     Raises:
         UserError: an unregistered type, or an argument that a class does not take.
@@ -59,22 +71,35 @@ def config_errors() -> Iterator[None]:
         raise UserError(f'the config gives an argument that does not exist: {error}; correct it.') from error
 
 
+def hide_progress(module: ModuleType) -> None:
+    """Replace ``print`` in a module of pycocotools: lines of ``PROGRESS`` are hidden, all others are printed."""
+
+    def print_others(*values: object, **options: Any) -> None:
+        if not (values and str(values[0]).startswith(PROGRESS)):
+            print(*values, **options)
+
+    module.print = print_others  # type: ignore[attr-defined]
+
+
 def build_runner(cfg: Config) -> Runner:
-    """The Runner of a config.
+    """Build the Runner of a config.
 
     Raises:
         UserError: an entry of the config that MMEngine cannot build.
     """
-    warnings.filterwarnings('ignore', 'faster_coco_eval is not installed', UserWarning, r'mmdet\.')
+    for module in ('pycocotools.coco', 'pycocotools.cocoeval'):
+        register_post_import_hook(hide_progress, module)
     with config_errors():
         return QuietRunner.from_cfg(cfg)
 
 
 def check_batches(runner: Runner) -> str | None:
-    """Check that batches of the training data can be trained on; returns a note if the last image of each epoch is left out.
+    """Check that batch norms can train on the batches of the training data; a last batch of one image is dropped.
 
-    Batch norm cannot train on one value per channel, which a map of 1x1 pixels and a batch of one image give. A last batch of
-    one image is dropped.
+    Batch norm cannot train on one value per channel: a feature map of 1x1 pixels and a batch of one image.
+
+    Returns:
+        A note if the last image of each epoch is left out, otherwise None.
 
     Raises:
         UserError: no full batch, or a batch size of one for a network with batch norms.

@@ -1,4 +1,4 @@
-"""What differs between the MMLab versions we run on: a readable refusal of the others, and one fix of the originals.
+"""Check the versions of MMLab, and fix two differences between the supported ones.
 
 Two stacks are tested: the maintained forks (onedl-mmengine 0.10.12, onedl-mmcv 2.3.6, onedl-mmdetection 3.5.1,
 onedl-mmpretrain 1.3.6) and the originals (mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmpretrain 1.2.0). Import names are equal.
@@ -7,26 +7,35 @@ onedl-mmpretrain 1.3.6) and the originals (mmengine 0.10.7, mmcv 2.1.0, mmdet 3.
 import functools
 import pickle
 import runpy
+import warnings
 from importlib.util import find_spec
-from logging import DEBUG, INFO
+from logging import INFO, Logger
 from pathlib import Path
+from typing import Any
 
 from packaging.version import Version
 
 from ..errors import MissingPackageError
 
-# host: first version that fits, first that no longer does
+# package: first supported version, first later version that is not supported
 RANGES = {
     'mmengine': ('0.10.0', '1.0'),
     'mmcv': ('2.0.1', '3.0'),
     'mmdet': ('3.2.0', '4.0'),
     'mmpretrain': ('1.1.0', '2.0'),
 }
-FIX = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `python tools/doctor.py` looks at the rest'
+# texts of MMLab's lines without logger: a note on each import of the forks' mmdet, and a second line for each loaded checkpoint
+PRINTED = ('Could not import OneDL', 'Loads checkpoint by ')
+# (text, module) of Python warnings; both are regular expressions for the start
+WARNINGS = (
+    ('faster_coco_eval is not installed', r'mmdet\.'),
+    ('pkg_resources is deprecated as an API', r'mm(engine|cv|det|pretrain)\.'),
+)
+FIX = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `python tools/doctor.py` checks the rest'
 
 
 def version_of(package: str) -> str | None:
-    """Version of an MMLab package without importing it; None where it is absent, or carries no version."""
+    """Return the version of an MMLab package without importing it; None if it is not installed or has no version."""
     spec = find_spec(package)
     if spec is None or not spec.origin:
         return None
@@ -35,7 +44,11 @@ def version_of(package: str) -> str | None:
 
 
 def check_versions() -> None:
-    """Raise one ImportError that names every MMLab part of a version we do not run on, and the fix."""
+    """Check that the installed MMLab packages have supported versions.
+
+    Raises:
+        MissingPackageError: the packages with other versions, and the pip command.
+    """
     wrong = []
     for package, (first, last) in RANGES.items():
         version = version_of(package)
@@ -45,27 +58,31 @@ def check_versions() -> None:
         raise MissingPackageError(f'tinynet_mm needs {" and ".join(wrong)}; {FIX}')
 
 
-def silence_onedl() -> None:
-    """Drop one line that the forks of mmdet print at every import: "Could not import OneDL. Skipping OneDL datasets.".
+def silence() -> None:
+    """Hide messages of MMLab about its own code, each by its origin and its text; all other messages pass."""
+    for text, module in WARNINGS:
+        warnings.filterwarnings('ignore', text, UserWarning, module)
+    hide_prints()
 
-    It is meant for the log at DEBUG level, but ``print_log`` without a logger prints. Every other message passes.
-    """
+
+def hide_prints() -> None:
+    """Drop the lines of ``PRINTED``, which ``print_log`` prints if it has no logger."""
     from mmengine import logging
 
     original = logging.print_log
 
     @functools.wraps(original)
-    def print_log(msg, logger=None, level=INFO):
-        if not (logger is None and level == DEBUG and str(msg).startswith('Could not import OneDL')):
+    def print_log(msg: object, logger: Logger | str | None = None, level: int = INFO) -> None:
+        if logger is not None or not str(msg).startswith(PRINTED):
             original(msg, logger, level)
 
     logging.print_log = print_log
 
 
 def allow_history_buffers() -> None:
-    """Let mmengine 0.10.7 resume under torch >= 2.6, which loads weights only unless a class is known to be harmless.
+    """Let mmengine 0.10.7 resume under torch >= 2.6, which loads only tensors, plain values and allowed classes.
 
-    A checkpoint of MMEngine holds loss curves: ``HistoryBuffer``, which holds numpy arrays. The forks allow these themselves.
+    A checkpoint of MMEngine contains loss curves: ``HistoryBuffer`` with numpy arrays. The forks allow these themselves.
     """
     from mmengine.runner import checkpoint
 
@@ -77,20 +94,24 @@ def allow_history_buffers() -> None:
 
 
 def harmless() -> list:
-    """What MMEngine's checkpoints hold beside tensors: loss curves, which are numpy arrays in a HistoryBuffer. Data, no code.
+    """Return the classes of the loss curves in MMEngine's checkpoints: HistoryBuffer and numpy arrays, data without code.
 
-    A HistoryBuffer names its own methods by ``getattr``, which is granted for that class only.
+    A pickled HistoryBuffer calls ``getattr`` on its own class; :func:`method_of_history` allows no other class.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    core = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    core: Any = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray  # type: ignore[attr-defined]
     kinds = [type(np.dtype(name)) for name in ('uint32', 'int64', 'float32', 'float64')]
     return [HistoryBuffer, (method_of_history, 'builtins.getattr'), core._reconstruct, core.scalar, np.ndarray, np.dtype, *kinds]
 
 
-def method_of_history(owner: type, name: str):
-    """``getattr`` for a HistoryBuffer; UnpicklingError for anything else."""
+def method_of_history(owner: type, name: str) -> Any:
+    """Return an attribute of HistoryBuffer.
+
+    Raises:
+        pickle.UnpicklingError: another class.
+    """
     from mmengine.logging import HistoryBuffer
 
     if owner is not HistoryBuffer:

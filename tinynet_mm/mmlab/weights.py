@@ -1,18 +1,17 @@
-"""Checkpoints: reading them without running code in them, timm's keys and ours, slim files to publish.
+"""Weights of our networks: recognise them, convert between timm's keys and ours, publish slim files.
 
-Our backbones have timm's parameter names (ResNet: torchvision's), so a layout is a matter of prefixes and of the classifier's
-name: timm and the authors' release have ``conv_stem.weight ... classifier.weight``; mmpretrain's ImageClassifier has
+Our backbones have timm's parameter names (ResNet: torchvision's), so layouts differ only in prefixes and in the name of the
+classifier. timm and the authors' release have ``conv_stem.weight ... classifier.weight``; mmpretrain's ImageClassifier has
 ``backbone.conv_stem.weight ... head.fc.weight``. The canonical form in this module is timm's.
 """
 
 import hashlib
 import io
 import json
-import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -22,92 +21,15 @@ from ..archs import BASES, FAMILIES, PRESETS, preset
 from ..cost import cost
 from ..errors import UserError, listed
 from ..files import write_bytes
-from .versions import harmless
-
-# Release v1.2.0 of huawei-noah/CV-Backbones, the authors' weights, as named in the registry of timm 1.0.31 (get_pretrained_cfg).
-RELEASE = 'https://github.com/huawei-noah/CV-Backbones/releases/download/v1.2.0'
-PUBLISHED = {name: f'{RELEASE}/{name}.pth' for name in ('tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e')}
-
-# torch's own switches for every torch.load of a process; :func:`tinynet_mm.errors.run` sets the second for all tools, because
-# onedl-mmengine otherwise loads again, running what the pickle holds, whenever the safe way fails.
-TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+from .reading import check_finite, read, tensors_of
 
 LAYOUTS = {
     'ours': "an mmpretrain classifier's keys (backbone.*, head.fc.*)",
     'detector': "an mmdet detector's keys (backbone.*, bbox_head.*)",
     'timm': "timm's keys, which are also those of the authors' release",
 }
-SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
+Shapes = Mapping[str, torch.Size]
 CLASSIFIERS = ('classifier', 'fc')  # timm: EfficientNet, TinyNet and GhostNet; ResNet
-
-
-# Reading ----------------------------------------------------------------------------------------------------------------------
-
-
-def read(path: str | Path, trust: bool = False) -> dict:
-    """Content of a .pth or .safetensors file, on the CPU.
-
-    Args:
-        trust: run the code a pickle may hold. Without it only tensors and plain values are accepted, which is what weights are.
-
-    Raises:
-        FileNotFoundError: no such file.
-        UserError: not a checkpoint, or one that holds more than tensors and plain values.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no checkpoint {path}.')
-    try:
-        if path.suffix == '.safetensors':
-            return _read_safetensors(path)
-        content = _load_anything(path) if trust or os.environ.get(TRUST_ALL) == '1' else _load_weights(path)
-    except pickle.UnpicklingError as error:
-        raise UserError(_why_not(path, error)) from error
-    except Exception as error:  # torch and safetensors raise half a dozen types for files that are something else
-        raise UserError(f'{path} is not a checkpoint that can be read ({type(error).__name__}).') from error
-    if not isinstance(content, dict):
-        raise UserError(f'{path} holds a {type(content).__name__}, and a dict of weights is needed; save model.state_dict().')
-    return content
-
-
-def _read_safetensors(path: Path) -> dict:
-    """The tensors, with the classes that :func:`publish` writes into the file's metadata."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework='pt') as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        classes = (file.metadata() or {}).get('classes')
-    return dict(state_dict=tensors, meta=dict(dataset_meta=dict(classes=json.loads(classes)))) if classes else tensors
-
-
-def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
-    """Name of the first tensor with a value that is not finite, None if there is none."""
-    return next((name for name, value in state.items() if not value.isfinite().all()), None)
-
-
-def _load_weights(path: Path):
-    allowed = torch.serialization.get_safe_globals()  # leaving the context would forbid these too
-    with torch.serialization.safe_globals([kind for kind in harmless() if kind not in allowed]):
-        return torch.load(path, map_location='cpu', weights_only=True)
-
-
-def _load_anything(path: Path):
-    forced = os.environ.pop(TRUST_NONE, None)
-    try:
-        return torch.load(path, map_location='cpu', weights_only=False)
-    finally:
-        if forced is not None:
-            os.environ[TRUST_NONE] = forced
-
-
-def _why_not(path: Path, error: Exception) -> str:
-    if 'GLOBAL ' not in str(error):
-        return f'{path} is not a checkpoint that can be read, or it holds more than weights; is it complete?'
-    name = str(error).partition('GLOBAL ')[2].split(' ')[0].strip('`\'".,') or 'an object'
-    return (
-        f'{path} holds {name}, and a pickle with more than tensors and plain values can run any code when it is loaded. '
-        f'If you trust where it is from, allow it: --trust, or {TRUST_ALL}=1 in front of a command that has no such flag.'
-    )
 
 
 # Layouts ----------------------------------------------------------------------------------------------------------------------
@@ -115,7 +37,7 @@ def _why_not(path: Path, error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors under timm's keys, and what is known of them: the ``layout`` they came in, whether they are an average."""
+    """Tensors under timm's keys, the ``layout`` of their file, and whether they are averaged weights."""
 
     tensors: dict[str, Tensor]
     layout: str
@@ -124,22 +46,26 @@ class Weights:
 
     @property
     def num_classes(self) -> int | None:
+        """The number of outputs of the classifier; None without a classifier."""
         return next((len(self.tensors[f'{c}.weight']) for c in CLASSIFIERS if f'{c}.weight' in self.tensors), None)
 
 
-def unpack(content: Mapping, raw: bool = False) -> Weights:
-    """Find the weights in a checkpoint's content; the averaged ones where it has both, unless ``raw`` is asked for.
+def unpack(content: Mapping[str, Any], raw: bool = False, source: str | Path = 'the checkpoint') -> Weights:
+    """Find the weights in the content of a checkpoint; the averaged ones if it has both, unless ``raw``.
 
     MMEngine's EMAHook saves the average as ``state_dict`` and the raw weights as ``ema_state_dict``; timm saves the average as
     ``state_dict_ema``.
+
+    Raises:
+        UserError: no tensors, or keys of an unknown layout.
     """
     state, averaged = _choose(content, raw)
-    state = {key.removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
-    layout = _layout(state)
-    return Weights(_canonical(state, layout), layout, averaged, content.get('meta') or {})
+    tensors = tensors_of(state, source)
+    layout = _layout(tensors)
+    return Weights(_canonical(tensors, layout), layout, averaged, content.get('meta') or {})
 
 
-def _choose(content: Mapping, raw: bool) -> tuple[Mapping, bool]:
+def _choose(content: Mapping[str, Any], raw: bool) -> tuple[Mapping[str, Any], bool]:
     if 'ema_state_dict' in content:
         swapped = {key: value for key, value in content['ema_state_dict'].items() if key.startswith('module.')}
         return (swapped, False) if raw else (content['state_dict'], True)
@@ -156,8 +82,8 @@ def _layout(state: Mapping[str, Tensor]) -> str:
         return 'detector' if any(key.startswith('bbox_head.') for key in state) else 'ours'
     if 'conv_stem.weight' in state or 'conv1.weight' in state:
         return 'timm'
-    example = ', '.join(list(state)[:3]) or 'nothing'
-    raise UserError(f'the checkpoint is none of {"; ".join(LAYOUTS.values())}: it holds {example}.')
+    known = '; '.join(LAYOUTS.values())
+    raise UserError(f'the checkpoint has none of these layouts: {known}. Its keys are {listed(list(state), 3)}.')
 
 
 def _canonical(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
@@ -172,7 +98,7 @@ def _canonical(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
 
 
 def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """timm's keys -> the keys of mmpretrain's ImageClassifier around our backbones."""
+    """Rename timm's keys to the keys of mmpretrain's ImageClassifier with one of our backbones."""
     renamed = {}
     for key, value in tensors.items():
         owner, _, rest = key.partition('.')
@@ -183,77 +109,103 @@ def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # Which network ----------------------------------------------------------------------------------------------------------------
 
 
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shape of each tensor, without the batch counters of norms, which timm's older files lack."""
+    return {key: value.shape for key, value in tensors.items() if not key.endswith('num_batches_tracked')}
+
+
+def backbone_shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shapes of a backbone under timm's keys; the classifier is left out."""
+    return {key: shape for key, shape in shapes_of(tensors).items() if key.split('.')[0] not in CLASSIFIERS}
+
+
 def expected_shapes(name: str) -> dict[str, torch.Size]:
-    """Shapes of our backbone of a preset, by timm's keys; without the classifier, the counters of norms left out."""
+    """Return the shapes of our backbone of a preset, under timm's keys."""
     arch = preset(name)
     with torch.device('meta'):
-        return _shapes(MODELS.get(FAMILIES[arch.family].backbone)(arch, out_indices=(-1,)).state_dict())
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    """timm's older files lack ``num_batches_tracked``, which only a norm without momentum uses."""
-    kept = (key for key in tensors if not key.endswith('num_batches_tracked') and key.split('.')[0] not in CLASSIFIERS)
-    return {key: tensors[key].shape for key in kept}
+        return backbone_shapes(MODELS.get(FAMILIES[arch.family].backbone)(arch, out_indices=(-1,)).state_dict())
 
 
 def identify(tensors: Mapping[str, Tensor]) -> str | None:
-    """The preset whose backbone has exactly these keys and shapes, or None."""
-    given = _shapes(tensors)
+    """Return the preset whose backbone has exactly these keys and shapes, or None."""
+    given = backbone_shapes(tensors)
     family = 'resnet' if 'conv1.weight' in given else 'ghostnet' if any('.ghost1.' in key for key in given) else 'efficientnet'
     params = sum(shape.numel() for key, shape in given.items() if 'running_' not in key)
     names = (name for name, (base, _) in PRESETS.items() if BASES[base].family == family)
-    fitting = (name for name in names if cost(preset(name), classes=0).params == params)
-    return next((name for name in fitting if expected_shapes(name) == given), None)
+    same_size = (name for name in names if cost(preset(name), classes=0).params == params)
+    return next((name for name in same_size if expected_shapes(name) == given), None)
 
 
-def check_fits(tensors: Mapping[str, Tensor], name: str) -> None:
-    """ValueError that lists what does not fit our network ``name``: missing and unexpected keys, other widths."""
-    given, expected = _shapes(tensors), expected_shapes(name)
+def check_fits(given: Shapes, expected: Shapes, source: str | Path, network: str, fix: str) -> None:
+    """Check that a checkpoint has exactly the tensors of a network.
+
+    Args:
+        given: the shapes of the checkpoint, by key.
+        expected: the shapes of the network, by key.
+        source: the checkpoint in the message.
+        network: the network in the message.
+        fix: the last sentence of the message.
+
+    Raises:
+        UserError: missing or unexpected keys, or other shapes, with examples of each.
+    """
     other = [f'{k} is {tuple(given[k])}, not {tuple(expected[k])}' for k in expected if k in given and given[k] != expected[k]]
     problems = {
-        'of another width': other,
-        'missing': [k for k in expected if k not in given],
-        'unexpected': [k for k in given if k not in expected],
+        'of another shape': other,
+        'missing': [key for key in expected if key not in given],
+        'unexpected': [key for key in given if key not in expected],
     }
-    if not any(problems.values()):
-        return
-    found = '; '.join(f'{len(keys)} {what}: {listed(keys, 4)}' for what, keys in problems.items() if keys)
+    if any(problems.values()):
+        found = '; '.join(f'{len(keys)} {what}: {listed(keys, 4)}' for what, keys in problems.items() if keys)
+        raise UserError(f'{source} does not fit {network}, which has {len(expected)} tensors: {found}. {fix}')
+
+
+def check_preset(tensors: Mapping[str, Tensor], name: str, source: str | Path) -> None:
+    """Check that a backbone under timm's keys is that of the preset ``name``.
+
+    Raises:
+        UserError: see :func:`check_fits`; the message names the preset that fits.
+    """
     known = identify(tensors)
     fix = f'It is {known}: give that name.' if known else 'It is none of our presets.'
-    raise UserError(f'the checkpoint does not fit {name}: {found}. {fix}')
+    check_fits(backbone_shapes(tensors), expected_shapes(name), source, name, fix)
 
 
 # Writing ----------------------------------------------------------------------------------------------------------------------
 
 
 def convert(source: Path, target: Path, to: str, name: str | None = None, raw: bool = False, trust: bool = False) -> str:
-    """Rewrite a checkpoint under other keys; returns one sentence on what it was and what was written.
+    """Rewrite a checkpoint under other keys.
 
     Args:
-        target: .pth, or .safetensors, which holds the tensors only.
-        to: 'ours', or 'timm' (the authors' files have timm's keys too).
-        name: the network it should be; None accepts any preset it fits exactly.
-        raw, trust: see :func:`unpack` and :func:`read`.
+        source: .pth or .safetensors, in any of ``LAYOUTS``.
+        target: .pth, or .safetensors, which contains only the tensors.
+        to: 'ours' or 'timm' (the authors' files have timm's keys too).
+        name: the expected preset; None accepts any preset that fits exactly.
+        raw: the raw weights instead of the averaged ones.
+        trust: see :func:`read`.
+
+    Returns:
+        One sentence on the layout of the source and on the file that was written.
 
     Raises:
-        UserError: unknown layout; keys that do not fit, all named.
+        UserError: an unknown layout, or keys that do not fit.
     """
-    weights = unpack(read(source, trust), raw)
+    weights = unpack(read(source, trust), raw, source)
     known = name or identify(weights.tensors)
     if known is None:
-        raise UserError(f'{source} fits none of our presets; name the network it should be (--arch), to see which keys differ.')
-    check_fits(weights.tensors, known)
+        raise UserError(f'{source} fits none of our presets; give the name of its network (--arch) to see the keys that differ.')
+    check_preset(weights.tensors, known, source)
+    content: dict[str, Any] = dict(weights.tensors)
     if to == 'ours':
         content = dict(state_dict=to_ours(weights.tensors), meta=_slim_meta(weights.meta))
-    else:
-        content = weights.tensors
-    write_bytes(target, _bytes(content, Path(target).suffix), durable=True)
+    write_bytes(target, _serialise(content, Path(target).suffix), durable=True)
     kind = 'averaged weights' if weights.averaged else 'weights'
     return f'{source}: {LAYOUTS[weights.layout]}; {kind} of {known}, {weights.num_classes or "no"} classes. Written to {target}.'
 
 
-def _bytes(content: dict, suffix: str) -> bytes:
-    """A .pth, or only the tensors as .safetensors."""
+def _serialise(content: dict[str, Any], suffix: str) -> bytes:
+    """Return the bytes of a .pth, or of a .safetensors with only the tensors and the classes."""
     if suffix == '.safetensors':
         from safetensors.torch import save
 
@@ -263,46 +215,48 @@ def _bytes(content: dict, suffix: str) -> bytes:
         return save({key: value.detach().clone().contiguous() for key, value in tensors.items()}, metadata=about)
     if suffix not in ('.pth', '.pt'):
         raise UserError(f'{suffix or "no suffix"}: weights are written as .pth or .safetensors.')
-    buffer = io.BytesIO()  # torch writes a file's name into it; through a buffer equal weights give equal files
+    buffer = io.BytesIO()  # torch writes the name of a file into it; from a buffer, equal weights give equal files
     torch.save(content, buffer)
     return buffer.getvalue()
 
 
-def _slim_meta(meta: Mapping) -> dict:
-    """The classes and the length of a training. Its config, which holds paths and the seed, is not kept: it is published as a
-    file, without them."""
+def _slim_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the classes and the length of a training. Its config is left out, because it contains paths and the seed."""
     return {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter', 'mmengine_version') if key in meta}
 
 
 def publish(source: Path, folder: Path, name: str | None = None, raw: bool = False, trust: bool = False) -> list[Path]:
-    """Slim files of a checkpoint of ours: weights, classes and config, no optimizer, no averages beside the raw weights.
+    """Write slim files of a training checkpoint: weights and classes; no optimizer, no config, one set of weights.
 
     Args:
-        folder: where ``{name}-{first 8 of SHA-256}.pth`` and ``.safetensors`` are written, as torch.hub names and checks them.
-        name: stem of the files; by default the one of ``source``.
+        source: the checkpoint.
+        folder: the folder of ``{name}-{first 8 digits of SHA-256}.pth`` and ``.safetensors``, the names that torch.hub checks.
+        name: stem of the files; by default that of ``source``.
         raw: the raw weights instead of the averaged ones.
+        trust: see :func:`read`.
 
     Returns:
         The .pth and the .safetensors file. Both were read back, the first under ``weights_only=True``.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        UserError: no weights, weights that are not finite, a name with a folder, or a file that reads back differently.
     """
     content = read(source, trust)
-    state, _ = _choose(content, raw)
-    state = {key.removeprefix('module.'): value.detach().clone() for key, value in state.items() if isinstance(value, Tensor)}
-    if not state:
-        raise UserError(f'{source} holds no weights; give a checkpoint of a training.')
-    if broken := first_not_finite(state):
-        raise UserError(f'{source}: {broken} holds values that are not finite; publish an earlier checkpoint.')
+    state = {key: value.detach().clone() for key, value in tensors_of(_choose(content, raw)[0], source).items()}
+    check_finite(state, source)
     name = name or Path(source).stem
     if Path(name).name != name:
         raise UserError(f'--name {name}: give a file name without a folder; --out-dir is the folder.')
     slim = dict(state_dict=state, meta=_slim_meta(content.get('meta') or {}))
-    written = []
-    for suffix in ('.pth', '.safetensors'):
-        data = _bytes(slim, suffix)
-        path = Path(folder) / f'{name}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}'
-        write_bytes(path, data, durable=True)
-        again = read(path)
-        if set(again.get('state_dict', again)) != set(state):
-            raise UserError(f'{path}: what was read back is not what was written; is the disk full?')
-        written.append(path)
-    return written
+    return [_write_slim(slim, Path(folder), name, suffix) for suffix in ('.pth', '.safetensors')]
+
+
+def _write_slim(slim: dict[str, Any], folder: Path, name: str, suffix: str) -> Path:
+    data = _serialise(slim, suffix)
+    path = folder / f'{name}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}'
+    write_bytes(path, data, durable=True)
+    again = read(path)
+    if set(again.get('state_dict', again)) != set(slim['state_dict']):
+        raise UserError(f'{path}: the file reads back differently from what was written; is the disk full?')
+    return path

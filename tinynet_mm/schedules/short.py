@@ -1,9 +1,9 @@
-"""A schedule for small detection sets (hundreds of images) in minutes: ``tools/train.py --schedule short``.
+"""A schedule of minutes for small detection sets (hundreds of images): ``tools/train.py --schedule short``.
 
-Training starts from published weights if they are available, else (or with ``--from-scratch``) from random weights.
+Training starts from published weights if they are available, otherwise (or with ``--from-scratch``) from random weights.
 
-AdamW with a cosine and a short warm-up, and a moving average of the weights, which is what is validated, saved and tested.
-Pictures are zoomed out by up to 2 instead of 4: a few hundred of them do not teach every size in so few epochs.
+AdamW with a short warm-up and a cosine schedule. The moving average of the weights is validated, saved and tested. The
+augmentation zooms out by up to 2 instead of 4, because a few hundred images do not cover all object sizes in 40 epochs.
 """
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)

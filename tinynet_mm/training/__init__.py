@@ -1,4 +1,4 @@
-"""What MMEngine and mmpretrain lack for the recipes of section 4.1; importing this registers it in MMEngine's root registry."""
+"""Parts of the recipes of section 4.1 that MMEngine and mmpretrain lack, registered in MMEngine's root registry."""
 
 from .cpu import FastCPUHook
 from .datasets import ClassFolders

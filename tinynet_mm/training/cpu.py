@@ -1,8 +1,8 @@
-"""Training on a CPU, several times faster without a change of result: channels-last maps, and memory that is kept.
+"""Train several times faster on a CPU with equal results: channels-last feature maps, and freed memory stays in the process.
 
-A tiny network spends its time on depthwise convolutions and batch norms, for which oneDNN has vectorised kernels when maps are
-NHWC; and on page faults, since glibc gives every freed map of megabytes back to the kernel and asks for it again a moment later.
-``tools/benchmark_step.py`` measures both. On a GPU nothing is changed.
+A tiny network spends its time in depthwise convolutions and batch norms, for which oneDNN has vectorised kernels for NHWC maps,
+and in page faults, because glibc returns every freed map of megabytes to the kernel and requests it again for the next one.
+``tools/benchmark_step.py`` measures both. Trainings on a GPU are not changed.
 """
 
 import ctypes
@@ -10,15 +10,16 @@ import ctypes
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
 
 # parameters of glibc's mallopt(3), from malloc.h, and their defaults
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_ARENA_MAX: 1}  # one arena: those of threads give their memory back regardless
+KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_ARENA_MAX: 1}  # one arena: arenas of threads always return their memory
 DEFAULT = {M_MMAP_MAX: 65536, M_TRIM_THRESHOLD: 128 * 1024, M_ARENA_MAX: 0}
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
-    """Have glibc keep what is freed in this process instead of returning it; False where the C library is another one."""
+    """Let glibc keep the freed memory of this process; returns False if the C library is not glibc."""
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is None:
         return False
@@ -27,11 +28,12 @@ def keep_freed_memory(keep: bool = True) -> bool:
 
 @HOOKS.register_module()
 class FastCPUHook(Hook):
-    """For a model on a CPU: store its weights channels-last (its maps then follow) and keep freed memory."""
+    """On a CPU, store the weights channels-last, which makes the feature maps channels-last too, and keep freed memory."""
 
     priority = 'VERY_HIGH'
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
+        """Convert the model of the runner, if it is on a CPU."""
         if next(runner.model.parameters()).device.type == 'cpu':
             runner.model.to(memory_format=torch.channels_last)
             keep_freed_memory()

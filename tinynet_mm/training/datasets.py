@@ -1,8 +1,9 @@
-"""ImageNet-like folders as a data set of MMEngine: layout checked before the first step, broken images at the user's choice."""
+"""ImageNet-like folders as a data set of MMEngine: the layout is checked first, broken images stop a training or are skipped."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset, default_collate
@@ -14,7 +15,7 @@ from ..errors import UserError
 
 
 class BrokenImage(UserError):
-    """An image that does not decode. Its text stays one sentence when a loader's worker process passes it on."""
+    """An image that does not decode. The message stays one sentence when it comes from a worker process of a loader."""
 
     def __str__(self) -> str:
         return super().__str__().strip().rpartition('BrokenImage: ')[2]
@@ -22,18 +23,21 @@ class BrokenImage(UserError):
 
 @DATASETS.register_module()
 class ClassFolders(BaseDataset):
-    """``data_root/split/<class>/*.jpg``, labels by the sorted class names.
+    """Images in ``data_root/split/<class>/*.jpg``; labels follow the sorted names of the classes.
 
     Args:
-        data_root, split: for instance 'data/imagenet' and 'train'.
-        pipeline: transforms of mmcv and mmpretrain, beginning with LoadImageFromFile.
-        num_classes: expected number of classes; None takes what is there.
-        broken: what becomes of an image that does not decode: 'fatal' stops, 'skip' takes another one in training and leaves it
-            out in validation (with ``collate_fn=dict(type='collate_readable')``); see :class:`ReportBrokenImages`.
+        data_root: for instance 'data/imagenet'.
+        split: for instance 'train'.
+        pipeline: transforms of mmcv and mmpretrain, starting with LoadImageFromFile.
+        num_classes: expected number of classes; None accepts any number.
+        broken: for an image that does not decode, 'fatal' stops; 'skip' takes another image in training and leaves it out in
+            validation (with ``collate_fn=dict(type='collate_readable')``); see :class:`ReportBrokenImages`.
         test_mode: True for validation: every image once, in order.
+        kwargs: see MMEngine's BaseDataset.
 
     Raises:
-        FileNotFoundError, UserError: the folder is not there, classes are missing, validation images lie loose.
+        FileNotFoundError: no such folder.
+        UserError: missing classes, or images that are not in class folders.
     """
 
     def __init__(
@@ -44,22 +48,28 @@ class ClassFolders(BaseDataset):
         num_classes: int | None = None,
         broken: str = 'fatal',
         test_mode: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         if broken not in ('fatal', 'skip'):
-            raise UserError(f"broken={broken!r}: 'fatal' stops at an image that does not decode, 'skip' goes on without it.")
+            raise UserError(f"broken={broken!r}: 'fatal' stops at an image that does not decode, 'skip' leaves it out.")
         self.folder, self.expected, self.broken = Path(data_root) / split, num_classes, broken
         super().__init__(data_root=data_root, pipeline=list(pipeline), test_mode=test_mode, **kwargs)
 
     def load_data_list(self) -> list[dict]:
+        """Return the path and the label of each image."""
         names = check_classes(self.folder, self.expected)
         self._metainfo['classes'] = _readable_names(names)
         files = class_folders(self.folder)
         data = [dict(img_path=path, gt_label=label) for label, name in enumerate(names) for path in files[name]]
-        self._broken = torch.zeros(len(data), dtype=torch.bool).share_memory_()  # one flag an image, written by the workers
+        self._broken = torch.zeros(len(data), dtype=torch.bool).share_memory_()  # a flag for each image, set by the workers
         return data
 
     def prepare_data(self, idx: int) -> dict | None:
+        """Run the pipeline on an image; None for a broken one that is skipped.
+
+        Raises:
+            BrokenImage: an image that does not decode, with ``broken='fatal'``.
+        """
         try:
             return super().prepare_data(idx)
         except Exception as error:
@@ -77,21 +87,25 @@ class ClassFolders(BaseDataset):
         return super().__getitem__(idx)
 
     def broken_images(self) -> list[str]:
-        """Paths of the images met so far that did not decode, in all worker processes."""
+        """Return the paths of the images that did not decode so far, in all worker processes."""
         return [self.get_data_info(i)['img_path'] for i in self._broken.nonzero().flatten().tolist()]
 
 
 @FUNCTIONS.register_module()
 def collate_readable(batch: Sequence[dict | None]) -> dict:
-    """MMEngine's ``default_collate`` of what could be read."""
+    """Apply MMEngine's ``default_collate`` to the readable samples.
+
+    Raises:
+        BrokenImage: no sample of the batch is readable.
+    """
     readable = [sample for sample in batch if sample is not None]
     if not readable:
-        raise BrokenImage('every image of a batch does not decode; look at broken_images of the data set, or use larger batches.')
+        raise BrokenImage('no image of a batch decodes; check broken_images of the data set, or use larger batches.')
     return default_collate(readable)
 
 
 def _readable_names(names: list[str]) -> tuple[str, ...]:
-    """Words for the 1000 folders of ImageNet, which are called n01440764 and so on; other names as they are."""
+    """Return the English names for the 1000 folders of ImageNet (n01440764, ...); other names are not changed."""
     if len(names) == 1000 and all(re.fullmatch(r'n\d{8}', name) for name in names):
         from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 

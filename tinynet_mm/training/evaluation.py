@@ -1,4 +1,4 @@
-"""Validation as the paper reports it: the raw and the averaged model, and a loss beside the accuracy (figure 4b)."""
+"""Validation as in the paper: the raw and the averaged model, with loss and accuracy (figure 4b)."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,18 @@ from mmengine.runner import ValLoop
 
 @LOOPS.register_module()
 class RawAndAverageValLoop(ValLoop):
-    """Validates twice where an EMAHook is at work: metrics of the average keep their names, those of the raw one get ``raw/``.
+    """Validate the averaged and the raw model if there is an EMAHook; metrics of the raw model have the prefix ``raw/``.
 
-    MMEngine's ValLoop sees the averaged model only. Checkpoints hold the averaged weights in ``state_dict``, so the plain names,
-    which ``save_best`` looks at, belong to what is saved.
+    MMEngine's ValLoop validates only the averaged model. The ``state_dict`` of a checkpoint has the averaged weights, so the
+    names without prefix, which ``save_best`` reads, belong to the weights that are saved.
     """
 
     def run(self) -> dict:
+        """Return the metrics of one validation."""
         self.runner.call_hook('before_val')
         averaged = any(isinstance(hook, EMAHook) for hook in self.runner.hooks)
         raw = self._score() if averaged else {}
-        self.runner.call_hook('before_val_epoch')  # here EMAHook swaps the averaged weights in
+        self.runner.call_hook('before_val_epoch')  # EMAHook swaps in the averaged weights
         metrics = self._score()
         metrics.update({f'raw/{name}': value for name, value in raw.items()})
         self.runner.call_hook('after_val_epoch', metrics=metrics)
@@ -39,16 +40,18 @@ class RawAndAverageValLoop(ValLoop):
 class CrossEntropy(BaseMetric):
     """Mean cross entropy in nats, from the probabilities and labels of mmpretrain's data samples: the validation loss.
 
-    It is logged as ``cross_entropy``, for MMEngine's LogProcessor replaces every value whose name has ``loss`` in it by the mean
-    of the last ``window_size`` ones, which for a validation are epochs. Training losses may be smoothed besides.
+    Its name in the log is ``cross_entropy``: MMEngine's LogProcessor replaces a value with ``loss`` in its name by the mean of
+    the last ``window_size`` values, which are epochs for a validation.
     """
 
-    default_prefix = None
+    default_prefix = ''  # MMEngine logs a warning for None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Store the cross entropy of each sample."""
         for sample in data_samples:
             chosen = sample['pred_score'][sample['gt_label'].to(sample['pred_score'].device)]
             self.results.append(-torch.log(chosen.double().clamp_min(1e-45)).item())
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:
+        """Return the mean over all samples."""
         return dict(cross_entropy=sum(results) / len(results))

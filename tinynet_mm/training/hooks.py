@@ -1,4 +1,4 @@
-"""Hooks that say what went wrong: a loss that is no number stops the training and names its batch; broken images are listed."""
+"""Hooks that report failures: a loss that is not finite stops the training and names its batch; broken images are listed."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ..errors import UserError, listed
@@ -19,14 +20,21 @@ class NonFiniteLoss(UserError):
 
 @HOOKS.register_module()
 class StopOnNonFiniteLoss(Hook):
-    """Ends the training at the first loss that is not finite; the message names iteration, learning rate and images.
+    """Stop the training at the first loss that is not finite; the message names iteration, learning rate and images.
 
-    The images of the whole batch are written to ``nonfinite_batch.txt`` in the work directory. MMEngine itself trains on.
+    All images of the batch are listed in ``nonfinite_batch.txt`` in the work directory. MMEngine alone would continue.
     """
 
-    priority = 'VERY_HIGH'  # before the averaged model takes the weights in and before a checkpoint is written
+    priority = 'VERY_HIGH'  # before the average is updated and before a checkpoint is written
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Check the losses of one iteration.
+
+        Raises:
+            NonFiniteLoss: a loss is NaN or infinite.
+        """
         losses = {name: value.item() for name, value in (outputs or {}).items() if 'loss' in name}
         broken = {name: value for name, value in losses.items() if not math.isfinite(value)}
         if not broken:
@@ -38,13 +46,13 @@ class StopOnNonFiniteLoss(Hook):
         name, value = next(iter(broken.items()))
         raise NonFiniteLoss(
             f'{name} is {value} at iteration {runner.iter + 1} (epoch {runner.epoch + 1}, learning rate {rates}); the batch '
-            f'holds {some(paths)}, all listed in {listing}. Lower the learning rate, or look at these images; the last '
-            'checkpoint is from before this.'
+            f'contains {shown(paths)}, all listed in {listing}. Lower the learning rate, or check these images; the last '
+            'checkpoint is older than this iteration.'
         )
 
 
 def batch_paths(data_batch: dict | None) -> list[str]:
-    """Files of a batch of mmdet, mmpretrain or :class:`MemoryImages`; empty where the batch does not know them."""
+    """Return the files of a batch of mmdet, mmpretrain or :class:`MemoryImages`; empty if the batch has no paths."""
     if not isinstance(data_batch, dict):
         return []
     if 'img_path' in data_batch:
@@ -52,21 +60,23 @@ def batch_paths(data_batch: dict | None) -> list[str]:
     return [sample.img_path for sample in data_batch.get('data_samples', ()) if 'img_path' in sample]
 
 
-def some(paths: Sequence[str], limit: int = 3) -> str:
-    """``'a.jpg, b.jpg and 62 more'``, or that no path is known."""
+def shown(paths: Sequence[str], limit: int = 3) -> str:
+    """Return ``'a.jpg, b.jpg and 62 more'``, or a phrase for no known paths."""
     return listed(paths, limit) or 'images whose paths are unknown'
 
 
 @HOOKS.register_module()
 class ReportBrokenImages(Hook):
-    """At the end of a run, count and name the images that did not decode (data sets with ``broken='skip'``)."""
+    """Count and list the images that did not decode at the end of a run (data sets with ``broken='skip'``)."""
 
-    def after_run(self, runner) -> None:
-        loops = (runner._train_loop, runner._val_loop, runner._test_loop)  # MMEngine's properties would build what is not needed
+    def after_run(self, runner: Runner) -> None:
+        """Write ``broken_images.txt`` into the work directory and log a warning, if an image was broken."""
+        # the properties without underscore would build loops that this run does not have
+        loops = (runner._train_loop, runner._val_loop, runner._test_loop)
         loaders = [loop.dataloader for loop in loops if isinstance(getattr(loop, 'dataloader', None), DataLoader)]
         found = sorted({path for loader in loaders for path in getattr(loader.dataset, 'broken_images', list)()})
         found = sorted(set(sum(all_gather_object(found), [])))
         if found and is_main_process():
             listing = Path(runner.work_dir) / 'broken_images.txt'
             write_text(listing, '\n'.join(found) + '\n')
-            runner.logger.warning(f'{len(found)} images did not decode and were skipped: {some(found, 20)}. Listed in {listing}.')
+            runner.logger.warning(f'{len(found)} images did not decode and were skipped: {shown(found, 20)}. List: {listing}.')

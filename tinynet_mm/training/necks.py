@@ -1,4 +1,4 @@
-"""Between a backbone and mmpretrain's LinearClsHead: pooling, GhostNet's hidden layer, dropout (section 4.1: 0.2)."""
+"""The neck between a backbone and mmpretrain's LinearClsHead: global pooling and dropout (section 4.1: 0.2)."""
 
 import torch
 from mmengine.model import BaseModule
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class PoolDropout(BaseModule):
-    """Global average pooling and dropout; mmpretrain's pooling neck and linear head have no dropout: (B, C, H, W) -> (B, C)."""
+    """Global average pooling and dropout, which mmpretrain's pooling neck and linear head lack."""
 
     def __init__(self, dropout: float = 0.2, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Pool each map: (B, C, H, W) -> (B, C)."""
         return tuple(self.dropout(torch.mean(feat, (2, 3))) for feat in feats)

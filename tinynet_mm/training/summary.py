@@ -1,7 +1,7 @@
-"""Final scores of trainings as a table: one row a network, mean and spread over its seeds.
+"""The final scores of trainings as a table: one row for each network, mean and standard deviation over its seeds.
 
-For comparing networks under one recipe, such as figure 4's TinyNet-E and EfficientNet-B-4. Reads MMEngine's logs and the config
-that MMEngine writes beside them; nothing is trained or validated again.
+It compares networks under one recipe, for instance TinyNet-E and EfficientNet-B-4 of figure 4. It reads MMEngine's logs and the
+config next to each log; no model is trained or validated.
 """
 
 import statistics
@@ -15,8 +15,9 @@ from ..archs import FAMILIES, Arch, resolve
 from ..cost import cost
 from ..errors import UserError
 from ..logs import read
+from ..mmlab.configs import input_side
 
-# column -> key of the log; the plain keys belong to the averaged model where an EMAHook was at work
+# column -> key of the log; the keys without raw/ are of the averaged model, if the training had an EMAHook
 SCORES = {
     'top1': 'val/accuracy/top1',
     'raw_top1': 'val/raw/accuracy/top1',
@@ -25,23 +26,22 @@ SCORES = {
     'train_loss': 'train/loss',
 }
 RECIPE = ('resolution', 'macs', 'params', 'epochs', 'batch')
-
-
 BASES = {family.backbone: family.base for family in FAMILIES.values()}
 
 
 def read_runs(work_dirs: Sequence[str | Path]) -> list[dict]:
-    """Network, seed, recipe, cost and last scores of each training.
+    """Return network, seed, recipe, cost (MACs, parameters) and last scores of each training.
 
     Raises:
-        FileNotFoundError, UserError: a folder without a training, or without the config that MMEngine keeps beside the log.
+        FileNotFoundError: a folder without a log.
+        UserError: a log without its config, or a training that is not complete.
     """
     return [_row(Path(folder)) for folder in work_dirs]
 
 
 def _row(folder: Path) -> dict:
     run, cfg = read([folder])[0], _config(folder)
-    arch, side = _arch(cfg), _resolution(cfg)
+    arch, side = _arch(cfg), input_side(cfg)
     macs, params, _ = cost(arch, side, cfg.model.head.num_classes)
     row = dict(name=arch.name, seed=cfg.randomness.get('seed'), resolution=side, macs=macs, params=params)
     row |= dict(epochs=cfg.train_cfg.max_epochs, batch=cfg.train_dataloader.batch_size)
@@ -55,7 +55,7 @@ def _row(folder: Path) -> dict:
 def _config(folder: Path) -> Config:
     configs = sorted(folder.rglob('vis_data/config.py'), key=lambda path: path.stat().st_mtime)
     if not configs:
-        raise UserError(f'{folder}: no vis_data/config.py beside the log, so network and seed are unknown.')
+        raise UserError(f'{folder}: no vis_data/config.py next to the log, so network and seed are unknown.')
     return Config.fromfile(configs[-1])
 
 
@@ -66,12 +66,8 @@ def _arch(cfg: Config) -> Arch:
     return resolve(f'tinynet_{arch}' if tiny else arch, BASES.get(backbone.type, 'efficientnet_b0'))
 
 
-def _resolution(cfg: Config) -> int:
-    return cfg.model.data_preprocessor.get('resolution') or cfg.val_dataloader.dataset.pipeline[-2].crop_size
-
-
 def pool(rows: Sequence[dict]) -> list[dict]:
-    """One row a network: mean and standard deviation (over the seeds, n - 1; empty for one seed) of every score.
+    """Return one row for each network: mean and standard deviation (over the seeds, n - 1; empty for one seed) of each score.
 
     Raises:
         UserError: runs of one network that differ in more than the seed, or the same seed twice.
@@ -80,10 +76,11 @@ def pool(rows: Sequence[dict]) -> list[dict]:
     for name in dict.fromkeys(row['name'] for row in rows):
         runs = [row for row in rows if row['name'] == name]
         if len({tuple(row[key] for key in RECIPE) for row in runs}) > 1:
-            raise UserError(f'{name}: runs of different {", ".join(RECIPE)} cannot be one row; give those of one recipe.')
-        if len({row['seed'] for row in runs}) < len(runs):
+            raise UserError(f'{name}: runs that differ in {", ".join(RECIPE)} cannot be one row; give the runs of one recipe.')
+        seeds = [row['seed'] for row in runs]
+        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             raise UserError(
-                f'{name}: seed {runs[0]["seed"]} is there twice; give each run once (--cfg-options randomness.seed=1).'
+                f'{name}: two runs have the seed {repeated[0]}; give each run once (--cfg-options randomness.seed=1).'
             )
         summary = dict(name=name, seeds=len(runs)) | {key: runs[0][key] for key in RECIPE}
         for column in (*SCORES, 'seconds_per_step'):
@@ -95,5 +92,5 @@ def pool(rows: Sequence[dict]) -> list[dict]:
 
 
 def write_csv(rows: Sequence[dict], path: str | Path, protocol: str) -> None:
-    """The rows with the protocol repeated in each; the file appears whole or not at all."""
+    """Write the rows, each with the protocol, in one atomic step."""
     files.write_csv(path, [{**row, 'protocol': protocol} for row in rows])

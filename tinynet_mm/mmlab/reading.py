@@ -1,0 +1,108 @@
+"""Read checkpoint files without running the code that a pickle can contain."""
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .versions import harmless
+
+SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
+# torch's switches for every torch.load of a process. :func:`tinynet_mm.errors.run` sets the second one for all tools: if safe
+# loading fails, onedl-mmengine otherwise loads the file again and runs the code in its pickle.
+TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+
+
+def read(path: str | Path, trust: bool = False) -> dict[str, Any]:
+    """Read the content of a .pth or .safetensors file, on the CPU.
+
+    Args:
+        path: the file.
+        trust: also run code from the pickle. Otherwise only tensors and plain values are accepted.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: not a checkpoint, or a pickle with other objects than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'no checkpoint at {path}: train first, or pass the path of a {", ".join(SUFFIXES)} file.')
+    try:
+        if path.suffix == '.safetensors':
+            return _read_safetensors(path)
+        content = _load_anything(path) if trust or os.environ.get(TRUST_ALL) == '1' else _load_weights(path)
+    except pickle.UnpicklingError as error:
+        raise UserError(_why_not(path, error)) from error
+    except Exception as error:  # torch and safetensors raise many types for files in other formats
+        raise UserError(f'{path} is not a checkpoint that can be read ({type(error).__name__}).') from error
+    if not isinstance(content, dict):
+        raise UserError(f'{path} contains a {type(content).__name__}, not a dict of weights; save model.state_dict().')
+    return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """Read the tensors, and the classes that :func:`publish` writes into the metadata of the file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework='pt') as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        classes = (file.metadata() or {}).get('classes')
+    return dict(state_dict=tensors, meta=dict(dataset_meta=dict(classes=json.loads(classes)))) if classes else tensors
+
+
+def tensors_of(state: Mapping[str, Any], source: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a state dict, without the prefix ``module.`` of wrapped models.
+
+    Raises:
+        UserError: no tensors.
+    """
+    tensors = {key.removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(f'{source} contains no weights; pass the checkpoint of a training, or a state dict.')
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Check that all weights are finite.
+
+    Raises:
+        UserError: a tensor with NaN or infinite values.
+    """
+    if broken := first_not_finite(tensors):
+        raise UserError(f'{source}: {broken} has values that are not finite, so the training failed; use an earlier checkpoint.')
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor with a NaN or infinite value, or None."""
+    return next((name for name, value in tensors.items() if not value.isfinite().all()), None)
+
+
+def _load_weights(path: Path) -> Any:
+    allowed = torch.serialization.get_safe_globals()  # the context manager removes its types at exit: do not pass these
+    with torch.serialization.safe_globals([kind for kind in harmless() if kind not in allowed]):
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _load_anything(path: Path) -> Any:
+    forced = os.environ.pop(TRUST_NONE, None)
+    try:
+        return torch.load(path, map_location='cpu', weights_only=False)
+    finally:
+        if forced is not None:
+            os.environ[TRUST_NONE] = forced
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    if 'GLOBAL ' not in str(error):
+        return f'{path} is not a checkpoint that can be read, or it contains more than weights; is it complete?'
+    name = str(error).partition('GLOBAL ')[2].split(' ')[0].strip('`\'".,') or 'an object'
+    return (
+        f'{path} contains {name}; a pickle with more than tensors and plain values can run any code when it is loaded. '
+        f'If you trust its source, allow it: --trust, or {TRUST_ALL}=1 in front of a command without this flag.'
+    )
