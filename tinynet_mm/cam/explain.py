@@ -80,6 +80,7 @@ class Explainer:
         self.probe = make_probe(model)
         self.name = method if method != 'auto' else 'gradcam' if isinstance(self.probe, ClassifierProbe) else 'hirescam'
         self.method = find_method(self.name)
+        self.cam = self.method.build(Logits(self.probe, ()))  # takes milliseconds, so each question uses a copy
         self.layers, self.eigen_smooth, self.aug_smooth = tuple(layers), eigen_smooth, aug_smooth
         self.gradients = self.method.needs == 'gradients'
         self.levels: dict[str, nn.Module] = {f'level{i}': module for i, module in enumerate(self.probe.levels)}
@@ -228,7 +229,8 @@ class Explainer:
         output = self._output(done, image, question, name, gradients)
         pair = as_map(output), as_map(gradients.get(id(output)))
         arrays = [None if part is None else part[image : image + 1].detach().cpu().numpy() for part in pair]
-        cam = self.method.build(Logits(self.probe, question.candidates))
+        cam = copy.copy(self.cam)
+        cam.model = Logits(self.probe, question.candidates)
         arguments = done.inputs[image : image + 1], self.modules[name], [self._target(question.candidates)]
         return np.asarray(cam.get_cam_image(*arguments, *arrays, self.eigen_smooth)[0], dtype=np.float32)
 
