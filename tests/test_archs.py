@@ -8,6 +8,7 @@ from timm.layers import make_divisible
 
 from tinynet_mm.archs import BASES, INFERRED, PRESETS, Arch, Scaling, divisible, preset, resolve, scale
 from tinynet_mm.cost import cost
+from tinynet_mm.errors import UserError
 from tinynet_mm.paper.inferred import BUDGETS, infer
 
 # name -> input, stem, channels and repeats of the stages, from the authors' published code
@@ -116,3 +117,20 @@ def test_another_family_is_refused():
     with pytest.raises(ValueError, match='tinynet_a is of the family efficientnet, but ghostnet is required, like ghostnet_a'):
         resolve('tinynet_a', family='ghostnet')
     assert isinstance(resolve(dict(d=0.5), base='resnet50', family='resnet'), Arch)
+
+
+@pytest.mark.parametrize('base', ['efficientnet_b0', 'ghostnet_a', 'ghostnet_100'])
+def test_squeeze_excite_can_be_set_for_all_stages(base):
+    arch = resolve(dict(base=base, w=0.5, se=0))
+    assert {stage.se for stage in arch.stages} == {0}
+    with_se = resolve(dict(base=base, w=0.5))
+    assert [dataclasses.replace(stage, se=0) for stage in with_se.stages] == list(arch.stages)
+    assert {stage.se for stage in resolve(dict(base=base, se=0.25)).stages} == {0.25}
+
+
+@pytest.mark.parametrize(
+    'table, words', [(dict(se=2), 'from 0'), (dict(se='no'), 'from 0'), (dict(base='resnet50', se=0.5), 'no squeeze-excite')]
+)
+def test_a_wrong_squeeze_excite_ratio_is_refused(table, words):
+    with pytest.raises(UserError, match=words):
+        resolve(table)

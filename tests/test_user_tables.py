@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 
 import tinynet_mm  # noqa: F401 (registers the backbones)
 from tinynet_mm import cost as costs
-from tinynet_mm.archs import ACTIVATIONS, BASES, EFFICIENTNET_B0, FAMILIES, PLAIN_BLOCKS, Arch, Scaling, scale
+from tinynet_mm.archs import ACTIVATIONS, BASES, EFFICIENTNET_B0, FAMILIES, PLAIN_BLOCKS, Arch, Scaling, resolve, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab.counting import count_images
@@ -110,3 +110,17 @@ def test_heads_grow_with_w_above_1_as_in_the_authors_code():
     wide = scale(EFFICIENTNET_B0, Scaling(r=1.0, w=w, d=1.0))
     assert np.all(wide.head == [1280, 1280, 1664, 3584]) and wide.stem == 32
     assert scale(EFFICIENTNET_B0, Scaling(w=1.3)).head == 1664
+
+
+@pytest.mark.parametrize('kind, base', [('ScaledEfficientNet', 'efficientnet_b0'), ('ScaledGhostNet', 'ghostnet_a')])
+@pytest.mark.parametrize('activation', ['ReLU6', 'HSwish'])
+def test_a_backbone_without_squeeze_excite_and_with_another_activation(kind, base, activation):
+    """The form for int8: the config's arguments reach the model, and the cost follows."""
+    arch = dict(r=0.2, w=0.4, d=0.3, se=0)
+    backbone = MODELS.build(dict(type=kind, arch=arch, act_cfg=dict(type=activation)))
+    names = {type(module).__name__ for module in backbone.modules()}
+    assert 'SqueezeExcite' not in names and not any(name.endswith(('SiLU', 'Swish')) and name != 'HSwish' for name in names)
+    assert names & {'ReLU6'} or activation != 'ReLU6'
+    expected = cost(resolve(dict(base=base, **arch)), classes=10)
+    assert count_images(Classifier(backbone, 10), 48).params == expected.params
+    assert expected.params < cost(resolve(dict(base=base, r=0.2, w=0.4, d=0.3)), classes=10).params

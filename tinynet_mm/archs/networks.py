@@ -127,7 +127,7 @@ def preset(name: str) -> Arch:
 
 
 def resolve(arch: str | dict | Arch, base: str = 'efficientnet_b0', family: str | None = None) -> Arch:
-    """An Arch from a preset's name, from ``dict(r=, w=, d=, base=...)`` (fields of :class:`Scaling`), or from a complete table.
+    """An Arch from a preset's name, from ``dict(r=, w=, d=, se=, base=)`` (fields of :class:`Scaling`), or from a complete table.
 
     Args:
         arch: the name, the dict, the table as a dict, or an Arch, which is returned unchanged.
@@ -156,11 +156,26 @@ def _resolve(arch: str | dict | Arch, base: str) -> Arch:
     return _scaled(**{'base': base, **arch})
 
 
-def _scaled(base: str, **fields: Any) -> Arch:
+def _scaled(base: str, se: float | None = None, **fields: Any) -> Arch:
     known = [f.name for f in dataclasses.fields(Scaling)]
     if unknown := sorted(set(fields) - set(known)):
-        raise UserError(f'unknown key {unknown[0]!r} in arch; known: base, {", ".join(known)}.')
+        raise UserError(f'unknown key {unknown[0]!r} in arch; known: base, se, {", ".join(known)}.')
     if base not in BASES:
         raise UserError(f'unknown base {base!r}; known: {", ".join(BASES)}.')
     scaling = Scaling(**fields)
-    return scale(BASES[base], scaling, f'{base}(r={scaling.r:g}, w={scaling.w:g}, d={scaling.d:g})')
+    arch = scale(BASES[base], scaling, f'{base}(r={scaling.r:g}, w={scaling.w:g}, d={scaling.d:g})')
+    return arch if se is None else with_squeeze_excite(arch, se)
+
+
+def with_squeeze_excite(arch: Arch, ratio: float) -> Arch:
+    """The network with the squeeze-excite ratio ``ratio`` in all stages, 0 for none.
+
+    Squeeze-excite takes time that its multiply-adds do not show, and is hard to quantise to int8.
+
+    Raises:
+        UserError: the ratio is not between 0 and 1, or the family has no squeeze-excite.
+    """
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
+        raise UserError(f'se={ratio!r}: the squeeze-excite ratio is a number from 0 (none) to 1.')
+    stages = [dataclasses.asdict(stage) | dict(se=ratio) for stage in arch.stages]
+    return Arch.from_dict(dataclasses.asdict(arch) | dict(name=f'{arch.name}, se={ratio:g}', stages=stages))
