@@ -273,14 +273,16 @@ def test_other_classes_have_no_imagenet_config(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'base', [dataclasses.replace(EFFICIENTNET_B0, stem=24), dataclasses.replace(own_base(), name='my own/1')]
+    'base', [dataclasses.replace(EFFICIENTNET_B0, stem=24), dataclasses.replace(own_base(), name='my own/1', activation='ReLU6')]
 )
 def test_a_changed_base_is_written_as_a_complete_table(tmp_path, base):
     solution = TinyFormula.published().solve(0.7 * cost(base).macs, base)
     for path in write_configs(solution, tmp_path):
         cfg = Config.fromfile(path)
         init_default_scope(cfg.default_scope)
-        assert MODELS.build(cfg.model).backbone.arch.stages == solution.arch.stages
+        built = MODELS.build(cfg.model).backbone
+        assert built.arch.stages == solution.arch.stages and built.arch.activation == base.activation
+        assert any(isinstance(m, torch.nn.ReLU6) for m in built.modules()) == (base.activation == 'ReLU6')
 
 
 def test_files_are_not_overwritten(tmp_path):
