@@ -282,7 +282,7 @@ def test_keys_are_selected_in_full_by_split_or_by_their_end(whole):
     assert logs.select(runs, 'time') == ['train/time', 'val/time']
     assert logs.select(runs, 'val/time') == ['val/time']
     assert logs.select(runs, 'top1') == ['val/accuracy/top1']
-    with pytest.raises(ValueError, match=r"Did you mean loss\? The keys are: lr, data_time, loss, time, accuracy/top1"):
+    with pytest.raises(ValueError, match=r'Did you mean loss\? The keys are: lr, data_time, loss, time, accuracy/top1'):
         logs.select(runs, 'los')
 
 

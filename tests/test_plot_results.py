@@ -146,7 +146,7 @@ def test_a_row_takes_its_score_from_the_row_of_the_same_name_and_source():
     ('rows', 'arguments', 'words'),
     [
         (PAPER, dict(x='mac'), r"no column 'mac' in these tables\. Did you mean macs\? The columns are: name, macs"),
-        (PAPER, dict(x='macs', y='acc'), "Did you mean accuracy"),
+        (PAPER, dict(x='macs', y='acc'), 'Did you mean accuracy'),
         ([dict(name='a', macs='', accuracy=1.0)], dict(x='macs'), "has both 'macs' and 'accuracy'"),
         ([*PAPER, dict(name='ours', macs=1, accuracy=0.7)], dict(x='macs'), "fractions where source is 'measured'"),
     ],

@@ -177,7 +177,7 @@ def test_tool_draws_and_writes_the_numbers(tmp_path, capsys):
     assert out.with_suffix('.csv').read_text().splitlines()[-1] == 'a,val,coco/bbox_mAP,40,4,0.4'
     assert str(out) in capsys.readouterr().out
     for wrong, words in [
-        (['--keys', 'los'], "Did you mean loss"),
+        (['--keys', 'los'], 'Did you mean loss'),
         (['--smoothing', '1'], 'smoothing is 1.0'),
         (['--out', 'x.bmp'], r'\.png, \.pdf, \.svg'),
     ]:
