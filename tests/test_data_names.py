@@ -1,4 +1,4 @@
-"""Image files whose names are not UTF-8: the check and the training read them alike, and no tool crashes.
+"""Image files whose names are not UTF-8: the check and the training read them in the same way, and no tool crashes.
 
 OpenCV ends a process with a segmentation fault if it gets such a name, so the tools run in a new process.
 """

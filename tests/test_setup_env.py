@@ -1,4 +1,4 @@
-"""The set-up with a pip that only writes down what it is asked: each step once, recovery, and which mmcv wheel is taken."""
+"""The set-up with a pip that only records its arguments: each step once, recovery, and the choice of the mmcv wheel."""
 
 import importlib.util
 import signal
@@ -92,7 +92,7 @@ def of(calls: list[str], word: str) -> list[str]:
     return [call for call in calls if word in call]
 
 
-def test_everything_once_and_a_second_call_does_nothing(bench, capsys):
+def test_each_step_runs_once_and_a_second_call_does_nothing(bench, capsys):
     calls = bench.set_up()
     assert len(of(calls, ' wheel ')) == 1 and len(of(calls, '-e .')) == 1 and of(calls, 'doctor.py')
     assert of(calls, f'--force-reinstall --no-deps {OPENCV}')

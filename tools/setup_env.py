@@ -69,9 +69,7 @@ class Environment:
         """Run pip, or exit with one line if it fails."""
         command = [self.python, '-m', 'pip', '-qq', '--disable-pip-version-check', *arguments]
         if subprocess.run(command, cwd=self.root).returncode:
-            fail(
-                f'pip {" ".join(map(str, arguments))} failed; fix the error of pip above and call again: completed steps are kept.'
-            )
+            fail(f'pip {" ".join(map(str, arguments))} failed; fix the error of pip above and call again.')
 
     def install(self, *files: str, options: tuple[str | Path, ...] = ()) -> None:
         """Install the named requirement files with the pinned versions."""
@@ -155,9 +153,7 @@ class OperatorWheel:
     def start(self) -> None:
         """Start the build in the background; the caller installs other packages meanwhile."""
         if not shutil.which('g++'):
-            fail(
-                'g++ is needed to build the mmcv operators; install it (apt install g++), or set PIP_FIND_LINKS to a folder with a wheel.'
-            )
+            fail('g++ is needed to build the mmcv operators; install it (apt install g++), or set PIP_FIND_LINKS to a wheel.')
         settings = dict(MMCV_WITH_OPS='1', FORCE_CUDA=str(int(self.with_cuda)), CFLAGS=self.precompile_header())
         settings |= dict(MAX_JOBS=str(os.cpu_count()), PATH=f'{self.env.python.parent}{os.pathsep}{os.environ["PATH"]}')
         self.empty_partial()
@@ -228,9 +224,7 @@ def run_doctor(env: Environment) -> None:
 def set_up(env: Environment) -> None:
     """Run all steps; skip those that are completed."""
     if env.path.is_symlink():  # its steps would change the environment of another checkout
-        fail(
-            f'{env.path.name} is a link to {env.path.resolve()}; remove the link, then call again to install a separate environment.'
-        )
+        fail(f'{env.path.name} is a link to {env.path.resolve()}; remove the link and call again.')
     if not env.python.exists():  # a new environment, or one without its interpreter: start again
         shutil.rmtree(env.path / '.stamps', ignore_errors=True)
     env.step('environment', 'seconds', f'{sys.version_info[:2]} {sys.base_prefix}', lambda: make_venv(env))
