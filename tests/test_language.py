@@ -19,11 +19,11 @@ SOURCES = [
     *(path for path in (ROOT / 'tests').glob('*.py') if path.name != Path(__file__).name),
 ]
 FILES = sorted(path for path in SOURCES if '.mim' not in path.parts)
-ARCHAIC = r"""mend|mends|mended|mending|anew|whence|thence|hither|hitherto|thereby|therein|thereof|wherein|naught|nought|twain|amiss
-behold|betwixt|albeit|lest|ere|seldom|bear|bears|bore|wont|homeless|stranger|strangers"""
+ARCHAIC = r"""mend|mends|mended|mending|anew|whence|thence|hither|hitherto|thereby|therein|thereof|wherein|naught|nought|twain
+amiss|behold|betwixt|albeit|lest|ere|seldom|bear|bears|bore|wont|homeless|stranger|strangers"""
 UNUSUAL = r"""lie|lies|lay|lain|stand|stands|stood|told|tell|tells|room|rooms|house|wit|speak|speaks|spoke|whatever|whole of"""
 PHRASES = r"""to be had|can be had|cannot be had|go on|goes on|going on|gone on|all goes|no place in|save for|for want of
-though it|of one's own|of its own accord|as it were|at heart|by and by|no more than that|makes it anew|stands in|stand-in|stand-ins"""
+though it|of one's own|of its own accord|as it were|by and by|no more than that|makes it anew|stands in|stand-in|stand-ins"""
 FORBIDDEN = re.compile(
     r'(?<![.\w\-/])(' + '|'.join('|'.join((ARCHAIC, UNUSUAL, PHRASES)).replace('\n', '|').split('|')) + r')(?![\w\-/(])',
     re.IGNORECASE,

@@ -79,9 +79,7 @@ def test_presets_are_identified_by_their_shapes():
 def test_other_widths_and_unexpected_keys_are_listed(tmp_path):
     state = timms('tinynet_e').state_dict()
     torch.save(state, tmp_path / 'e.pth')
-    with pytest.raises(
-        ValueError, match=r'fit tinynet_d, .*: \d+ of another shape: .* \(56, .*not \(64, .*It is tinynet_e'
-    ):
+    with pytest.raises(ValueError, match=r'fit tinynet_d, .*: \d+ of another shape: .* \(56, .*not \(64, .*It is tinynet_e'):
         weights.convert(tmp_path / 'e.pth', tmp_path / 'out.pth', 'ours', 'tinynet_d')
     state['extra.weight'] = state.pop('conv_head.weight')
     with pytest.raises(ValueError, match=r'1 missing: conv_head.weight; 1 unexpected: extra.weight. It is none of our presets'):
