@@ -1,0 +1,118 @@
+"""Open an exported file in ONNX Runtime (.onnx) or OpenVINO (.xml) and run it on NumPy arrays; needs neither torch nor onnx."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import MissingPackageError, UserError
+from .spec import INPUT, KEY, Spec
+
+PIP = 'pip install "tinynet_mm[runtime]"'
+SUFFIXES = ('.onnx', '.xml')
+
+
+@dataclass(frozen=True)
+class Network:
+    """An opened file: its description, and ``run``, which maps a batch in the form of the description to the outputs by name."""
+
+    spec: Spec
+    run: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+def open_network(path: str | Path, threads: int = 1, device: str = 'cpu') -> Network:
+    """Open a file that tools/export.py wrote.
+
+    Args:
+        path: an ``.onnx`` or ``.xml`` file.
+        threads: of the processor inside an operator.
+        device: ``cpu``; for ONNX Runtime also ``cuda`` or ``cuda:1``; for OpenVINO also the name of its device, like ``gpu``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: a file of another tool or version, a device that is not available, or more threads than the machine has.
+        MissingPackageError: the runtime is not installed.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise UserError(f'{path} is not an exported file (.onnx or .xml); export the model with tools/export.py.')
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file; export the model with tools/export.py.')
+    check_threads(threads)
+    return _open_onnx(path, threads, device) if path.suffix == '.onnx' else _open_openvino(path, threads, device)
+
+
+def check_threads(threads: int) -> None:
+    """Raise UserError for a number of threads that this machine does not have."""
+    if not 1 <= threads <= (os.cpu_count() or 1):
+        raise UserError(f'threads={threads}: this machine has 1 to {os.cpu_count()}.')
+
+
+def _open_onnx(path: Path, threads: int, device: str) -> Network:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingPackageError(f'{path.name} needs onnxruntime ({error}): {PIP}') from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    providers = [_provider(device, onnxruntime.get_available_providers())]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # the errors of ONNX Runtime have no common base but Exception
+        if not type(error).__module__.startswith('onnxruntime'):
+            raise
+        raise UserError(f'{path} is not an ONNX file that ONNX Runtime runs ({error}); export the model again.') from error
+    spec = Spec.from_json(session.get_modelmeta().custom_metadata_map.get(KEY), path)
+    names = [output.name for output in session.get_outputs()]
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, {INPUT: images})))
+
+    return Network(spec, run)
+
+
+def _provider(device: str, available: list[str]) -> str | tuple[str, dict[str, str]]:
+    kind, _, number = device.partition(':')
+    if device == 'cpu':
+        return 'CPUExecutionProvider'
+    if kind != 'cuda' or not (number or '0').isdigit():
+        raise UserError(f'device={device!r}: ONNX Runtime runs on cpu, cuda or cuda:N here.')
+    if 'CUDAExecutionProvider' not in available:
+        raise UserError(
+            f'device={device!r}: this ONNX Runtime has no CUDA; use cpu, or pip install onnxruntime-gpu in its place.'
+        )
+    return 'CUDAExecutionProvider', {'device_id': number or '0'}
+
+
+def _open_openvino(path: Path, threads: int, device: str) -> Network:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingPackageError(f'{path.name} needs openvino ({error}): {PIP}') from error
+    core = openvino.Core()
+    name = device.upper()
+    if name.split('.')[0] not in {known.split('.')[0] for known in core.available_devices}:
+        raise UserError(f'device={device!r}: OpenVINO has {", ".join(core.available_devices)} on this machine.')
+    try:
+        model = core.read_model(path)
+        spec = Spec.from_json(_text(model), path)
+        settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY'}
+        settings |= {'INFERENCE_NUM_THREADS': threads} if name == 'CPU' else {}
+        compiled = core.compile_model(model, name, settings)
+    except RuntimeError as error:  # the only error of OpenVINO
+        raise UserError(f'{path} is not a file that OpenVINO runs ({error}); export the model again.') from error
+    names = [output.get_any_name() for output in compiled.outputs]
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        found = compiled([images])
+        return {name: found[place] for place, name in enumerate(names)}
+
+    return Network(spec, run)
+
+
+def _text(model: Any) -> str | None:
+    """The description in the runtime information of an OpenVINO model; None if it has none."""
+    return str(model.get_rt_info([KEY]).astype(str)) if model.has_rt_info([KEY]) else None

