@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+import types
 import warnings
 from pathlib import Path
 
@@ -252,3 +253,20 @@ def test_warnings_of_mmlab_are_hidden_by_origin_and_text(text, module):
         warnings.warn_explicit(text, UserWarning, 'x.py', 1, module='somewhere.else')
         warnings.warn_explicit('another text', UserWarning, 'x.py', 2, module=module)
         assert len(caught) == 2
+
+
+def test_prints_of_mmlab_are_hidden_only_without_logger(capsys):
+    from mmengine import logging as mm_logging
+
+    for text in versions.PRINTED:
+        mm_logging.print_log(f'{text} x')
+    mm_logging.print_log('another line')
+    assert capsys.readouterr().out == 'another line\n'
+
+
+def test_progress_of_pycocotools_is_hidden(capsys):
+    module = types.ModuleType('coco')
+    running.hide_progress(module)
+    for text in (*running.PROGRESS, ' Average Precision', 'Please run evaluate() first'):
+        module.print(text)
+    assert capsys.readouterr().out == ' Average Precision\nPlease run evaluate() first\n'

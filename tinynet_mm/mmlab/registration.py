@@ -32,8 +32,8 @@ def host_imported(host: ModuleType) -> None:
         from . import versions
 
         versions.check_versions()
+        versions.silence()  # first: the next line imports mmengine.runner, which keeps its own reference to print_log
         versions.allow_history_buffers()
-        versions.silence()
     others = [sys.modules[name] for name in HOSTS if name in sys.modules and name != host.__name__]
     if not any(getattr(module.__spec__, '_initializing', False) for module in others):
         register()

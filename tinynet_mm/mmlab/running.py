@@ -3,6 +3,7 @@
 MMEngine prints about 540 lines (environment, config, hooks) before the first iteration. They stay in the log file.
 """
 
+import builtins
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ def hide_progress(module: ModuleType) -> None:
 
     def print_others(*values: object, **options: Any) -> None:
         if not (values and str(values[0]).startswith(PROGRESS)):
-            print(*values, **options)
+            builtins.print(*values, **options)
 
     module.print = print_others  # type: ignore[attr-defined]
 
