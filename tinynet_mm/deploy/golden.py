@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,10 @@ def write_golden(path: str | Path, image: str | Path, folder: str | Path) -> Pat
     pixels = as_pixels(image)
     batch = model.writer.batch(max(1, model.spec.batch))
     factors = model.writer.write(pixels, batch[0])
+    batch[1:] = 0
     outputs = model.network.run(batch)
-    arrays = dict(image=pixels, images=batch, factors=factors) | {f'output_{name}': value for name, value in outputs.items()}
+    arrays: dict[str, Any] = dict(image=pixels, images=batch, factors=factors)
+    arrays |= {f'output_{name}': value for name, value in outputs.items()}
     if isinstance(model, Detector):
         (found,) = model.detect([pixels])
         arrays |= dict(final_boxes=found.boxes, final_scores=found.scores, final_labels=found.labels)

@@ -44,11 +44,11 @@ class InputWriter:
         self._filling = ((pad - mean) / std)[:, 0]
 
     def batch(self, count: int) -> np.ndarray:
-        """An empty batch for ``count`` images: float32 (B, 3, H, W), or uint8 (B, H, W, 3) with ``spec.preprocess``."""
+        """A batch for ``count`` images without values: float32 (B, 3, H, W), or uint8 (B, H, W, 3) with ``spec.preprocess``."""
         height, width = self.spec.height, self.spec.width
         if self.spec.preprocess:
-            return np.zeros((count, height, width, 3), np.uint8)
-        return np.zeros((count, 3, height, width), np.float32)
+            return np.empty((count, height, width, 3), np.uint8)
+        return np.empty((count, 3, height, width), np.float32)
 
     def write(self, image: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Write an (H, W, 3) uint8 BGR image into one place of a batch.

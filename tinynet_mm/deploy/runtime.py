@@ -89,6 +89,7 @@ class Exported:
             part = images[start : start + size]
             batch = self.writer.batch(self.spec.batch or len(part))
             factors = [self.writer.write(as_pixels(image), target) for image, target in zip(part, batch)]
+            batch[len(part) :] = 0
             yield self.network.run(batch), factors
 
 
