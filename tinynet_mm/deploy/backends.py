@@ -11,7 +11,6 @@ import numpy as np
 from ..errors import MissingPackageError, UserError
 from .spec import INPUT, KEY, Spec
 
-PIP = 'pip install "tinynet_mm[runtime]"'
 SUFFIXES = ('.onnx', '.xml')
 
 
@@ -55,7 +54,7 @@ def _open_onnx(path: Path, threads: int, device: str) -> Network:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingPackageError(f'{path.name} needs onnxruntime ({error}): {PIP}') from error
+        raise MissingPackageError(f'{path.name} needs onnxruntime ({error}): pip install "tinynet_mm[runtime]"') from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     providers = [_provider(device, onnxruntime.get_available_providers())]
@@ -91,7 +90,7 @@ def _open_openvino(path: Path, threads: int, device: str) -> Network:
     try:
         import openvino
     except ImportError as error:
-        raise MissingPackageError(f'{path.name} needs openvino ({error}): {PIP}') from error
+        raise MissingPackageError(f'{path.name} needs openvino ({error}): pip install openvino') from error
     core = openvino.Core()
     name = device.upper()
     if name.split('.')[0] not in {known.split('.')[0] for known in core.available_devices}:
