@@ -119,17 +119,16 @@ def detector(model, pipeline, preprocessor, scores, boxes, more=()):
     return settled(with_pipeline(model, pipeline, preprocessor), layers)
 
 
-def retinanet_all():
-    """RetinaNet without a limit of boxes before suppression, which the standard operator does not have."""
-    model = retinanet()
-    model.bbox_head.test_cfg.nms_pre = 100_000
+def limited(model, nms_pre: int):
+    """A detector with another limit of boxes of a level before suppression; the standard operator has no limit."""
+    model.bbox_head.test_cfg.nms_pre = nms_pre
     return model
 
 
 PLAIN = dict(mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395])  # BGR
 MODELS = {
-    'ssdlite': lambda: detector(ssdlite(), STRETCH, NORM, 'cls_convs', ('reg_convs', (0, 1))),
-    'retinanet': lambda: detector(retinanet_all(), STRETCH, NORM, 'retina_cls', ('retina_reg', (0, 0.1))),
+    'ssdlite': lambda: detector(limited(ssdlite(), 12), STRETCH, NORM, 'cls_convs', ('reg_convs', (0, 1))),
+    'retinanet': lambda: detector(limited(retinanet(), 100_000), STRETCH, NORM, 'retina_cls', ('retina_reg', (0, 0.1))),
     'rtmdet': lambda: detector(rtmdet(), LETTERBOX, PLAIN, 'rtm_cls', ('rtm_reg', (2, 0.5))),
     'yolox': lambda: detector(
         yolox(), LETTERBOX, {}, 'multi_level_conv_cls', ('multi_level_conv_reg', (1, 0.02)), ['multi_level_conv_obj']
