@@ -145,6 +145,7 @@ def test_a_classifier_adopts_a_folder(config, tmp_path):
     sets = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val')]
     places = [str(Path(s.get('data_root', ''), s.get('split') or s.get('folder'))) for s in sets]
     assert places == [str(tmp_path / 'train'), str(tmp_path / 'val')]
+    assert tuple(cfg.val_evaluator[0].topk) == (1,)  # mmpretrain refuses a top-5 accuracy of three classes
 
 
 def test_a_variable_of_a_config_takes_effect_where_it_was_copied(cfg):

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from tinynet_mm.data.images import read_image
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
-from tinynet_mm.mmlab import weights
+from tinynet_mm.mmlab import checkpoints, weights
 from tinynet_mm.mmlab.reading import first_not_finite, read
 from tinynet_mm.mmlab.running import check_batches
 
@@ -44,7 +44,8 @@ def train(shapes: Path, out: Path, *more: str) -> int:
     settings = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'train_cfg.val_interval=1')
     loaders = [f'{s}_dataloader.{k}' for s in ('val', 'test') for k in ('num_workers=0', 'persistent_workers=False')]
     more, options = (more[:-2], more[-1:]) if '--cfg-options' in more else (more, ())
-    return tool('train')([CONFIG, *common, '--from-scratch', *more, '--cfg-options', *settings, *loaders, *options])
+    start = () if '--resume' in more else ('--from-scratch',)
+    return tool('train')([CONFIG, *common, *start, *more, '--cfg-options', *settings, *loaders, *options])
 
 
 @pytest.fixture(scope='module')
@@ -60,8 +61,9 @@ def test_training_writes_checkpoint_and_config(trained):
     assert (trained / 'ssdlite_tinynet_e_coco.py').is_file() and 'ema_state_dict' in checkpoint
 
 
-def test_a_training_resumes_from_its_last_epoch(trained, shapes, tmp_path):
+def test_a_training_resumes_from_its_last_epoch_without_a_download(trained, shapes, tmp_path, monkeypatch):
     out = Path(shutil.copytree(trained, tmp_path / 'resumed'))
+    monkeypatch.setattr(checkpoints, 'unreachable', lambda url: pytest.fail(f'asks for {url}'))
     assert train(shapes, out, '--epochs', '2', '--resume') == 0
     before, after = (read(out / f'epoch_{n}.pth')['meta'] for n in (1, 2))
     assert (before['iter'], after['iter']) == (1, 2) and (before['epoch'], after['epoch']) == (1, 2)
@@ -194,12 +196,27 @@ def test_a_batch_of_one_image_is_refused():
         batches_of(5, 1)
 
 
-def batches_of(images: int, batch: int):
+def test_norms_in_evaluation_mode_train_on_any_batch():
+    norm = torch.nn.BatchNorm2d(1)
+    norm.train = lambda mode=True: norm.eval()  # as norm_eval of a backbone
+    for images, batch in ((5, 1), (9, 8)):
+        note, loader = batches_of(images, batch, norm)
+        assert note is None and len(loader) == -(-images // batch)
+
+
+def test_a_batch_sampler_drops_the_last_image():
+    cfg = Config(dict(train_dataloader=dict(batch_size=8, batch_sampler=dict(type='AspectRatioBatchSampler')), train_cfg=dict()))
+    note, _ = batches_of(9, 8, cfg=cfg)
+    assert note is not None
+    assert cfg.train_dataloader.batch_sampler.drop_last and 'drop_last' not in cfg.train_dataloader
+
+
+def batches_of(images: int, batch: int, model: torch.nn.Module | None = None, cfg: Config | None = None):
     """The note of check_batches and the loader of a Runner with this number of images."""
-    cfg = Config(dict(train_dataloader=dict(batch_size=batch), train_cfg=dict()))
+    cfg = cfg or Config(dict(train_dataloader=dict(batch_size=batch), train_cfg=dict()))
 
     class Fake:
-        model, world_size = torch.nn.BatchNorm2d(1), 1
+        world_size = 1
 
         @property
         def train_dataloader(self):
@@ -207,7 +224,7 @@ def batches_of(images: int, batch: int):
             return torch.utils.data.DataLoader(range(images), batch, drop_last=drop)
 
     runner = Fake()
-    runner.cfg = cfg
+    runner.cfg, runner.model = cfg, model or torch.nn.BatchNorm2d(1)
     return check_batches(runner), runner.train_dataloader
 
 

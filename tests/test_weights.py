@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 import tinynet_mm  # noqa: F401
+from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab import reading, weights
 from tinynet_mm.mmlab.checkpoints import pretrained_parts
 
@@ -160,6 +161,14 @@ def test_published_files_are_slim_averaged_and_named_by_hash(tmp_path):
     assert weights.publish(tmp_path / 'epoch_2.pth', tmp_path / 'again', 'tinynet_e_in1k')[0].name == pth.name
     raw = reading.read(weights.publish(tmp_path / 'epoch_2.pth', tmp_path / 'raw', raw=True)[0])['state_dict']
     torch.testing.assert_close(raw, {key: value + 1 for key, value in content['state_dict'].items()})
+
+
+@pytest.mark.parametrize('name', ['../x', 'a/b', '/tmp/x'])
+def test_a_published_name_has_no_folder(tmp_path, name):
+    torch.save(training_checkpoint(), tmp_path / 'epoch_2.pth')
+    with pytest.raises(UserError, match='without a folder'):
+        weights.publish(tmp_path / 'epoch_2.pth', tmp_path / 'out', name)
+    assert [path.name for path in tmp_path.iterdir()] == ['epoch_2.pth']
 
 
 def test_layouts_and_averages_are_recognised():

@@ -95,6 +95,9 @@ def adopt_folder(cfg: Config, root: Path) -> None:
     for part in walk([cfg.model, *(cfg.get(f'{split}_dataloader') for split in SPLITS)]):
         if 'num_classes' in part:
             part['num_classes'] = classes
+    for part in walk([cfg.get(f'{split}_evaluator') for split in SPLITS]):
+        if isinstance(part.get('topk'), list | tuple):  # mmpretrain refuses a top-5 accuracy of fewer than five classes
+            part['topk'] = tuple(k for k in part['topk'] if k <= classes)
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:

@@ -114,12 +114,13 @@ def check_batches(runner: Runner) -> str | None:
     if not len(loader):
         fitting = max(2, each)
         raise UserError(f'{images} training images do not fill one batch of {batch} on each process; give {option}={fitting}')
-    if not any(isinstance(module, _BatchNorm) for module in runner.model.modules()):
-        return None
+    if not any(isinstance(module, _BatchNorm) and module.training for module in runner.model.train().modules()):
+        return None  # frozen norms, or norms kept in evaluation mode by norm_eval, train on any batch
     if batch == 1 or each == 1:
         raise UserError(f'{images} training images in batches of {batch}: batch norms need two images or more; give {option}=2')
-    if each % batch != 1 or settings.get('drop_last', False):
+    owner = settings.get('batch_sampler') or settings  # torch refuses drop_last next to a batch sampler
+    if each % batch != 1 or owner.get('drop_last', False):
         return None
-    settings.drop_last = True
+    owner.drop_last = True
     runner._train_dataloader, runner._train_loop = settings, runner.cfg.train_cfg  # the loop is built again from these
     return f'{images} training images leave a last batch of one, on which batch norms cannot train: each epoch leaves one out.'
