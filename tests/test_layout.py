@@ -71,10 +71,10 @@ LAYERS = {
     'plots': BASE | {'logs'},
     'logs': BASE,
     'data': BASE | {'mmlab'},
-    'training': BASE | {'archs', 'cost', 'data', 'logs'},
-    'mmlab': BASE | {'archs', 'cost', 'models', 'data', 'plots', 'training'},
+    'training': BASE | {'archs', 'cost', 'data', 'logs', 'mmlab'},
+    'mmlab': BASE | {'archs', 'cost', 'models', 'data', 'plots'},
     'cam': BASE | {'data', 'mmlab', 'plots', 'training'},
-    'deploy': BASE | {'archs', 'formula', 'bench'},
+    'deploy': BASE | {'archs', 'data', 'formula', 'bench'},
     'sweep': PURE | {'data', 'mmlab', 'logs', 'plots', 'training', 'paper'},
     'bench': None,
     'cli': None,
@@ -111,7 +111,14 @@ def test_plots_receive_rows(path):
 
 @pytest.mark.parametrize(
     'package, folder',
-    [('pytorch_grad_cam', 'cam'), ('onnx', 'deploy'), ('onnxruntime', 'deploy'), ('ray', 'sweep'), ('wrapt', 'mmlab')],
+    [
+        ('pytorch_grad_cam', 'cam'),
+        ('onnx', 'deploy'),
+        ('onnxruntime', 'deploy'),
+        ('openvino', 'deploy'),
+        ('ray', 'sweep'),
+        ('wrapt', 'mmlab'),
+    ],
 )
 def test_a_fragile_package_is_imported_in_one_folder(package, folder):
     users = {name_of(p).split('/')[0].removesuffix('.py') for p in LIBRARY if package in outside(p)}

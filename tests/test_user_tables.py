@@ -124,3 +124,23 @@ def test_a_backbone_without_squeeze_excite_and_with_another_activation(kind, bas
     expected = cost(resolve(dict(base=base, **arch)), classes=10)
     assert count_images(Classifier(backbone, 10), 48).params == expected.params
     assert expected.params < cost(resolve(dict(base=base, r=0.2, w=0.4, d=0.3)), classes=10).params
+
+
+@pytest.mark.parametrize(
+    'field, value', [('head', 1280.5), ('stem', None), ('resolution', '224'), ('stem_kernel', 3.0), ('divisor', True)]
+)
+def test_a_field_of_another_type_is_refused(field, value):
+    table = asdict(EFFICIENTNET_B0) | {field: value}
+    with pytest.raises(UserError, match=f'{field}=.* is not a whole number'):
+        Arch.from_dict(table)
+
+
+@pytest.mark.parametrize(
+    'field, value', [('channels', 24.5), ('repeats', 2.5), ('kernel', 3.0), ('se', '0.25'), ('expansion', float('nan'))]
+)
+def test_a_field_of_a_stage_of_another_type_is_refused(field, value):
+    table = asdict(EFFICIENTNET_B0)
+    table['stages'] = [dict(stage) for stage in table['stages']]
+    table['stages'][2][field] = value
+    with pytest.raises(UserError, match=f'stage 2: {field}=.* is not a'):
+        Arch.from_dict(table)

@@ -8,7 +8,6 @@ Only single-stage detectors are supported. Without a checkpoint the weights are 
 """
 
 import argparse
-import platform
 from pathlib import Path
 
 from tinynet_mm.errors import run
@@ -28,9 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, help='CSV file to which the row is appended')
     args = parser.parse_intermixed_args(argv)
 
-    import torch
-
     from tinynet_mm.bench import cam as bench
+    from tinynet_mm.bench.clock import protocol
     from tinynet_mm.cam import tasks
 
     config, checkpoint, paths = tasks.split_paths(args.paths)
@@ -38,12 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     loaded = tasks.load(config, checkpoint, args.data_root, args.input_size, random_weights=True)
     (explainer,) = tasks.Method(args.method).explainers(loaded.model)
     found = bench.measure(explainer, loaded.cfg, files, args.batch, args.rounds)
-    about = dict(device='cpu', threads=torch.get_num_threads(), precision='fp32', machine=platform.machine())
-    row = dict(config=Path(config).stem, method=explainer.name, **found, **about, torch=torch.__version__)
+    row = dict(config=Path(config).stem, method=explainer.name, **found, device='cpu', precision='fp32', **protocol())
     print('\n'.join(f'{key:20} {value}' for key, value in row.items()))
     if args.out:
         earlier = read_csv(args.out) if args.out.exists() else []
-        write_csv(args.out, [*earlier, row])
+        columns = dict.fromkeys(key for each in (*earlier, row) for key in each)
+        write_csv(args.out, [*earlier, row], list(columns))
     return 0
 
 

@@ -19,7 +19,7 @@ def number(key: str, text: str) -> float | bool:
     if text in ('True', 'False'):
         return text == 'True'
     try:
-        return float(text)
+        return float(text.encode('ascii'))  # float() also reads digits of other scripts
     except ValueError:
         raise UserError(f'{key}={text} is not a number; write multipliers like efficientnet_b0:r=0.8,w=0.7,d=0.9.') from None
 

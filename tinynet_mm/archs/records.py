@@ -6,6 +6,7 @@ TinyNet (NeurIPS 2020), section 3.2: every network is a base table scaled in res
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,14 @@ class Arch:
 
     def _check(self) -> None:
         """Raise UserError for a table that the model of its family does not build exactly."""
+        _check_types(self, '')
         family = FAMILIES.get(self.family)
         if family is None:
             raise UserError(f'unknown family {self.family!r} in the table; known: {", ".join(FAMILIES)}.')
         if not self.stages:
             raise UserError('a table needs at least one stage.')
+        for index, stage in enumerate(self.stages):
+            _check_types(stage, f'stage {index}: ')
         if min(self.resolution, self.stem, self.divisor) < 1 or min(self.head, self.hidden) < 0:
             raise UserError('resolution, stem and divisor of a table are 1 or more, head and hidden 0 or more.')
         if self.activation not in ('', *ACTIVATIONS):
@@ -130,7 +134,7 @@ class Arch:
                 f'stage {index}: block {stage.block!r} is not a block of {family.name}; known: {", ".join(family.blocks)}.'
             )
         if stage.joined and not family.joined:
-            raise UserError(f'stage {index}: joined=True, but a {family.name} has no joined stages; set it to false.')
+            raise UserError(f'stage {index}: joined=True, but {family.name} networks have no joined stages; set it to false.')
         if stage.se and not family.se:
             raise UserError(f'stage {index}: se={stage.se:g}, but blocks of {family.name} have no squeeze-excite; set it to 0.')
         if stage.block in PLAIN_BLOCKS and stage.expansion != 1:
@@ -141,6 +145,16 @@ class Arch:
             raise UserError(
                 f'stage {index}: channels, repeats, stride and expansion must be positive, the kernel odd, se 0 or more: {stage}.'
             )
+
+
+def _check_types(record: 'Arch | Stage', where: str) -> None:
+    """Raise UserError for a field of another type, such as 24.5 channels, which the cost would count and no model can have."""
+    kinds = {int: (Integral, 'a whole number'), float: (Real, 'a number'), bool: (bool, 'true or false'), str: (str, 'a text')}
+    for field in dataclasses.fields(record):
+        kind, words = next((found for known, found in kinds.items() if field.type is known), (object, ''))
+        value = getattr(record, field.name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool) or value != value:
+            raise UserError(f'{where}{field.name}={value!r} is not {words}; correct this field of the table.')
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..data import folders
 from ..data.coco import find_layout, splits_of
 from ..data.memory import read_from_files
 from ..errors import UserError, listed
-from ..files import write_text
+from ..files import machine_name, write_text
 from ..mmlab import checkpoints, configs, editing
 from ..plots import save
 from ..training.cpu import keep_freed_memory
@@ -284,7 +283,7 @@ def measure_faithfulness(
     protocol = Protocol(' '.join(explainers), layers, split, limit, smoothing=method.smoothing, **options)
     fields = asdict(protocol) | about | dict(data=utf8_name(data_root or ''))
     device = next(loaded.model.parameters()).device
-    fields |= dict(device=str(device), threads=torch.get_num_threads(), machine=platform.machine(), torch=torch.__version__)
+    fields |= dict(device=str(device), threads=torch.get_num_threads(), machine=machine_name(), torch=torch.__version__)
     several = evaluate(Evaluator(explainers, loaded.cfg, protocol), truths, out / 'faithfulness.jsonl', fields)
     rows = [row for rows in tqdm(several, total=len(truths), unit='image', disable=None) for row in rows]
     if not rows:

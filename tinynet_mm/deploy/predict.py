@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from ..data.images import read_image, unique_names, write_image
-from ..errors import UserError
+from ..errors import UserError, printable
 from ..files import atomic
 from .runtime import BATCH, Detections
 
@@ -55,6 +55,7 @@ def draw(image: np.ndarray, found: Detections) -> np.ndarray:
 
 def write_label(picture: np.ndarray, text: str, corner: tuple[int, int], background: tuple[int, int, int]) -> None:
     """Write black text on a coloured rectangle into an image, above ``corner`` and inside the image."""
+    text = printable(text)  # OpenCV crashes on text that UTF-8 cannot encode
     (width, height), _ = cv2.getTextSize(text, FONT, SCALE, 1)
     x = max(0, min(corner[0], picture.shape[1] - width))
     y = max(height + 6, min(corner[1], picture.shape[0]))

@@ -1,0 +1,178 @@
+"""Static int8 quantisation of an exported ONNX file: ONNX Runtime (QDQ) or OpenVINO (NNCF), per channel, calibrated on images.
+
+Only convolutions and linear layers are quantised, and with ReLU or ReLU6 the additions between them. Squeeze-excite, sigmoids and
+the decoding of boxes stay in float: a gate or a box that shares one int8 scale with other values loses its small values
+(onnxruntime issue 14233). Which other layers stay in float is measured: :func:`sensitivities` quantises one block at a time.
+"""
+
+import contextlib
+import io
+import logging
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import UserError
+from .backends import open_network
+from .packages import package
+from .spec import INPUT, KEY, Spec
+
+if TYPE_CHECKING:
+    import onnx
+
+QUANTISED = ('Conv', 'Gemm', 'MatMul')
+DECODED = ('boxes', 'scores')  # outputs whose computation after the last convolution stays in float
+SMOOTH = ('Sigmoid', 'HardSigmoid', 'HardSwish')  # activations after which additions stay in float
+
+
+def layers(path: str | Path) -> dict[str, list[str]]:
+    """The convolutions and linear layers of an ONNX file that can be quantised, by block, without those of squeeze-excite."""
+    model = package('onnx').load(str(path))
+    blocks: dict[str, list[str]] = {}
+    pooled = _after_pooling(model)
+    for node in model.graph.node:
+        if node.op_type in QUANTISED and node.name not in pooled:
+            blocks.setdefault(block_of(node.name), []).append(node.name)
+    return blocks
+
+
+def block_of(name: str) -> str:
+    """The block of a layer: its module path without the last two parts, for instance ``backbone/blocks.3/blocks.3.1``."""
+    parts = [part for part in name.split('/') if part not in ('', 'model', 'graph')]
+    return '/'.join(parts[:-2]) or parts[0]
+
+
+def _after_pooling(model: 'onnx.ModelProto') -> set[str]:
+    """The layers of squeeze-excite: those between a global pooling and a multiplication."""
+    pooled, found = set(), set()
+    for node in model.graph.node:  # in topological order
+        if node.op_type in ('GlobalAveragePool', 'ReduceMean'):
+            pooled |= set(node.output)
+        elif node.op_type != 'Mul' and pooled & set(node.input) and node.op_type not in ('Flatten', 'Gemm', 'MatMul'):
+            pooled |= set(node.output)
+            found.add(node.name)
+    return found
+
+
+def _additions(model: 'onnx.ModelProto') -> list[str]:
+    if any(node.op_type in SMOOTH for node in model.graph.node if 'backbone' in node.name):
+        return []
+    return [node.name for node in model.graph.node if node.op_type == 'Add' and 'backbone' in node.name]
+
+
+def quantise_onnx(source: str | Path, target: Path, batches: Sequence[np.ndarray], keep_float: Iterable[str] = ()) -> Path:
+    """Write an int8 ONNX file with the nodes QuantizeLinear and DequantizeLinear; returns its path.
+
+    Args:
+        source: an ONNX file from :func:`~tinynet_mm.deploy.exporter.export`.
+        target: the file to write.
+        batches: inputs of the file for calibration.
+        keep_float: names of layers that stay in float.
+    """
+    quantization = package('onnxruntime.quantization')
+    onnx = package('onnx')
+    model = onnx.load(str(source))
+    spec = Spec.from_json(next((p.value for p in model.metadata_props if p.key == KEY), None), source)
+    excluded = set(keep_float)
+    chosen = [name for names in layers(source).values() for name in names if name not in excluded]
+    if not chosen:
+        raise UserError(f'{source} has no layer left to quantise; keep fewer layers in float.')
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            self.left = iter(batches)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.left, None)
+            return None if batch is None else {INPUT: batch}
+
+    with _quiet():
+        quantization.quantize_static(
+            str(source), str(target), Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            nodes_to_quantize=[*chosen, *_additions(model)], activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8, calibrate_method=quantization.CalibrationMethod.MinMax,
+        )  # fmt: skip
+    made = onnx.load(str(target))
+    props = {p.key: p.value for p in made.metadata_props} | {KEY: replace(spec, precision='int8').to_json()}
+    onnx.helper.set_model_props(made, props)
+    onnx.save(made, str(target))
+    return target
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)
+
+
+def sensitivities(source: str | Path, batches: Sequence[np.ndarray]) -> dict[str, float]:
+    """The error of each block: the relative change of the scores or logits if this block alone is quantised, largest first.
+
+    Args:
+        source: an ONNX file.
+        batches: inputs of the file; they calibrate and measure.
+    """
+    blocks = layers(source)
+    reference = _answers(source, batches)
+    errors = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for block in blocks:
+            others = [name for key, names in blocks.items() if key != block for name in names]
+            path = quantise_onnx(source, Path(folder) / 'one.onnx', batches, others)
+            errors[block] = float(np.sqrt(np.mean((_answers(path, batches) - reference) ** 2) / np.mean(reference**2)))
+    return dict(sorted(errors.items(), key=lambda item: -item[1]))
+
+
+def _answers(path: str | Path, batches: Sequence[np.ndarray]) -> np.ndarray:
+    network = open_network(path)
+    name = 'logits' if network.spec.post == 'logits' else 'scores'
+    return np.concatenate([np.asarray(network.run(batch)[name]).ravel() for batch in batches]).astype(np.float64)
+
+
+def quantise_openvino(source: str | Path, target: Path, batches: Sequence[np.ndarray], keep_float: Iterable[str] = ()) -> Path:
+    """Write an int8 OpenVINO file (``.xml`` with ``.bin``) with NNCF; arguments as :func:`quantise_onnx`."""
+    openvino, nncf = package('openvino'), package('nncf')
+    model = openvino.convert_model(str(source))
+    known = {op.get_friendly_name() for op in model.get_ops()}
+    names = [name for name in (*keep_float, *_squeeze_excite(source)) if name in known]
+    with _quiet():
+        nncf.set_log_level(logging.ERROR)
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(list(batches)),
+            subset_size=len(batches),
+            ignored_scope=nncf.IgnoredScope(names=names, types=['Sigmoid', 'Exp', 'Softmax'], validate=False),
+        )
+    spec = replace(_spec_of(source), precision='int8')
+    quantised.set_rt_info(spec.to_json(), [KEY])
+    openvino.save_model(quantised, str(target), compress_to_fp16=False)
+    return target
+
+
+def _squeeze_excite(source: str | Path) -> set[str]:
+    return _after_pooling(package('onnx').load(str(source)))
+
+
+def _spec_of(source: str | Path) -> Spec:
+    return open_network(source).spec
+
+
+def size_of(path: Path) -> int:
+    """Bytes of an exported file, with the weights of an OpenVINO file."""
+    return sum(p.stat().st_size for p in (path, path.with_suffix('.bin')) if p.is_file())
+
+
+def readable(name: str) -> str:
+    """A layer's name for messages, without the parts that the export adds."""
+    return re.sub(r'^/?(graph/|model/)*', '', name)

@@ -1,0 +1,128 @@
+"""The description inside an exported file: what its inputs, outputs and classes mean. It needs neither torch nor a runtime.
+
+ONNX files hold it as JSON under the metadata key ``tinynet_mm``, OpenVINO files in their runtime information, and ncnn files in
+a ``.json`` file with the same name.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import UserError
+
+KEY = 'tinynet_mm'
+FORMAT = 1  # raised when a field changes its meaning
+TASKS = ('classification', 'detection')
+POSTS = ('logits', 'raw', 'decoded', 'nms')
+INPUT = 'images'
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Inputs, outputs and thresholds of an exported network.
+
+    The input ``images`` is float32 (B, 3, height, width), normalised, with the channels in the order ``channels``; with
+    ``preprocess`` it is uint8 (B, height, width, 3) in RGB, and normalisation is in the graph.
+
+    The outputs by ``post``: ``logits`` (B, K); ``decoded`` is ``boxes`` (B, P, 4), x1, y1, x2, y2 in pixels of the input, and
+    ``scores`` (B, P, K); ``nms`` is ``boxes`` (M, 4), ``scores`` (M,), ``labels`` (M,) and ``image_ids`` (M,), the index in
+    the batch, by descending score; ``raw`` is the outputs of the head, ``scores_L``, ``boxes_L`` and, if the head has them,
+    ``factors_L`` for each level L, (B, C, H_L, W_L).
+
+    Attributes:
+        task: one of :data:`TASKS`.
+        post: one of :data:`POSTS`.
+        classes: class names.
+        height: of the input in pixels.
+        width: of the input in pixels.
+        batch: images in a batch, 0 for any number.
+        channels: ``RGB`` or ``BGR``, the order that the network receives.
+        mean: of each channel in that order, 0 to 255.
+        std: of each channel in that order.
+        preprocess: whether normalisation is in the graph.
+        resize: ``stretch`` to the input; ``letterbox``, the sides scaled by one factor and the rest filled with ``pad`` on the
+            right and below; ``crop``, the shorter side scaled to ``edge`` and the centre cut out.
+        pad: RGB value of the filling.
+        edge: of ``crop`` in pixels.
+        interpolation: a name of OpenCV or Pillow, for instance ``bilinear``.
+        backend: the library that resizes, ``cv2`` or ``pillow``.
+        score_thr: boxes below are removed.
+        iou_thr: of non-maximum suppression in each class.
+        nms_pre: boxes of a level before suppression, 0 for all.
+        max_per_image: boxes after suppression, 0 for all.
+        multi_label: whether a box can have several classes.
+        levels: boxes (anchors or points) of each level; their sum is P.
+        macs: multiply-adds of one image.
+        params: parameters.
+        precision: ``fp32`` or ``int8``.
+        config: name of the config.
+        checkpoint: SHA-256 of the checkpoint file.
+        version: of this package.
+        format: of this description.
+    """
+
+    task: str
+    post: str
+    classes: tuple[str, ...]
+    height: int
+    width: int
+    batch: int = 1
+    channels: str = 'RGB'
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    preprocess: bool = False
+    resize: str = 'stretch'
+    pad: tuple[float, ...] = (0.0, 0.0, 0.0)
+    edge: int = 0
+    interpolation: str = 'bilinear'
+    backend: str = 'cv2'
+    score_thr: float = 0.0
+    iou_thr: float = 1.0
+    nms_pre: int = 0
+    max_per_image: int = 0
+    multi_label: bool = True
+    levels: tuple[int, ...] = ()
+    macs: int = 0
+    params: int = 0
+    precision: str = 'fp32'
+    config: str = ''
+    checkpoint: str = ''
+    version: str = ''
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The description as JSON text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | None, path: object) -> 'Spec':
+        """Read a description; ``path`` is the file, for messages.
+
+        Raises:
+            UserError: no description, or one of a newer version of this package.
+        """
+        try:
+            content = json.loads(text or '')
+            known = {field.name for field in fields(cls)}
+            if content['format'] != FORMAT or not content.keys() <= known:
+                raise UserError(
+                    f'{path} was exported by tinynet_mm {content.get("version", "of unknown version")} in format '
+                    f'{content["format"]}; this version reads format {FORMAT}: export the model again.'
+                )
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+            return cls(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f'{path} has no description of tinynet_mm: export the model with tools/export.py.') from error
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs; of ``raw`` they depend on the head and are not listed."""
+        names = {
+            'logits': ('logits',),
+            'decoded': ('boxes', 'scores'),
+            'nms': ('boxes', 'scores', 'labels', 'image_ids'),
+            'raw': (),
+        }
+        return names[self.post]
