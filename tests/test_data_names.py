@@ -71,7 +71,7 @@ def test_the_tool_checks_valid_and_broken_files(coco, folders):
     valid, broken, classes = done.stdout.split('exit status')[:3]
     assert 'boxes partly outside the image' in valid and 'in caf?.png (32x32)' in valid
     assert 'empty?.png is not an image that can be read (the file is empty)' in broken
-    assert classes.count('4 images, 0 boxes, 2 categories') == 2
+    assert classes.count('4 images, 2 classes') == 2
     assert [line for line in done.stdout.splitlines() if line.startswith('exit')] == [f'exit status {n}' for n in (0, 1, 0)]
 
 

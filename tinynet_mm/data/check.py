@@ -39,7 +39,7 @@ KINDS = {
     'duplicate category ids': (True, 'number the categories again'),
     'annotations of an undefined category': (True, 'add the category to "categories", or remove them'),
     'missing images': (True, 'copy them there, or remove them from the file'),
-    'unreadable images': (True, 'replace or save them again, or remove them from the file'),
+    'unreadable images': (True, 'replace them, save them again, or remove them from the data set'),
     'annotations of an undefined image': (False, 'they are ignored'),
     'images of another size than in the file': (
         False,
@@ -91,7 +91,7 @@ class Report:
 
     ann_file: Path
     images: int
-    boxes: int
+    boxes: int | None  # None for a classifier
     classes: int
     findings: tuple[Finding, ...]
 
@@ -110,7 +110,8 @@ class Report:
             raise UserError(f'{self.ann_file} cannot be used: {"; ".join(map(str, self.fatal))}.')
 
     def __str__(self) -> str:
-        lines = [f'{self.ann_file}: {self.images} images, {self.boxes} boxes, {self.classes} categories']
+        contents = f'{self.classes} classes' if self.boxes is None else f'{self.boxes} boxes, {self.classes} categories'
+        lines = [f'{self.ann_file}: {self.images} images, {contents}']
         for finding in sorted(self.findings, key=lambda finding: not finding.fatal):
             mark = 'FATAL' if finding.fatal else 'note '
             lines.append(f'  {mark} {finding.count:>6} {finding.kind}, e.g. {finding.example}: {KINDS[finding.kind][1]}')
@@ -196,15 +197,20 @@ def check_class_folders(roots: Sequence[Path], progress: Progress = no_progress)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             broken = [text for text in progress(pool.map(_read_error, paths), len(paths)) if text]
         findings = (Finding('unreadable images', len(broken), broken[0]),) if broken else ()
-        yield Report(root, len(paths), 0, len(names), findings)
+        yield Report(root, len(paths), None, len(names), findings)
 
 
 def _read_error(path: str) -> str | None:
     try:
         image_size(path)
     except (UserError, FileNotFoundError) as error:
-        return str(error)
+        return _without_advice(error)
     return None
+
+
+def _without_advice(error: Exception) -> str:
+    """Return the message of the image reader without its last clause; a finding has its own advice."""
+    return str(error).rpartition('; ')[0] or str(error)
 
 
 def is_number(value: object) -> bool:
@@ -336,7 +342,7 @@ def image_problem(folder: Path, image: dict) -> Problem | None:
     try:
         size = image_size(path)
     except UserError as error:
-        return 'unreadable images', str(error)
+        return 'unreadable images', _without_advice(error)
     if size != (image['width'], image['height']):
         stated = f'{image["width"]}x{image["height"]}'
         return 'images of another size than in the file', f'{path} is {size[0]}x{size[1]}, not {stated}'
