@@ -47,7 +47,7 @@ def read(path: str | Path, trust: bool = False) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    """Read the tensors, and the classes that :func:`publish` writes into the metadata of the file."""
+    """Read the tensors, and the classes that :func:`~.weights.publish` writes into the metadata of the file."""
     from safetensors import safe_open
 
     with safe_open(path, framework='pt') as file:

@@ -31,7 +31,7 @@ class ClassFolders(BaseDataset):
         pipeline: transforms of mmcv and mmpretrain, starting with LoadImageFromFile.
         num_classes: expected number of classes; None accepts any number.
         broken: for an image that does not decode, 'fatal' stops; 'skip' takes another image in training and leaves it out in
-            validation (with ``collate_fn=dict(type='collate_readable')``); see :class:`ReportBrokenImages`.
+            validation (with ``collate_fn=dict(type='collate_readable')``); see :class:`~.hooks.ReportBrokenImages`.
         test_mode: True for validation: every image once, in order.
         kwargs: see MMEngine's BaseDataset.
 

@@ -52,7 +52,7 @@ class StopOnNonFiniteLoss(Hook):
 
 
 def batch_paths(data_batch: dict | None) -> list[str]:
-    """Return the files of a batch of mmdet, mmpretrain or :class:`MemoryImages`; empty if the batch has no paths."""
+    """Return the files of a batch of mmdet, mmpretrain or :class:`~..data.memory.MemoryImages`; empty without paths."""
     if not isinstance(data_batch, dict):
         return []
     if 'img_path' in data_batch:
