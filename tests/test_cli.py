@@ -1,6 +1,8 @@
 """Shared parts of the tools: options that must exist, sizes and schedules that change together, checkpoints that must fit."""
 
+import argparse
 import logging
+import runpy
 import socket
 import time
 import types
@@ -11,6 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from tinynet_mm import cli
 from tinynet_mm.errors import UserError, run
 from tinynet_mm.mmlab import checkpoints, configs, editing, running, versions
 from tinynet_mm.mmlab.running import NOISE
@@ -154,6 +157,102 @@ def test_a_variable_of_a_config_takes_effect_where_it_was_copied(cfg):
     (warp,) = (part for part in configs.walk(cfg.train_dataloader) if part.get('type') == 'SSDWarp')
     assert warp.expand_prob == 0 and warp['size'] == 320
     assert cfg.model.neck.norm_cfg.type == cfg.model.bbox_head.norm_cfg.type == 'SyncBN'
+
+
+ZOO = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+
+
+@pytest.mark.parametrize(
+    'key, words',
+    [
+        ('img_scales.0', 'nothing reads img_scales; set a key below'),  # a list of tuples, which only the unused tta_pipeline has
+        ('tta_model.type', 'nothing reads tta_model'),
+        (
+            'max_epochs',
+            'nothing reads max_epochs; set train_cfg.max_epochs instead',
+        ),  # not test_cfg.max_per_img, which is 300 too
+        ('stage2_num_epochs', 'nothing reads stage2_num_epochs; set a key below'),
+        ('backend_args', 'set train_dataloader.dataset.pipeline.0.backend_args or'),  # not load_from, which is None too
+        ('input_size', "has no 'input_size'.$"),  # not visualizer
+    ],
+)
+def test_a_hint_proposes_no_coincidence(key, words):
+    with pytest.raises(UserError, match=words):
+        configs.merge_options(configs.load_config(ZOO), {key: 1})
+
+
+def test_items_of_lists_and_tuples_are_changed():
+    cfg = configs.load_config(ZOO)
+    configs.merge_options(cfg, {'train_pipeline.2.img_scale.0': 320, 'model.data_preprocessor.mean.1': 7})
+    assert cfg.train_dataloader.dataset.pipeline[2].img_scale == (320, 640) and cfg.model.data_preprocessor.mean[1] == 7
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ("dict(type='Pretrained', checkpoint='a,b.pth')", dict(type='Pretrained', checkpoint='a,b.pth')),
+        ("{'a': [1, (2, 3)]}", dict(a=[1, (2, 3)])),
+        ('(3,3)', (3, 3)),
+        ('[1,a]', [1, 'a']),
+        ('1e-3', 0.001),
+        ('-5', -5),
+        ('None', None),
+        ('http://a/b?c=d', 'http://a/b?c=d'),
+    ],
+)
+def test_values_of_options(text, value):
+    assert configs.parse_options([f'x={text}']) == dict(x=value)
+
+
+@pytest.mark.parametrize('text', ['f(1,2)', 'dict(a', 'dict(a=open("x"))', '(1,2'])
+def test_a_value_that_is_not_a_literal_is_refused(text):
+    with pytest.raises(UserError, match='the value is no number, text, list, tuple or dict'):
+        configs.parse_options([f'x={text}'])
+
+
+@pytest.mark.parametrize(
+    'tool, key, words',
+    [
+        ('train', 'launcher', 'use --launcher'),
+        ('test', 'load_from', 'give the checkpoint after the config'),
+        ('test', 'resume', 'a test does not resume'),
+        ('test', 'work_dir', 'use --out DIR'),
+        ('test', 'train_dataloader.batch_size', 'a test does not train'),
+        ('test', 'optim_wrapper.optimizer.lr', 'a test does not train'),
+        ('test', 'param_scheduler.0.end', 'a test does not train'),
+        ('test', 'train_cfg.max_epochs', 'a test does not train'),
+        ('test', 'val_dataloader.batch_size', '--split test reads test_dataloader'),
+        ('test', 'train_pipeline.2.expand_prob', 'nothing reads train_pipeline'),
+    ],
+)
+def test_an_option_that_a_tool_does_not_use_is_refused(tool, key, words, tmp_path):
+    main = runpy.run_path(f'tools/{tool}.py')['main']
+    arguments = [CONFIG, str(tmp_path / 'best.pth')] if tool == 'test' else [CONFIG]
+    with pytest.raises(UserError, match=f'--cfg-options {key}.*{words}'):
+        main([*arguments, '--cfg-options', f'{key}=1'])
+
+
+@pytest.mark.parametrize('length', [0, -1, 2.5])
+def test_a_training_of_no_epochs_is_refused(length):
+    main = runpy.run_path('tools/train.py')['main']
+    with pytest.raises(UserError, match=f'train_cfg.max_epochs={length} trains nothing'):
+        main([CONFIG, '--cfg-options', f'train_cfg.max_epochs={length}'])
+
+
+@pytest.mark.parametrize('parse', [cli.positive, cli.probability])
+def test_digits_of_other_scripts_are_refused(parse):
+    assert parse('1') == 1
+    with pytest.raises(argparse.ArgumentTypeError, match='not a number in the digits 0 to 9'):
+        parse('\uff11')
+
+
+def test_loader_processes_are_limited_to_the_cores(cfg, monkeypatch):
+    monkeypatch.setattr(editing.os, 'sched_getaffinity', lambda process: {0, 1}, raising=False)
+    cfg.train_dataloader.num_workers, cfg.val_dataloader.num_workers, cfg.test_dataloader.num_workers = 8, 1, 8
+    notes = []
+    editing.limit_workers(cfg, ('train', 'val'), notes.append)
+    assert [cfg[f'{split}_dataloader'].num_workers for split in ('train', 'val', 'test')] == [2, 1, 8]
+    assert len(notes) == 1 and 'has 2 CPU cores: 2 loader processes instead of 8' in notes[0]
 
 
 def test_a_variable_that_nothing_reads_is_refused(cfg):

@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.datasets.samplers import AspectRatioBatchSampler
 from mmengine.config import Config
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 
 from tinynet_mm.data.images import read_image
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
@@ -43,7 +46,8 @@ def train(shapes: Path, out: Path, *more: str) -> int:
     common = ('--data-root', str(shapes), *SIZE, '--schedule', 'short', '--work-dir', str(out))
     settings = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'train_cfg.val_interval=1')
     loaders = [f'{s}_dataloader.{k}' for s in ('val', 'test') for k in ('num_workers=0', 'persistent_workers=False')]
-    more, options = (more[:-2], more[-1:]) if '--cfg-options' in more else (more, ())
+    split = more.index('--cfg-options') if '--cfg-options' in more else len(more)
+    more, options = more[:split], more[split + 1 :]
     start = () if '--resume' in more else ('--from-scratch',)
     return tool('train')([CONFIG, *common, *start, *more, '--cfg-options', *settings, *loaders, *options])
 
@@ -158,6 +162,39 @@ def test_every_format_of_weights_is_tested_and_predicted(trained, shapes, tmp_pa
     assert tool('test')([config, str(published[1]), '--out', str(tmp_path / 'tested')]) == 0
 
 
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors', 'float16'])
+def test_a_training_starts_from_weights_that_it_cannot_resume(trained, shapes, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(checkpoints, 'unreachable', lambda url: pytest.fail(f'asks for {url}'))
+    content = read(trained / 'epoch_1.pth')['state_dict']
+    if suffix == 'float16':
+        source = tmp_path / 'half.pth'
+        torch.save({k: v.half() if v.is_floating_point() else v for k, v in content.items()}, source)
+    else:
+        (source,) = (p for p in weights.publish(trained / 'epoch_1.pth', tmp_path) if p.suffix == suffix)
+    out = tmp_path / 'work'
+    with pytest.raises(UserError, match=r'has no optimizer, message_hub.*cannot continue from it; .* load_from='):
+        train(shapes, out, '--epochs', '1', '--resume', str(source))
+    assert not out.exists()
+    settings = 'optim_wrapper.optimizer.lr=0'
+    assert train(shapes, out, '--epochs', '1', '--cfg-options', settings, f'load_from={source}') == 0
+    started = read(out / 'epoch_1.pth')['state_dict']
+    learned = [key for key in content if key.endswith('weight')]
+    assert all(torch.allclose(started[key], content[key], rtol=2e-3, atol=1e-6) for key in learned)
+
+
+def test_weights_of_another_head_or_network(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 4))
+    runner = SimpleNamespace(cfg=Config(dict(load_from='x.pth')), model=net)
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    assert checkpoints.start_from(runner, dict(state_dict=state)) is None
+    note = checkpoints.start_from(runner, dict(state_dict=state | {'1.weight': torch.zeros(9, 3)}))
+    assert 'x.pth has 3 tensors of the model; 1 other' in note and '1.weight' not in runner.start['state_dict']
+    with pytest.raises(UserError, match='x.pth has no tensor of the model'):
+        checkpoints.start_from(runner, dict(state_dict={'a': torch.zeros(1)}))
+    with pytest.raises(FileNotFoundError, match='no checkpoint at nowhere.pth'):
+        checkpoints.read_start(Config(dict(load_from='nowhere.pth')))
+
+
 def test_a_training_with_averaged_weights_is_tested_with_its_own_config(trained, tmp_path):
     assert tool('test')([str(trained / 'ssdlite_tinynet_e_coco.py'), str(trained / 'epoch_1.pth'), '--out', str(tmp_path)]) == 0
 
@@ -197,35 +234,42 @@ def test_a_batch_of_one_image_is_refused():
 
 
 def test_norms_in_evaluation_mode_train_on_any_batch():
-    norm = torch.nn.BatchNorm2d(1)
-    norm.train = lambda mode=True: norm.eval()  # as norm_eval of a backbone
+    class Norm(torch.nn.BatchNorm2d):
+        def train(self, mode: bool = True):
+            return super().train(False)  # as norm_eval of a backbone
+
     for images, batch in ((5, 1), (9, 8)):
-        note, loader = batches_of(images, batch, norm)
+        note, loader = batches_of(images, batch, Norm(1))
         assert note is None and len(loader) == -(-images // batch)
 
 
-def test_a_batch_sampler_drops_the_last_image():
-    cfg = Config(dict(train_dataloader=dict(batch_size=8, batch_sampler=dict(type='AspectRatioBatchSampler')), train_cfg=dict()))
-    note, _ = batches_of(9, 8, cfg=cfg)
-    assert note is not None
-    assert cfg.train_dataloader.batch_sampler.drop_last and 'drop_last' not in cfg.train_dataloader
+@pytest.mark.parametrize('images', [9, 10])
+def test_a_batch_sampler_drops_the_last_image(images):
+    class Set(list):
+        def get_data_info(self, index: int) -> dict:
+            return dict(width=2 + index % 2, height=2)
+
+    data = Set(range(images))
+    batches = AspectRatioBatchSampler(DefaultSampler(data, shuffle=False), 8)
+    note, loader = batches_of(images, 8, loader=torch.utils.data.DataLoader(data, batch_sampler=batches))
+    assert (note is not None) == (images == 9) and [len(batch) for batch in loader] == ([8] if images == 9 else [8, 2])
 
 
-def batches_of(images: int, batch: int, model: torch.nn.Module | None = None, cfg: Config | None = None):
-    """The note of check_batches and the loader of a Runner with this number of images."""
-    cfg = cfg or Config(dict(train_dataloader=dict(batch_size=batch), train_cfg=dict()))
+def test_batches_that_never_end_drop_nothing():
+    sampler = InfiniteSampler(range(9), shuffle=False)
+    note, loader = batches_of(9, 8, loader=torch.utils.data.DataLoader(range(9), 8, sampler=sampler))
+    assert note is None and not loader.batch_sampler.drop_last
 
-    class Fake:
-        world_size = 1
 
-        @property
-        def train_dataloader(self):
-            drop = cfg.train_dataloader.get('drop_last', False)
-            return torch.utils.data.DataLoader(range(images), batch, drop_last=drop)
-
-    runner = Fake()
-    runner.cfg, runner.model = cfg, model or torch.nn.BatchNorm2d(1)
-    return check_batches(runner), runner.train_dataloader
+def batches_of(images: int, batch: int, model: torch.nn.Module | None = None, loader: torch.utils.data.DataLoader | None = None):
+    """The note of check_batches and the loader of a Runner with this number of images; its loop has the right length."""
+    loader = loader or torch.utils.data.DataLoader(range(images), batch)
+    loop = SimpleNamespace(_max_epochs=3, _max_iters=3 * len(loader))
+    cfg = Config(dict(train_dataloader=dict(batch_size=batch)))
+    model = model or torch.nn.BatchNorm2d(1)
+    note = check_batches(SimpleNamespace(world_size=1, train_dataloader=loader, train_loop=loop, cfg=cfg, model=model))
+    assert loop._max_iters == 3 * len(loader)
+    return note, loader
 
 
 def broken(shapes: Path, tmp_path: Path, change) -> Path:

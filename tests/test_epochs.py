@@ -59,6 +59,31 @@ def test_schedules_of_zoo_configs_end_with_the_training(name):
     assert cfg.train_cfg.max_epochs == 6 and all(0 < epoch <= 6 for epoch in ends + steps)
 
 
+@pytest.mark.parametrize('epochs', [1, 2, 6, 40])
+@pytest.mark.parametrize(
+    'name, first',  # the first epoch, from 0, of the second part of 300 epochs
+    [('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 280), ('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py', 284)],
+)
+def test_a_short_training_is_validated_and_switches_at_the_same_share(name, first, epochs):
+    cfg = load_config(name)
+    editing.set_epochs(cfg, epochs)
+    loop = cfg.train_cfg
+    assert loop.val_interval == min(10, epochs)
+    assert all(1 <= begin <= epochs and type(pair) is tuple for pair in loop.get('dynamic_intervals', ()) for begin in pair[:1])
+    switches = [hook['switch_epoch'] for hook in cfg.custom_hooks if hook['type'] == 'PipelineSwitchHook']
+    switches += [epochs - hook['num_last_epochs'] - 1 for hook in cfg.custom_hooks if hook['type'] == 'YOLOXModeSwitchHook']
+    assert len(switches) == 1 and 0 <= switches[0] < epochs
+    assert switches[0] == pytest.approx(first / 300 * epochs, abs=1)
+    assert all((s.get('begin') or 0) < (s.get('end') or INF) for s in cfg.param_scheduler)  # MMEngine refuses others
+
+
+def test_recipes_of_mmpretrain_change_at_the_same_share():
+    recipes = [dict(action_epoch=30, loss=1), dict(action_epoch=60, loss=2), dict(action_epoch=61, train_augments=None)]
+    cfg = Config(dict(train_cfg=dict(max_epochs=90), custom_hooks=[dict(type='SwitchRecipeHook', schedule=recipes)]))
+    editing.set_epochs(cfg, 9)
+    assert cfg.custom_hooks[0].schedule == [dict(action_epoch=3, loss=1), dict(action_epoch=6, loss=2, train_augments=None)]
+
+
 def test_a_training_that_counts_in_iterations_is_refused():
     cfg = Config(dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=90000), param_scheduler=[]))
     with pytest.raises(UserError, match='--epochs: the training of this config counts in iterations'):

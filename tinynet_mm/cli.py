@@ -19,7 +19,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add CONFIG, --data-root, --input-size and --cfg-options."""
     parser.add_argument('config', help='a config file, or a name like mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
     parser.add_argument('--data-root', type=Path, help='folder of a COCO-format data set; classes are read from its files')
-    parser.add_argument('--input-size', type=int, help='side of the square input in pixels: resizing, anchors, strides together')
+    parser.add_argument('--input-size', type=positive, help='side of the square input in pixels; changes resizing and anchors')
     add_cfg_options(parser)
 
 
@@ -35,9 +35,16 @@ def _pair(text: str) -> str:
     return text
 
 
+def _ascii(text: str) -> str:
+    """Return a number as it is given; ``int`` and ``float`` also read digits of other scripts."""
+    if not text.isascii():
+        raise argparse.ArgumentTypeError(f'{text} is not a number in the digits 0 to 9')
+    return text
+
+
 def probability(text: str) -> float:
     """Parse a number from 0 to 1, for ``type=``; argparse reports other values."""
-    value = float(text)
+    value = float(_ascii(text))
     if not 0 <= value <= 1 or math.isnan(value):
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return value
@@ -45,7 +52,7 @@ def probability(text: str) -> float:
 
 def positive(text: str) -> int:
     """Parse a whole number above 0, for ``type=``; argparse reports other values."""
-    value = int(text)
+    value = int(_ascii(text))
     if value < 1:
         raise argparse.ArgumentTypeError(f'{text} is not a whole number above 0')
     return value

@@ -12,6 +12,11 @@ from tinynet_mm import cli
 from tinynet_mm.errors import UserError
 from tinynet_mm.files import write_json
 
+UNUSED = dict.fromkeys(
+    ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'), 'a test does not train'
+)
+UNUSED |= dict(load_from='give the checkpoint after the config', resume='a test does not resume', work_dir='use --out DIR')
+
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
@@ -28,7 +33,11 @@ def configure(args: argparse.Namespace, out: Path):
     from tinynet_mm.mmlab import configs, editing
 
     cfg = editing.prepare(configs.load_config(args.config), args.data_root, args.input_size, (args.split,), cli.note)
-    configs.merge_options(cfg, configs.parse_options(args.cfg_options))
+    editing.limit_workers(cfg, (args.split,), cli.note)
+    other = 'val' if args.split == 'test' else 'test'
+    unused = {f'{other}_{part}': f'--split {args.split} reads {args.split}_{part}' for part in ('dataloader', 'evaluator')}
+    unused['val_cfg'] = 'a test reads test_cfg'
+    configs.merge_options(cfg, configs.parse_options(args.cfg_options), UNUSED | unused)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     editing.without_averages(cfg)

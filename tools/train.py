@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tinynet_mm import cli
 
+UNUSED = dict(launcher='use --launcher')
+
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
@@ -38,7 +40,9 @@ def configure(args: argparse.Namespace):
     if args.epochs:
         editing.set_epochs(cfg, args.epochs)
     editing.prepare(cfg, args.data_root, args.input_size, note=cli.note)
-    configs.merge_options(cfg, configs.parse_options(args.cfg_options))
+    editing.limit_workers(cfg, ('train', 'val'), cli.note)
+    configs.merge_options(cfg, configs.parse_options(args.cfg_options), UNUSED)
+    editing.check_length(cfg)
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
     cfg.launcher = args.launcher
     editing.guard(cfg)
@@ -56,16 +60,17 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet_mm.mmlab import checkpoints, configs, editing, running
 
     cfg = configure(args)
+    content = checkpoints.read_start(cfg)
     editing.check_paths(cfg, ('train', 'val'))
     if args.data_root and not configs.is_classifier(cfg):
         cli.check_data(cfg, ('train', 'val'))
-    if args.from_scratch or cfg.get('resume'):
+    if args.from_scratch or content or cfg.get('resume'):
         checkpoints.from_scratch(cfg)
     for warning in checkpoints.pretrained_or_scratch(cfg):
         print(f'warning: {warning}', flush=True)
     runner = running.build_runner(cfg)
-    if cfg.get('resume') and cfg.load_from:
-        checkpoints.check_checkpoint(checkpoints.read_checkpoint(cfg.load_from), runner.model, cfg.load_from)
+    if content and (note := checkpoints.start_from(runner, content)):
+        cli.note(note)
     if note := running.check_batches(runner):
         cli.note(note)
     runner.train()

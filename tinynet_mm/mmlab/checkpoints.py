@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
 from ..data.coco import SKIPPED_HEADS
-from ..errors import UserError
+from ..errors import UserError, listed
 from .configs import walk
 from .reading import SUFFIXES, check_finite, read, tensors_of
-from .running import config_errors
+from .running import QuietRunner, config_errors
 from .weights import check_fits, shapes_of
 
 TIMEOUT = 20.0  # seconds without an answer from a server
@@ -82,6 +83,55 @@ def unreachable(url: str, timeout: float = TIMEOUT) -> str | None:
     return None
 
 
+def read_start(cfg: Config) -> dict[str, Any] | None:
+    """Read the checkpoint ``load_from`` of a training, in any format of :func:`read_checkpoint`; None without one.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: not a checkpoint, or, with ``resume``, one without the state of the optimizer and of the loop.
+    """
+    path = cfg.get('load_from')
+    if not path:
+        return None
+    if cfg.get('resume'):
+        content = _content(path)
+        missing = [key for key in ('optimizer', 'message_hub') if key not in content]
+        missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in (content.get('meta') or {})]
+        if missing:
+            raise UserError(
+                f'{path} has no {", ".join(missing)}, so a training cannot continue from it; to start a training from its '
+                f'weights, leave out --resume and give --cfg-options load_from={path}.'
+            )
+    return read_checkpoint(path)
+
+
+def start_from(runner: QuietRunner, content: Mapping[str, Any]) -> str | None:
+    """Check the content of :func:`read_start`, and let a training that does not resume start from its weights.
+
+    A head with another number of classes then starts from random weights, as in MMEngine.
+
+    Returns:
+        A note on the tensors of the model that the file does not have in their shape; None if it has all.
+
+    Raises:
+        UserError: weights of another model, or weights that are not finite.
+    """
+    path, state = runner.cfg.load_from, content['state_dict']
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if runner.cfg.get('resume'):
+        check_checkpoint(content, model, path)
+        return None
+    check_finite(state, path)
+    own = model.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+    missing = [key for key in shapes_of(own) if 'data_preprocessor' not in key and key not in fitting]
+    if not shapes_of(fitting):
+        raise UserError(f'{path} has no tensor of the model of this config; give weights of the same network.')
+    runner.start = dict(state_dict=fitting, meta={})
+    others = f'{len(missing)} other tensors of the model start from random weights: {listed(missing, 4)}'
+    return f'{path} has {len(fitting)} tensors of the model; {others}.' if missing else None
+
+
 # Reading and fitting ------------------------------------------------------------------------------------------------------
 
 
@@ -98,9 +148,13 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         FileNotFoundError: no such file.
         UserError: not a checkpoint.
     """
-    content = _download(path) if '://' in path else read(path)
+    content = _content(path)
     tensors = tensors_of(content.get('state_dict', content), path)
     return dict(state_dict={key: _single(value) for key, value in tensors.items()}, meta=content.get('meta') or {})
+
+
+def _content(path: str) -> dict[str, Any]:
+    return _download(path) if '://' in path else read(path)
 
 
 def _download(url: str) -> dict[str, Any]:

@@ -4,7 +4,9 @@ This module imports MMEngine only; :mod:`.editing` changes configs for a data se
 """
 
 import argparse
+import ast
 import copy
+import difflib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ READ = (
     'model', 'data_preprocessor', 'work_dir', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg',
     'test_cfg', 'auto_scale_lr', 'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks',
     'custom_hooks', 'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
-    'randomness', 'experiment_name', 'custom_imports', 'compile', 'tta_model', 'tta_pipeline',
+    'randomness', 'experiment_name', 'custom_imports', 'compile',
 )  # fmt: skip
 SIZES = ('crop_size', 'size', 'scale')  # arguments of transforms that set the output size: int or (width, height)
 
@@ -69,10 +71,37 @@ def _siblings(name: str) -> list[str]:
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Parse the ``KEY=VALUE`` texts of ``--cfg-options`` by the rules of MMEngine's DictAction (lists, tuples, numbers)."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    return parser.parse_args(['--cfg-options', *pairs]).cfg_options if pairs else {}
+    """Parse the ``KEY=VALUE`` texts of ``--cfg-options``.
+
+    Numbers, lists and tuples follow the rules of MMEngine's DictAction; ``dict(...)`` and ``{...}`` are dicts.
+
+    Raises:
+        UserError: a value with brackets or commas that is none of these.
+    """
+    return {key: _value(key, text) for key, _, text in (pair.partition('=') for pair in pairs)}
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        if text.startswith(('dict(', '{')):
+            return _literal(ast.parse(text, mode='eval').body)
+        parser = argparse.ArgumentParser()
+        parser.add_argument('--option', nargs=1, action=DictAction)
+        return parser.parse_args([f'--option={key}={text}']).option[key]
+    except (ValueError, SyntaxError, AssertionError, RecursionError) as error:  # DictAction asserts, and recurses without end
+        raise UserError(f'--cfg-options {key}={text}: the value is no number, text, list, tuple or dict; correct it.') from error
+
+
+def _literal(node: ast.expr) -> Any:
+    """Return the value of a Python literal; ``dict(key=value)`` is a literal too."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {str(word.arg): _literal(word.value) for word in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {ast.literal_eval(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
+    if isinstance(node, ast.List | ast.Tuple):
+        items = [_literal(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    return ast.literal_eval(node)
 
 
 def check_option(cfg: Config, key: str) -> None:
@@ -96,50 +125,81 @@ def check_option(cfg: Config, key: str) -> None:
         if part not in known:
             if depth == len(parts) - 1 and depth > 0 and 'type' in known:
                 return
-            raise UserError(f'--cfg-options {key}: {where} has no {part!r}.{did_you_mean(part, known)}')
+            raise UserError(f'--cfg-options {key}: {where} has no {part!r}.{did_you_mean(part, known, cutoff=0.6)}')
         node = node[part]
 
 
-def merge_options(cfg: Config, options: dict[str, Any]) -> Config:
+def merge_options(cfg: Config, options: dict[str, Any], unused: Mapping[str, str] | None = None) -> Config:
     """Merge ``--cfg-options`` into a config; every option takes effect or is refused.
 
     MMEngine does not read top-level variables such as ``train_pipeline`` or ``norm_cfg``; it copies them into other entries
     when it reads the config. A changed list or dict is copied again into every entry that equals its old value.
 
+    Args:
+        cfg: the config, which is changed.
+        options: values by dotted key, from :func:`parse_options`.
+        unused: top-level entries that the calling tool overwrites or does not read, and what to do instead.
+
     Raises:
-        UserError: no such key, or a variable without effect; the message names a key that works.
+        UserError: no such key, an unused one, or a variable without effect; the message names a key that works.
     """
+    unused = unused or {}
     for key in options:
+        if advice := unused.get(key.split('.')[0]):
+            raise UserError(f'--cfg-options {key} has no effect here; {advice}.')
         check_option(cfg, key)
-    read = {key: value for key, value in options.items() if key.split('.')[0] in READ}
-    for key in options.keys() - read.keys():
-        _merge_variable(cfg, key, options[key])
-    cfg.merge_from_dict(read)
+    read = [name for name in READ if name not in unused]
+    for key, value in sorted(options.items(), key=lambda option: option[0].split('.')[0] in READ):  # variables first
+        if key.split('.')[0] in READ:
+            _set(cfg, key, value)
+        else:
+            _merge_variable(cfg, key, value, read)
     return cfg
 
 
-def _merge_variable(cfg: Config, key: str, value: Any) -> None:
+def _set(cfg: Config, key: str, value: Any) -> None:
+    """Set the entry of a dotted key that :func:`check_option` accepts, also in lists and tuples, which MMEngine cannot."""
+    name, *parts = key.split('.')
+    cfg[name] = _changed(cfg.get(name), parts, value)
+
+
+def _changed(node: Any, parts: Sequence[str], value: Any) -> Any:
+    """Return a copy of a node of a config with one entry below it changed."""
+    if not parts:
+        return copy.deepcopy(value)
+    first, *rest = parts
+    if isinstance(node, list | tuple):
+        items = list(node)
+        items[int(first)] = _changed(items[int(first)], rest, value)
+        return type(node)(items)
+    return type(node)(node, **{first: _changed(node.get(first), rest, value)})
+
+
+def _merge_variable(cfg: Config, key: str, value: Any, read: Sequence[str]) -> None:
     name = key.split('.')[0]
     before = copy.deepcopy(cfg[name])
-    cfg.merge_from_dict({key: value})
-    places = [place for part in cfg if part in READ for place in _places(cfg[part], before, part)]
+    found = [place for part in cfg if part in read for place in _places(cfg[part], before, part)]
+    several = isinstance(before, dict | list | tuple) and len(before) > 1
+    places = found if several else [place for place in found if _is_similar(name, place.split('.')[-1])]
     if not places:
-        raise UserError(f'--cfg-options {key}: nothing reads {name}; set a key below {", ".join(k for k in READ if k in cfg)}.')
+        raise UserError(f'--cfg-options {key}: nothing reads {name}; set a key below {", ".join(k for k in read if k in cfg)}.')
     if not isinstance(before, dict | list):
         raise UserError(f'--cfg-options {key}: nothing reads {name}; set {" or ".join(places[:3])} instead.')
+    _set(cfg, key, value)
     for place in places:
-        *above, last = place.split('.')
-        holder = cfg
-        for part in above:
-            holder = holder[int(part) if isinstance(holder, list) else part]
-        holder[int(last) if isinstance(holder, list) else last] = copy.deepcopy(cfg[name])
+        _set(cfg, place, cfg[name])
+
+
+def _is_similar(variable: str, last: str) -> bool:
+    """Whether the last part of a key has about the name of a variable; equal numbers alone are often a coincidence."""
+    return variable.endswith(f'_{last}') or difflib.SequenceMatcher(None, variable, last).ratio() >= 0.6
 
 
 def _places(node: Any, wanted: Any, key: str) -> Iterator[str]:
     """Yield the dotted keys of all entries below ``node`` that equal ``wanted``, outermost first."""
     if type(node) is type(wanted) and node == wanted:
         yield key
-    elif isinstance(node, dict | list):
+    elif isinstance(node, dict | list | tuple):
         for name, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield from _places(value, wanted, f'{key}.{name}')
 

@@ -1,6 +1,7 @@
 """Change a config for a data set, an input size, a number of epochs or a schedule."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ def adopt_folder(cfg: Config, root: Path) -> None:
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Train for ``epochs`` epochs and scale every schedule that counts in epochs by the same ratio.
 
-    Ends, periods, milestones and steps keep their share of the training. Schedules that count in iterations are not changed.
+    Ends, periods, milestones and steps keep their share of the training, and so do the epochs at which hooks of mmdet and
+    mmpretrain change the augmentation. The training ends with a validation. Schedules that count in iterations are not changed.
 
     Raises:
         UserError: less than one epoch, or a training that counts in iterations.
@@ -118,6 +120,72 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
         if scheduler.get('by_epoch', True):
             _scale(scheduler, ratio)
+    if isinstance(schedulers, list):  # MMEngine refuses a schedule that ends where it begins
+        cfg.param_scheduler = [s for s in schedulers if (s.get('begin') or 0) < (s.get('end') or INF)]
+    _scale_validation(cfg.train_cfg, ratio)
+    for hook in cfg.get('custom_hooks') or []:
+        _scale_switch(hook, ratio, epochs)
+
+
+def _scale_validation(loop: dict[str, Any], ratio: float) -> None:
+    """Keep validation intervals within the training, and scale the epochs at which they change."""
+    epochs = loop['max_epochs']
+    for key in ('val_interval', 'val_begin'):
+        if key in loop:
+            loop[key] = min(loop[key], epochs)
+    if loop.get('dynamic_intervals'):
+        pairs = [(_epoch(begin, ratio, epochs), min(interval, epochs)) for begin, interval in loop['dynamic_intervals']]
+        loop['dynamic_intervals'] = list(dict(pairs).items())  # of two changes at one epoch, the later one
+
+
+def _scale_switch(hook: dict[str, Any], ratio: float, epochs: int) -> None:
+    """Scale the epoch at which a hook of mmdet or mmpretrain changes the training; at least one epoch follows the change."""
+    kind = str(hook['type']).split('.')[-1]
+    if kind == 'PipelineSwitchHook':  # counts from 0
+        hook['switch_epoch'] = min(round(hook['switch_epoch'] * ratio), epochs - 1)
+    elif kind == 'YOLOXModeSwitchHook':  # 0 switches before the last epoch
+        hook['num_last_epochs'] = min(round(hook.get('num_last_epochs', 15) * ratio), epochs - 1)
+    elif kind == 'SwitchRecipeHook':
+        recipes: dict[int, dict] = {}
+        for recipe in hook['schedule']:
+            epoch = _epoch(recipe['action_epoch'], ratio, epochs)
+            recipes[epoch] = {**recipes.get(epoch, {}), **recipe, 'action_epoch': epoch}
+        hook['schedule'] = list(recipes.values())
+
+
+def _epoch(epoch: int, ratio: float, epochs: int) -> int:
+    return min(max(1, round(epoch * ratio)), epochs)
+
+
+def check_length(cfg: Config) -> None:
+    """Check that the training of a config has at least one epoch or iteration.
+
+    Raises:
+        UserError: ``max_epochs`` or ``max_iters`` is not a whole number above 0; MMEngine would train nothing.
+    """
+    for key in ('max_epochs', 'max_iters'):
+        length = cfg.train_cfg.get(key)
+        if key in cfg.train_cfg and not (isinstance(length, int) and length >= 1):
+            raise UserError(f'train_cfg.{key}={length} trains nothing; give a whole number above 0.')
+
+
+def limit_workers(cfg: Config, splits: Sequence[str], note: Callable[[str], object]) -> None:
+    """Lower the number of loader processes to the number of CPU cores; more of them slow a machine down.
+
+    Args:
+        cfg: the config, which is changed.
+        splits: the splits whose loaders are used.
+        note: receives one sentence if a number was lowered.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    names = [f'{split}_dataloader' for split in splits]
+    above = [name for name in names if (cfg.get(name) or {}).get('num_workers', 0) > cores]
+    if above:
+        before = max(cfg[name].num_workers for name in above)
+        option = f'--cfg-options {above[0]}.num_workers={before}'
+        note(f'this machine has {cores} CPU cores: {cores} loader processes instead of {before} ({option} keeps {before}).')
+    for name in above:
+        cfg[name].num_workers = cores
 
 
 def _scale(scheduler: dict[str, Any], ratio: float) -> None:

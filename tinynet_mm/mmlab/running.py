@@ -11,7 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_state_dict
 from torch.nn.modules.batchnorm import _BatchNorm
 from wrapt import register_post_import_hook
 
@@ -42,7 +45,25 @@ class WithoutDumps(logging.Filter):
 
 
 class QuietRunner(Runner):
-    """MMEngine's Runner with its dumps in the log file only."""
+    """MMEngine's Runner with its dumps in the log file only.
+
+    Attributes:
+        start: a dict with ``state_dict``, the weights to start a training from; they replace the file ``load_from``, which
+            MMEngine reads as a .pth only.
+    """
+
+    start: dict[str, Any] | None = None
+
+    def load_or_resume(self) -> None:
+        """Load ``start`` if it is set, or else as MMEngine does."""
+        if self.start is None:
+            super().load_or_resume()
+            return
+        self.call_hook('after_load_checkpoint', checkpoint=self.start)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        load_state_dict(model, self.start['state_dict'], strict=False)
+        self.start, self._has_loaded = None, True
+        self.logger.info(f'Load checkpoint from {self._load_from}')
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
         """Build MMEngine's logger with a filter on its console handlers."""
@@ -82,7 +103,7 @@ def hide_progress(module: ModuleType) -> None:
     module.print = print_others  # type: ignore[attr-defined]
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config) -> QuietRunner:
     """Build the Runner of a config.
 
     Raises:
@@ -107,20 +128,21 @@ def check_batches(runner: Runner) -> str | None:
     """
     with config_errors():
         loader = runner.train_dataloader
-    settings = runner.cfg.train_dataloader
-    batch, images = settings.get('batch_size', 1), len(loader.dataset)
+    batch = runner.cfg.train_dataloader.get('batch_size', 1)
+    images = len(loader.dataset)
     each = -(-images // runner.world_size)
     option = '--cfg-options train_dataloader.batch_size'
     if not len(loader):
         fitting = max(2, each)
-        raise UserError(f'{images} training images do not fill one batch of {batch} on each process; give {option}={fitting}')
+        raise UserError(f'{images} training images do not fill one batch of {batch} on each process; give {option}={fitting}.')
     if not any(isinstance(module, _BatchNorm) and module.training for module in runner.model.train().modules()):
         return None  # frozen norms, or norms kept in evaluation mode by norm_eval, train on any batch
     if batch == 1 or each == 1:
-        raise UserError(f'{images} training images in batches of {batch}: batch norms need two images or more; give {option}=2')
-    owner = settings.get('batch_sampler') or settings  # torch refuses drop_last next to a batch sampler
-    if each % batch != 1 or owner.get('drop_last', False):
+        raise UserError(f'{images} training images in batches of {batch}: batch norms need two images or more; give {option}=2.')
+    batches = loader.batch_sampler  # of torch or mmdet: both read drop_last when an epoch starts
+    if each % batch != 1 or isinstance(loader.sampler, InfiniteSampler) or getattr(batches, 'drop_last', True):
         return None
-    owner.drop_last = True
-    runner._train_dataloader, runner._train_loop = settings, runner.cfg.train_cfg  # the loop is built again from these
+    batches.drop_last = True
+    if hasattr(runner.train_loop, '_max_epochs'):  # the loop has computed its length already
+        runner.train_loop._max_iters = runner.train_loop._max_epochs * len(loader)
     return f'{images} training images leave a last batch of one, on which batch norms cannot train: each epoch leaves one out.'
