@@ -187,7 +187,7 @@ def test_targets_in_words():
     classes = ['Red blood cell', 'platelet']
     assert parse_target('class=red BLOOD cell', classes, topk=3) == Wanted('class', 0, topk=3)
     assert parse_target('box=2', classes) == Wanted('box', 2)
-    with pytest.raises(ValueError, match="no class 'platlet' among its 2. Did you mean platelet"):
+    with pytest.raises(ValueError, match="none of the 2 classes of this model is 'platlet'. Did you mean platelet"):
         parse_target('class=platlet', classes)
     with pytest.raises(ValueError, match='the class names of this model are unknown; give its data set with --data-root'):
         parse_target('class=cat', [])

@@ -80,7 +80,7 @@ def test_data_root_names_the_classes_of_a_classifier(classifier, image, tmp_path
     assert all((out / row['file']).stem.endswith(row['classes']) for row in rows)
     with pytest.raises(UserError, match='the class names of this model are unknown; give its data set with --data-root'):
         main([*argv, '--target', 'class=bee'])
-    with pytest.raises(UserError, match=r"no class 'be' among its 3. Did you mean bee\?"):
+    with pytest.raises(UserError, match=r"none of the 3 classes of this model is 'be'. Did you mean bee\?"):
         main([*argv, '--data-root', str(root), '--target', 'class=be'])
 
 

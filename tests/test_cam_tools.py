@@ -152,7 +152,7 @@ def test_classifier_from_its_own_config(coco, tmp_path):
     first = [row for row in rows if row['image'].endswith('/0.png')]
     assert [float(row['scores']) for row in first] == sorted((float(row['scores']) for row in first), reverse=True)
     assert all(row['file'].startswith(f'0_{place + 1}_') for place, row in enumerate(first) if row['file'])
-    with pytest.raises(ValueError, match="no class 'aeroplane' among its 10. Did you mean airplane"):
+    with pytest.raises(ValueError, match="none of the 10 classes of this model is 'aeroplane'. Did you mean airplane"):
         tool.main([*args[:5], '--target', 'class=aeroplane'])
 
 
@@ -197,7 +197,7 @@ def test_bad_input_is_one_sentence(coco, weights, tmp_path, capsys):
     assert 'no checkpoint at' in say([SSDLITE, str(tmp_path / 'x.pth'), image])
     common = [SSDLITE, str(weights), '--input-size', '128', '--out', str(tmp_path / 'out'), image]
     assert "SingleStageDetector has no layer 'backbone.blok'" in say([*common, '--layer', 'backbone.blok'])
-    assert "this model has no class 'circel' among its 3. Did you mean circle?" in say([*common, '--target', 'class=circel'])
+    assert "none of the 3 classes of this model is 'circel'. Did you mean circle?" in say([*common, '--target', 'class=circel'])
     text = say([*common, '--layer', 'bbox_head.reg_convs.0', '--score-thr', '0'])
     assert text.startswith('no map can be drawn') and 'bbox_head.reg_convs.0 has no gradient' in text
     assert 'layers with a map: level' in text and 'reg_convs' not in text.split('with a map:')[1]

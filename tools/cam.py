@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--topk', type=int, default=5, help='most boxes or classes (default %(default)s)')
     p.add_argument('--score-thr', type=cli.probability, default=0.3, help='lowest score of a box (default %(default)s)')
     p.add_argument('--eigen-smooth', action='store_true', help='first principal component of the weighted maps')
-    p.add_argument('--aug-smooth', action='store_true', help='mean over mirrored and rescaled input; six times the work')
+    p.add_argument('--aug-smooth', action='store_true', help='mean over mirrored, brighter and darker input; six times the work')
     p.add_argument('--out', type=Path, default=Path('cams'), help='folder of the results (default %(default)s)')
     p.add_argument('--batch', type=int, default=4, help='images that share a pass (default %(default)s)')
     p.add_argument('--device', default='cpu', help='cpu or cuda:0 (default %(default)s)')

@@ -8,7 +8,6 @@ The list of images is written to subset.json in the target folder. The source is
 import argparse
 from pathlib import Path
 
-from tinynet_mm.data.subsets import draw, make
 from tinynet_mm.errors import run
 
 
@@ -23,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0, help='seed of the random choice (default %(default)s)')
     parser.add_argument('--copy', action='store_true', help='copy the images instead of linking them')
     args = parser.parse_args(argv)
+    from tinynet_mm.data.subsets import draw, make
+
     subset = draw(args.source, args.seed, args.classes, args.train, args.val)
     listing = make(subset, args.target, args.copy)
     train, val = subset.count().values()

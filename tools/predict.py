@@ -34,7 +34,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, default=Path('predictions'), help='folder of results (default %(default)s)')
     parser.add_argument('--score-thr', type=cli.probability, default=0.3, help='minimum score, 0 to 1 (default %(default)s)')
     parser.add_argument('--device', default='cpu', help='cpu or cuda:0 (default %(default)s)')
-    parser.add_argument('--threads', type=cli.positive, default=1, help='of an .onnx or .xml file (default %(default)s)')
+    parser.add_argument('--threads', type=cli.positive, default=1, help='threads that run an exported file (default %(default)s)')
     args = parser.parse_args(argv)
     args.exported = args.model.endswith(('.onnx', '.xml'))
     if not args.exported and not args.inputs:

@@ -63,7 +63,7 @@ class Explainer:
         layers: names of layers as in ``model.named_modules()``, or ``level0``, ``level1``...: the maps that enter the head.
             Empty: the level of each candidate, or the last layer before it with LEAST_SIDE cells a side.
         eigen_smooth: grad-cam's smoothing by the first principal component.
-        aug_smooth: grad-cam's smoothing by the mean over mirrored and rescaled input.
+        aug_smooth: grad-cam's smoothing by the mean over mirrored input and input multiplied by 0.9 and 1.1.
 
     Raises:
         UserError: a model, method or layer that is not supported; the message lists the supported ones.

@@ -72,7 +72,7 @@ def find_class(name: str, classes: Sequence[str]) -> int:
     if name.lower() in lower:
         return lower.index(name.lower())
     hint = did_you_mean(name, classes, cutoff=0.4) or f' It has {listed(classes, 10)}.'
-    raise UserError(f'this model has no class {name!r} among its {len(classes)}.{hint}')
+    raise UserError(f'none of the {len(classes)} classes of this model is {name!r}.{hint}')
 
 
 def choose(reading: Reading, image: int, wanted: Wanted) -> list[Question]:
