@@ -68,8 +68,8 @@ class Arch:
     ``divisor``. The stem is a convolution of stride 2 with a kernel of ``stem_kernel`` pixels; with ``stem_pool`` a 3x3
     max-pooling of stride 2 follows (ResNet). ``activation`` is one of :data:`ACTIVATIONS`, empty for the family's default.
 
-    The table of one network holds integers. :func:`~tinynet_mm.archs.scaling.scale` with arrays returns a table with integer arrays in their places, which
-    only :mod:`tinynet_mm.cost` and :mod:`tinynet_mm.formula.sampling` accept.
+    The table of one network holds integers. :func:`~tinynet_mm.archs.scaling.scale` with arrays returns a table with integer
+    arrays in their places, which only :mod:`tinynet_mm.cost` and :mod:`tinynet_mm.formula.sampling` accept.
     """
 
     name: str

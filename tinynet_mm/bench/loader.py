@@ -67,7 +67,7 @@ def drawn_samples(folder: Path, count: int) -> list[dict]:
 
 
 def samples_of(root: Path, count: int) -> list[dict]:
-    """The first ``count`` records of the training split of a data set in COCO format. Raises as :func:`tinynet_mm.data.coco.find_layout`."""
+    """The first ``count`` records of the training split of a COCO set. Raises as :func:`tinynet_mm.data.coco.find_layout`."""
     layout = find_layout(root)
     config = dict(
         type='mmdet.CocoDataset', metainfo=dict(classes=layout.classes), **dataset_paths(layout.root, layout.split('train'))
