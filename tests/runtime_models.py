@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torchvision.ops import box_iou
 
-from tinynet_mm.deploy.exporter import export
+from tinynet_mm.deploy.export import Options, export_model
 from tinynet_mm.deploy.runtime import Detections
 
 SIDE = 128
@@ -132,7 +132,7 @@ def detector_of(name: str):
 def exported(name: str, **settings) -> Path:
     """The file of one of MODELS, exported once."""
     model, path = detector_of(name), Path(FOLDER.name) / f'{name}{len(list(Path(FOLDER.name).iterdir()))}.onnx'
-    export(model, model.cfg.test_dataloader.dataset.pipeline, path, **settings)
+    export_model(model, model.cfg.test_dataloader.dataset.pipeline, path, Options(**settings))
     return path
 
 

@@ -12,7 +12,7 @@ from runtime_models import CROP, IMAGES, MODELS, assert_same, detector_of, expor
 
 from tinynet_mm.data.images import write_image
 from tinynet_mm.deploy import backends
-from tinynet_mm.deploy.exporter import export
+from tinynet_mm.deploy.export import Options, export_model
 from tinynet_mm.deploy.runtime import Classifier, Detector
 from tinynet_mm.deploy.spec import KEY
 from tinynet_mm.errors import MissingPackageError, UserError
@@ -164,7 +164,7 @@ def test_a_classifier_returns_the_probabilities_of_mmpretrain(tmp_path, steps, s
     pipeline = [dict(type='LoadImageFromFile'), *steps, dict(type='PackInputs')]
     model._config = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline)), model=dict(), default_scope='mmpretrain'))
     expected = np.array([row['pred_scores'] for row in ImageClassificationInferencer(model)(list(IMAGES))])
-    export(model, pipeline, tmp_path / 'model.onnx', **settings)
+    export_model(model, pipeline, tmp_path / 'model.onnx', Options(**settings))
     classifier = Classifier(tmp_path / 'model.onnx')
     found = classifier(IMAGES)
     assert found.shape == (3, 10) and np.ptp(expected) > 0.1

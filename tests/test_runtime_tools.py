@@ -17,7 +17,7 @@ from test_packaging import FILES, ROOT, SHIPPED
 
 from tinynet_mm.data.images import read_image, write_image
 from tinynet_mm.deploy import backends, runtime
-from tinynet_mm.deploy.exporter import export
+from tinynet_mm.deploy.export import Options, export_model
 from tinynet_mm.deploy.golden import write_golden
 from tinynet_mm.deploy.predict import predict_video
 from tinynet_mm.deploy.runtime import Detections, Detector
@@ -46,7 +46,7 @@ def test_golden_files_of_a_detector(tmp_path, capsys):
 def test_golden_files_of_a_classifier(tmp_path):
     model = image_classifier()
     pipeline = [dict(type='LoadImageFromFile'), *CROP, dict(type='PackInputs')]
-    export(model, pipeline, tmp_path / 'model.onnx', batch=2)
+    export_model(model, pipeline, tmp_path / 'model.onnx', Options(batch=2))
     write_image(tmp_path / 'a.png', IMAGES[0])
     arrays = np.load(write_golden(tmp_path / 'model.onnx', tmp_path / 'a.png', tmp_path / 'golden'))
     np.testing.assert_allclose(arrays['probabilities'], runtime.softmax(arrays['output_logits'][:1]))

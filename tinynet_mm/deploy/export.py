@@ -1,134 +1,329 @@
-"""Export a classifier to ONNX, and compare the file with the model.
+"""Export a classifier or detector as one verified file: ONNX, or OpenVINO, in float or int8.
 
-The time of a tiny network in eager PyTorch is mostly overhead, so latency is measured on the exported file, in ONNX Runtime. The
-export folds batch norms into their convolutions.
+The file appears only after its outputs on random images equal those of the model. The boxes of a detector are also compared with
+those of mmdet's own post-processing, so that an error of our decoding is found. The time of a tiny network in eager PyTorch is
+mostly overhead, so latency is measured on such a file.
 """
 
 import copy
 import os
-import warnings
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import MissingPackageError, UserError
+from ..errors import UserError
 from ..files import atomic
+from .backends import open_network
+from .describe import describe
+from .evaluation import Evaluation, calibration_batches
+from .graphs import ClassifierGraph, DecodedDetectorGraph, Preprocess, RawDetectorGraph, Suppressed, head_outputs, raw_names
+from .onnxfile import BATCH, FOUND, finish, trace
+from .packages import package
+from .quantise import quantise
+from .spec import INPUT, KEY, Spec
 
-if TYPE_CHECKING:
-    import onnxruntime
+TOLERANCE = 1e-4  # of the largest value; float32 sums in another order differ by about 1e-6 in a trained network
+PIXELS = 0.01  # for boxes
+SLACK = 20  # times the model's own rounding error, which random weights raise to 1e-3 and more
+UNMATCHED = 0.01  # share of boxes whose suppression may differ, because of IoUs next to the threshold
+FINAL = 100  # boxes of mmdet's post-processing that are compared
+DECODED = ('boxes', 'scores')
+POINTS = 0.1  # by which the accuracy of a float file may differ from that of the model
 
-OPSET = 17
-TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6 in a trained network
-SLACK = 20  # times the rounding error of the model, which is 1e-3 and more with random weights
-MISSING = 'export to ONNX and latency need onnx and onnxruntime; {} is not installed: pip install "tinynet_mm[deploy]"'
+
+@dataclass(frozen=True)
+class Options:
+    """What to export.
+
+    Attributes:
+        post: ``raw``, ``decoded`` or ``nms`` for a detector, see :class:`~tinynet_mm.deploy.spec.Spec`; None for the default.
+        preprocess: whether the file takes uint8 images in RGB and normalises them.
+        batch: images in a batch, 0 for any number.
+        size: (height, width) of the input in pixels; None for that of the pipeline.
+        int8: whether to quantise.
+        max_drop: largest loss of accuracy by int8, in points.
+    """
+
+    post: str | None = None
+    preprocess: bool = False
+    batch: int = 1
+    size: tuple[int, int] | None = None
+    int8: bool = False
+    max_drop: float = 1.0
 
 
-def runtime_package() -> ModuleType:
-    """Import onnxruntime.
+def export(
+    model: nn.Module,
+    pipeline: Sequence[Mapping],
+    out: str | Path,
+    options: Options,
+    evaluation: Evaluation | None = None,
+    **fields: Any,
+) -> Iterator[str]:
+    """Write a model to ``out`` (.onnx or .xml) after all checks; yields a line for each step.
+
+    Args:
+        model: of mmdet or mmpretrain, with its data preprocessor and ``dataset_meta``.
+        pipeline: the steps of its test pipeline.
+        out: the file; its suffix selects ONNX or OpenVINO.
+        options: what to export.
+        evaluation: measures the accuracy; required for int8.
+        fields: other fields of the description: macs, params, config, checkpoint, version.
 
     Raises:
-        MissingPackageError: it is not installed; the message names the pip command.
+        UserError: a model that cannot be exported, a file that differs from the model, or too large a loss by int8; an existing
+            file is not changed.
+        MissingPackageError: a package is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingPackageError(MISSING.format('onnxruntime')) from error
-    return onnxruntime
+    out = Path(out)
+    if options.int8 and evaluation is None:
+        raise UserError('int8 needs a data set for calibration and accuracy; give --data-root.')
+    if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
+        raise UserError(f'cannot write {out}: it is a folder or below a file; choose another path.')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix='.export-') as folder:
+        file = Path(folder) / 'model.onnx'
+        spec = export_model(model, pipeline, file, options, **fields)
+        yield f'{spec.task}, {spec.post}, {spec.macs / 1e6:.1f} M multiply-adds: outputs equal those of the model'
+        if out.suffix == '.xml' and not options.int8:
+            file = to_openvino(file, Path(folder) / 'model.xml')
+        if evaluation and spec.post != 'raw':
+            yield from check_accuracy(file, evaluation, (1, 4))
+        if options.int8 and evaluation:
+            batches = calibration_batches(evaluation.calibration, spec)
+            target = Path(folder) / f'int8{out.suffix}'
+            yield from quantise(
+                file, target, batches, lambda path: evaluation.of_file(path, 1), evaluation.metric, options.max_drop
+            )
+            file = target
+        if out.suffix == '.xml':
+            os.replace(file.with_suffix('.bin'), out.with_suffix('.bin'))
+        os.replace(file, out)
+    yield f'written: {out} ({out.stat().st_size + _weights(out)} bytes)'
 
 
-def _check_packages() -> None:
-    """Check that an export can be written and verified, before any work: torch.onnx.export needs onnx."""
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError(MISSING.format('onnx')) from error
-    runtime_package()
+def _weights(path: Path) -> int:
+    return path.with_suffix('.bin').stat().st_size if path.suffix == '.xml' else 0
+
+
+def check_accuracy(path: Path, evaluation: Evaluation, batches: Sequence[int]) -> Iterator[str]:
+    """Compare the accuracy of a file with that of the model, for some numbers of images in a call; yields a line.
+
+    Raises:
+        UserError: they differ by more than 0.1 points.
+    """
+    expected = evaluation.of_model()
+    found = [evaluation.of_file(path, batch) for batch in batches]
+    values = ', '.join(f'{100 * value:.2f} (batch {batch})' for value, batch in zip(found, batches))
+    if max(abs(value - expected) for value in found) > POINTS / 100:
+        raise UserError(
+            f'{evaluation.metric} of the file is {values}, but {100 * expected:.2f} of the model; no file was written.'
+        )
+    yield f'{evaluation.metric} of the model {100 * expected:.2f}, of the file {values}'
+
+
+def to_openvino(source: Path, target: Path) -> Path:
+    """Convert an ONNX file to OpenVINO (``.xml`` and ``.bin``, float32) and compare their outputs; returns ``target``.
+
+    Raises:
+        UserError: the outputs differ.
+    """
+    openvino = package('openvino')
+    spec = open_network(source).spec
+    model = openvino.convert_model(str(source))
+    model.set_rt_info(spec.to_json(), [KEY])
+    openvino.save_model(model, str(target), compress_to_fp16=False)
+    images = random_images(spec, spec.batch or 2).numpy()
+    expected, found = open_network(source).run(images), open_network(target).run(images)
+    for name, value in expected.items():
+        if spec.post == 'nms':
+            _verify_suppressed(found, expected)
+            break
+        scale = 1.0 if name == 'boxes' else max(float(np.abs(value).max()), 1e-12)
+        error = float(np.abs(found[name] - value).max()) / scale
+        if not error <= (PIXELS if name == 'boxes' else TOLERANCE):
+            raise UserError(f'output {name} of OpenVINO differs from that of ONNX by {error:.2g}; no file was written.')
+    return target
+
+
+def export_model(model: nn.Module, pipeline: Sequence[Mapping], path: Path, options: Options, **fields: Any) -> Spec:
+    """Write a model of MMLab as a verified float ONNX file; returns its description. Arguments and errors as :func:`export`."""
+    settings = dict(batch=options.batch, preprocess=options.preprocess, post='logits') | fields
+    spec = describe(model, pipeline, options.size, **settings)
+    if spec.task == 'detection':
+        spec = replace(spec, post=options.post or 'decoded')
+    elif options.post is not None:
+        raise UserError(f'--post {options.post} is for detectors; a classifier returns its logits.')
+    return write_onnx(model, spec, path)
 
 
 def export_onnx(model: nn.Module, path: str | Path, resolution: int, batch: int = 1) -> Path:
-    """Write ``model`` in evaluation mode as ONNX for images (batch, 3, resolution, resolution), and verify the file.
+    """Write a module that maps images (batch, 3, resolution, resolution) to logits as a verified ONNX file; returns the path.
 
     Args:
-        model: a module that maps images to logits: :class:`tinynet_mm.models.Classifier`, or an ``ImageClassifier`` of
-            mmpretrain. Preprocessing is not exported: the input of the file is normalised images.
+        model: for instance :class:`tinynet_mm.models.Classifier`. The input of the file is normalised images.
         path: the file to write.
         resolution: height and width of the images in pixels.
         batch: batch size, fixed in the file because runtimes plan memory for it.
-
-    Returns:
-        the path; the file has the input ``images`` and the output ``logits``, both float32.
 
     Raises:
         UserError: the outputs of the file and of the model differ, or the model does not return one tensor.
         MissingPackageError: onnx or onnxruntime is not installed.
     """
-    _check_packages()
-    path, training = Path(path), model.training
-    images = torch.randn(batch, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
-    device = next(model.parameters()).device
+    write_onnx(model, Spec('classification', 'logits', (), resolution, resolution, batch=batch), Path(path))
+    return Path(path)
+
+
+def write_onnx(model: nn.Module, spec: Spec, path: Path) -> Spec:
+    """Write the ONNX file that a description states, and verify it; returns the description with the boxes of each level."""
+    for name in ('onnx', 'onnxslim', 'onnxruntime'):
+        package(name)
+    device, training = next(model.parameters()).device, model.training
     model.eval().cpu()
     try:
-        with torch.no_grad():
-            expected = model(images)
-            if not isinstance(expected, Tensor):
-                found = f'{type(model).__name__} returns a {type(expected).__name__}'
-                raise UserError(f'{found}; only models that return one tensor are exported.')
-            exact = copy.deepcopy(model).double()(images.double())
-        with atomic(path) as temporary:
-            _write(model, images, temporary)
-            _verify(temporary, images.numpy(), expected.numpy(), exact.numpy())
+        graph, names, spec = make_graph(model, spec)
+        if spec.task == 'detection' and spec.post != 'raw':
+            compare_with_mmdet(model, spec)
+        images = random_images(spec, max(1, spec.batch))
+        free = {} if spec.batch else dict.fromkeys((INPUT, *names), BATCH)
+        dynamic = free | dict.fromkeys(names, FOUND) if spec.post == 'nms' else free
+        with tempfile.TemporaryDirectory() as folder, atomic(path) as temporary:
+            trace(graph, images, temporary, names, dynamic)
+            finish(temporary, spec)
+            reference = graph
+            if isinstance(graph, Suppressed):
+                decoded = Path(folder) / 'decoded.onnx'
+                trace(graph.graph, images, decoded, DECODED, dict.fromkeys((INPUT, *DECODED), BATCH) if free else {})
+                finish(decoded, replace(spec, post='decoded'))
+                _verify_batches(decoded, graph.graph, replace(spec, post='decoded'))
+                reference = graph.on(FromFile(decoded))
+            _verify_batches(temporary, reference, spec)
     finally:
         model.train(training).to(device)
-    return path
+    return spec
 
 
-def _write(model: nn.Module, images: Tensor, path: Path) -> None:
-    with torch.no_grad(), warnings.catch_warnings():
-        # the tracing exporter is deprecated, but the new one needs another package (onnxscript)
-        warnings.simplefilter('ignore', DeprecationWarning)
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)
-        torch.onnx.export(
-            model, (images,), str(path), dynamo=False, opset_version=OPSET, input_names=['images'], output_names=['logits']
-        )
+def _verify_batches(path: Path, graph: nn.Module, spec: Spec) -> None:
+    for count in (spec.batch,) if spec.batch else (1, 4):
+        verify(path, graph, random_images(spec, count, seed=count), spec)
 
 
-def check_threads(threads: int) -> None:
-    """Check a number of threads.
+class FromFile(nn.Module):
+    """The outputs of an ONNX file as tensors.
+
+    Suppression of nearly equal scores depends on their rounding, so the boxes of a file with suppression are compared with those
+    that suppression in torch leaves of the same decoded boxes.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.network = open_network(path)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Run the file."""
+        return tuple(torch.from_numpy(np.array(value)) for value in self.network.run(images.numpy()).values())
+
+
+def make_graph(model: nn.Module, spec: Spec) -> tuple[nn.Module, list[str], Spec]:
+    """The module to trace, the names of its outputs, and the description with the numbers of boxes of each level."""
+    graph: nn.Module
+    if spec.task == 'classification':
+        graph, names = ClassifierGraph(model), ['logits']
+    elif spec.post == 'raw':
+        graph = RawDetectorGraph(model)
+        with torch.no_grad():
+            names = raw_names(head_outputs(model, torch.zeros(1, 3, spec.height, spec.width)))
+    else:
+        decoded = DecodedDetectorGraph(model, spec.height, spec.width)
+        graph, names, spec = decoded, ['boxes', 'scores'], replace(spec, levels=decoded.level_sizes)
+    if spec.preprocess:
+        graph = Preprocess(graph, spec.mean, spec.std, spec.channels)
+    if spec.post == 'nms':
+        limit = spec.max_per_image or 1000
+        graph = Suppressed(graph, spec.score_thr, spec.iou_thr, limit, spec.multi_label, spec.batch == 1)
+        names = ['boxes', 'scores', 'labels', 'image_ids']
+    return graph.eval(), names, spec
+
+
+def random_images(spec: Spec, count: int, seed: int = 0) -> Tensor:
+    """A batch of random images as the file takes them."""
+    generator = torch.Generator().manual_seed(seed)
+    if spec.preprocess:
+        return torch.randint(0, 256, (count, spec.height, spec.width, 3), generator=generator, dtype=torch.uint8)
+    return torch.randn(count, 3, spec.height, spec.width, generator=generator)
+
+
+def verify(path: Path, graph: nn.Module, images: Tensor, spec: Spec) -> None:
+    """Compare the outputs of a file with those of the traced module.
 
     Raises:
-        UserError: it is below 1, or above the number of cores of this machine.
+        UserError: they differ by more than the tolerance.
     """
-    if not 1 <= threads <= (os.cpu_count() or 1):
-        raise UserError(f'threads={threads}: this machine has {os.cpu_count()} cores; give 1 to {os.cpu_count()}.')
+    found = open_network(path).run(images.numpy())
+    names = list(found)
+    with torch.no_grad():
+        expected = as_dict(graph(images), names)
+        if spec.post == 'nms':
+            return _verify_suppressed(found, expected)
+        exact = as_dict(copy.deepcopy(graph).double()(images if spec.preprocess else images.double()), names)
+    for name in names:
+        scale = 1.0 if name == 'boxes' else max(float(np.abs(exact[name]).max()), 1e-12)
+        limit = PIXELS if name == 'boxes' else TOLERANCE
+        error, rounding = (float(np.abs(a[name] - exact[name]).max()) / scale for a in (found, expected))
+        if not error <= limit + SLACK * rounding:
+            unit = 'pixels' if name == 'boxes' else 'of its largest value'
+            raise UserError(f'output {name} of the file differs from the model by {error:.2g} {unit}; no file was written.')
+    return None
 
 
-def session(path: str | Path, threads: int = 1) -> 'onnxruntime.InferenceSession':
-    """Open a CPU session with ``threads`` threads within an operator and one operator at a time.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        UserError: the number of threads is not available.
-        MissingPackageError: onnxruntime is not installed.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no such ONNX file: {path}')
-    check_threads(threads)
-    package = runtime_package()
-    options = package.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    return package.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+def as_dict(outputs: Tensor | Sequence[Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The outputs of a module by name."""
+    outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+    return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
 
-def _verify(path: Path, images: np.ndarray, expected: np.ndarray, exact: np.ndarray) -> None:
-    """Compare the file with ``exact``, the output in float64; it may differ by the rounding error of ``expected`` (float32)."""
-    runtime = session(path)
-    (found,) = runtime.run(None, {runtime.get_inputs()[0].name: images})
-    error, rounding = (float(np.abs(a - exact).max() / max(np.abs(exact).max(), 1e-12)) for a in (found, expected))
-    if not error <= TOLERANCE + SLACK * rounding:
+def _verify_suppressed(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    missing = sum(
+        not _has_box(found, *row) for row in zip(*(expected[name] for name in ('boxes', 'scores', 'labels', 'image_ids')))
+    )
+    most = max(1, len(expected['scores']))
+    if missing / most > UNMATCHED or abs(len(found['scores']) - len(expected['scores'])) / most > UNMATCHED:
         raise UserError(
-            f'the exported network differs from the model by {error:.2g} of its largest output; the file was deleted.'
+            f'{missing} of {most} boxes after suppression are not in the output of the file, which has '
+            f'{len(found["scores"])}; no file was written.'
         )
+
+
+def _has_box(found: Mapping[str, np.ndarray], box: np.ndarray, score: float, label: int, image: int) -> bool:
+    same = (found['labels'] == label) & (found['image_ids'] == image) & (np.abs(found['scores'] - score) < 1e-3)
+    return bool((np.abs(found['boxes'][same] - box).max(axis=1, initial=0) < 0.1).any())
+
+
+@torch.no_grad()
+def compare_with_mmdet(model: nn.Module, spec: Spec) -> None:
+    """Compare decoded boxes and scores with those of mmdet's own post-processing on a random image.
+
+    Raises:
+        UserError: a final box of mmdet has no equal among the decoded ones.
+    """
+    head: Any = model.bbox_head
+    images = random_images(replace(spec, preprocess=False), 1)
+    settings = copy.deepcopy(head.test_cfg)
+    settings.update(score_thr=0.0, nms_pre=1000, min_bbox_size=-1)
+    outs = head_outputs(model, images)
+    meta = dict(img_shape=(spec.height, spec.width), scale_factor=(1.0, 1.0))
+    (final,) = head.predict_by_feat(*outs, batch_img_metas=[meta], cfg=settings, rescale=False)
+    boxes, scores = DecodedDetectorGraph(model, spec.height, spec.width)(images)
+    for box, score, label in list(zip(final.bboxes, final.scores, final.labels))[:FINAL]:
+        near = (scores[0, :, label] - score).abs() < TOLERANCE
+        if not bool(((boxes[0, near] - box).abs().amax(1) < PIXELS + 1e-5 * spec.width).any()):
+            raise UserError(
+                f'the decoded boxes of {type(head).__name__} do not contain the box {box.tolist()} of mmdet; '
+                'no file was written. Please report this with the config.'
+            )

@@ -205,6 +205,11 @@ class Suppressed(nn.Module):
         self.graph, self.settings = graph, (max_per_image, iou_thr, score_thr)
         self.multi_label, self.single = multi_label, single
 
+    def on(self, graph: nn.Module) -> 'Suppressed':
+        """The same suppression of the boxes of another module."""
+        limit, iou_thr, score_thr = self.settings
+        return Suppressed(graph, score_thr, iou_thr, limit, self.multi_label, self.single)
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run the graph and remove boxes."""
         boxes, scores = self.graph(images)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
@@ -18,10 +17,10 @@ from ..archs import Arch
 from ..errors import UserError
 from ..files import machine_name
 from ..formula.solve import Meter
-from .export import check_threads, export_onnx, runtime_package, session
-
-if TYPE_CHECKING:
-    import onnxruntime
+from .backends import Network, check_threads, open_network
+from .export import export_onnx, random_images
+from .packages import package
+from .spec import Spec
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,15 @@ def measure_interleaved(
     """
     if runs < 1 or warmup < 0:
         raise UserError(f'runs={runs}, warmup={warmup}: give at least one run and no negative warm-up.')
-    sessions = {name: session(path, threads) for name, path in paths.items()}
-    feeds = {name: _feed(s) for name, s in sessions.items()}
+    networks = {name: open_network(path, threads) for name, path in paths.items()}
+    feeds = {name: _feed(network, paths[name]) for name, network in networks.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
     for turn in range(warmup + runs):
-        for name, runtime in sessions.items():
-            both = _timed(runtime, feeds[name])
+        for name, network in networks.items():
+            both = _timed(network, feeds[name])
             if turn >= warmup:
                 times[name].append(both)
-    return {name: _summary(times[name], feeds[name], warmup, threads) for name in paths}
+    return {name: _summary(times[name], networks[name].spec, warmup, threads) for name in paths}
 
 
 def least_ms(path: str | Path, threads: int = 1, runs: int = 10, bursts: int = 30, agreement: float = 0.03) -> float:
@@ -91,10 +90,10 @@ def least_ms(path: str | Path, threads: int = 1, runs: int = 10, bursts: int = 3
     bursts are done. This also works on a busy machine, since other load only adds to a time. With one thread it uses CPU time,
     which does not include other programs. (Next to eight busy programs the wall-clock time was four times as long.)
     """
-    runtime, least, clock = session(path, threads), [], 1 if threads == 1 else 0
-    feed = _feed(runtime)
+    network, clock = open_network(path, threads), 1 if threads == 1 else 0
+    feed, least = _feed(network, path), []
     for _ in range(bursts):
-        least.append(min(_timed(runtime, feed)[clock] for _ in range(runs)))
+        least.append(min(_timed(network, feed)[clock] for _ in range(runs)))
         first, second = sorted(least)[:2] if len(least) > 1 else (0.0, 1.0)
         if second <= (1 + agreement) * first:
             break
@@ -131,24 +130,22 @@ def compare(
         return measure_interleaved(paths, threads, runs=runs)
 
 
-def _timed(runtime: 'onnxruntime.InferenceSession', feed: dict[str, np.ndarray]) -> tuple[float, float]:
+def _timed(network: Network, feed: np.ndarray) -> tuple[float, float]:
     """Return the milliseconds of one run: wall-clock time, and CPU time of all threads of this process."""
     wall, processor = time.perf_counter(), time.process_time()
-    runtime.run(None, feed)
+    network.run(feed)
     return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - processor)
 
 
-def _feed(runtime: 'onnxruntime.InferenceSession') -> dict[str, np.ndarray]:
-    (image,) = runtime.get_inputs()
-    if not all(isinstance(side, int) for side in image.shape):
-        raise UserError(f'input {image.name} has the variable shape {image.shape}; export the file for a fixed batch and size.')
-    return {image.name: np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32)}
+def _feed(network: Network, path: str | Path) -> np.ndarray:
+    if not network.spec.batch:
+        raise UserError(f'{path} takes batches of any size; export the file for a fixed batch.')
+    return random_images(network.spec, network.spec.batch).numpy()
 
 
-def _summary(times: list[tuple[float, float]], feed: dict[str, np.ndarray], warmup: int, threads: int) -> Latency:
+def _summary(times: list[tuple[float, float]], spec: Spec, warmup: int, threads: int) -> Latency:
     wall, processor = np.array(times).T
     p10, median, p90 = (float(q) for q in np.percentile(wall, (10, 50, 90)))
-    batch, _, _, side = next(iter(feed.values())).shape
-    runtime = f'onnxruntime {runtime_package().__version__} CPU'
-    protocol = (len(times), warmup, threads, batch, side, 'fp32', runtime, machine_name())
+    runtime = f'onnxruntime {package("onnxruntime").__version__} CPU'
+    protocol = (len(times), warmup, threads, spec.batch, spec.height, spec.precision, runtime, machine_name())
     return Latency(median, p10, p90, float(np.median(processor)), *protocol)

@@ -6,7 +6,7 @@ detector.
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
-BATCH = 'batch'  # the name of a dynamic batch dimension
+BATCH, FOUND = 'batch', 'found'  # names of free dimensions: the images, and the boxes after suppression
 
 
-def trace(graph: nn.Module, images: Tensor, path: Path, names: Sequence[str], dynamic: Sequence[str] = ()) -> Path:
+def trace(graph: nn.Module, images: Tensor, path: Path, names: Sequence[str], dynamic: Mapping[str, str]) -> Path:
     """Write a module as ONNX with the input ``images`` and the given output names; returns the path.
 
     Args:
@@ -31,9 +31,9 @@ def trace(graph: nn.Module, images: Tensor, path: Path, names: Sequence[str], dy
         images: an example batch.
         path: the file.
         names: of the outputs.
-        dynamic: inputs and outputs whose first dimension is free; the others have the sizes of the example.
+        dynamic: the name of the first dimension of each input or output where it is free; the others are those of the example.
     """
-    axes = {name: {0: BATCH if name == INPUT or name in ('logits', 'boxes', 'scores') else 'found'} for name in dynamic}
+    axes = {name: {0: dimension} for name, dimension in dynamic.items()}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)
         warnings.simplefilter('ignore', UserWarning)  # constants of the graph, among them the anchors

@@ -10,7 +10,7 @@ import io
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 QUANTISED = ('Conv', 'Gemm', 'MatMul')
 DECODED = ('boxes', 'scores')  # outputs whose computation after the last convolution stays in float
+STEPS = (1, 2, 4, 8, 16)  # blocks that stay in float, one attempt each
+SENSITIVITY_BATCHES = 16
 SMOOTH = ('Sigmoid', 'HardSigmoid', 'HardSwish')  # activations after which additions stay in float
 
 
@@ -48,14 +50,19 @@ def block_of(name: str) -> str:
 
 
 def _after_pooling(model: 'onnx.ModelProto') -> set[str]:
-    """The layers of squeeze-excite: those between a global pooling and a multiplication."""
-    pooled, found = set(), set()
+    """The layers of squeeze-excite: those whose only inputs are means over the image, up to the multiplication with it."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    pooled: set[str] = set()
+    found = set()
     for node in model.graph.node:  # in topological order
+        inputs = {name for name in node.input if name and name not in constants}
         if node.op_type in ('GlobalAveragePool', 'ReduceMean'):
             pooled |= set(node.output)
-        elif node.op_type != 'Mul' and pooled & set(node.input) and node.op_type not in ('Flatten', 'Gemm', 'MatMul'):
+        elif inputs and inputs <= pooled and node.op_type not in ('Flatten', 'Gemm', 'MatMul'):
             pooled |= set(node.output)
             found.add(node.name)
+        elif node.op_type == 'Constant':
+            constants |= set(node.output)
     return found
 
 
@@ -69,7 +76,7 @@ def quantise_onnx(source: str | Path, target: Path, batches: Sequence[np.ndarray
     """Write an int8 ONNX file with the nodes QuantizeLinear and DequantizeLinear; returns its path.
 
     Args:
-        source: an ONNX file from :func:`~tinynet_mm.deploy.exporter.export`.
+        source: an ONNX file from :func:`~tinynet_mm.deploy.export.export_model`.
         target: the file to write.
         batches: inputs of the file for calibration.
         keep_float: names of layers that stay in float.
@@ -168,9 +175,46 @@ def _spec_of(source: str | Path) -> Spec:
     return open_network(source).spec
 
 
-def size_of(path: Path) -> int:
-    """Bytes of an exported file, with the weights of an OpenVINO file."""
-    return sum(p.stat().st_size for p in (path, path.with_suffix('.bin')) if p.is_file())
+def quantise(
+    source: Path,
+    target: Path,
+    batches: Sequence[np.ndarray],
+    score: Callable[[Path], float],
+    metric: str,
+    max_drop: float,
+) -> Iterator[str]:
+    """Write an int8 file that loses at most ``max_drop`` points; yields a line for each attempt.
+
+    All layers are quantised first. If the loss is too large, the most sensitive blocks stay in float: 1, 2, 4, 8 and then 16.
+
+    Args:
+        source: the float ONNX file.
+        target: the file to write, .onnx (QDQ) or .xml (OpenVINO).
+        batches: inputs for the calibration.
+        score: the metric of a file, 0 to 1.
+        metric: its name.
+        max_drop: in points.
+
+    Raises:
+        UserError: the loss stays above ``max_drop``; the message has the most sensitive blocks.
+    """
+    write = quantise_openvino if target.suffix == '.xml' else quantise_onnx
+    blocks, before = layers(source), score(source)
+    order: list[str] = []
+    for count in (0, *(n for n in STEPS if n < len(blocks))):
+        if count and not order:
+            order = list(sensitivities(source, batches[:SENSITIVITY_BATCHES]))
+        write(source, target, batches, [name for block in order[:count] for name in blocks[block]])
+        drop = 100 * (before - score(target))
+        kept = f', in float: {", ".join(map(readable, order[:count]))}' if count else ''
+        yield f'int8: {metric} {100 * before:.2f} to {100 * before - drop:.2f}, a loss of {drop:.2f} points{kept}'
+        if drop <= max_drop:
+            return
+    raise UserError(
+        f'int8 loses {drop:.2f} points of {metric}, more than --max-drop {max_drop:g}. The most sensitive blocks are '
+        f'{", ".join(map(readable, order[:3]))}. Train a network with ReLU6 and without squeeze-excite, or use float; '
+        'no file was written.'
+    )
 
 
 def readable(name: str) -> str:

@@ -254,6 +254,20 @@ def input_size(cfg: Config) -> tuple[int, int]:
     raise UserError('the test pipeline of this config has no size; give one with --resolution N.')
 
 
+def test_pipeline(cfg: Config) -> list[ConfigDict]:
+    """Return the transforms of the test pipeline.
+
+    Raises:
+        UserError: the config has none.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
+    while 'pipeline' not in dataset and 'dataset' in dataset:  # a wrapper
+        dataset = dataset['dataset']
+    if not dataset.get('pipeline'):
+        raise UserError('the config has no test_dataloader with a pipeline: give a config with one.')
+    return list(dataset['pipeline'])
+
+
 def input_side(cfg: Config) -> int:
     """Return the side in pixels of a model's square input.
 

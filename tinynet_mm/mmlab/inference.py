@@ -24,6 +24,14 @@ def detect(model: nn.Module, images: Sequence[np.ndarray], score_thr: float = 0.
     return found
 
 
+def classify(model: nn.Module, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the class probabilities (B, K) of (H, W, 3) BGR images, through mmpretrain's inferencer."""
+    from mmpretrain.apis import ImageClassificationInferencer
+
+    inferencer = ImageClassificationInferencer(model, device=str(next(model.parameters()).device))
+    return np.stack([row['pred_scores'] for row in inferencer(list(images), batch_size=len(images))])
+
+
 def classes_of(model: nn.Module) -> list[str]:
     """Return the class names of a model from :func:`~tinynet_mm.mmlab.checkpoints.load_model`."""
     return list(cast(dict[str, Any], model.dataset_meta)['classes'])

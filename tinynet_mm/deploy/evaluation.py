@@ -1,11 +1,9 @@
-"""Accuracy of a model in any runtime, from its predictions: COCO mAP with pycocotools, top-1 of an image folder.
-
-The same code evaluates the model in PyTorch and the exported file, so that a difference is that of the predictions.
-"""
+"""Accuracy of a model in torch and of its exported file, by the same code: COCO mAP with pycocotools, top-1 of a folder."""
 
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -17,11 +15,86 @@ from ..data.coco import Split, read_coco
 from ..data.folders import class_folders
 from ..data.images import read_image
 from ..errors import UserError
+from .resize import InputWriter
+from .runtime import Classifier, Detector
+from .spec import Spec
 
 # BGR images to (boxes (N, 4) in pixels of the image, scores (N,), labels (N,)) of each
 Detect = Callable[[Sequence[np.ndarray]], Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]]
 Classify = Callable[[Sequence[np.ndarray]], np.ndarray]  # BGR images to scores (B, K)
 PER_IMAGE = 100  # detections that count, as in COCO's protocol
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How a model and its file are measured.
+
+    Attributes:
+        metric: ``mAP`` or ``top-1``.
+        of_model: the metric of the model in torch, 0 to 1.
+        of_file: the metric of an exported file, 0 to 1; its arguments are ``path`` and ``batch``, the images in each call.
+        calibration: image files for the calibration of int8, not those of the metric.
+    """
+
+    metric: str
+    of_model: Callable[[], float]
+    of_file: Callable[..., float]
+    calibration: Sequence[Path]
+
+
+def of_detector(detect: Detect, split: Split, calibration: Split, limit: int | None = None) -> Evaluation:
+    """The evaluation of a detector.
+
+    Args:
+        detect: the model in torch.
+        split: the images that are measured.
+        calibration: the images for int8.
+        limit: only the first images of the split.
+    """
+
+    def of_file(path: Path, batch: int) -> float:
+        run = Detector(path).detect
+        return detector_map(lambda images: [(f.boxes, f.scores, f.labels) for f in run(images)], split, batch, limit)
+
+    files = [calibration.images / image['file_name'] for image in read_coco(calibration.ann_file)['images']]
+    return Evaluation('mAP', lambda: detector_map(detect, split, 1, limit), of_file, files)
+
+
+def of_classifier(classify: Classify, root: Path, classes: Sequence[str], limit: int | None = None) -> Evaluation:
+    """The evaluation of a classifier on ``root/val``; ``root/train`` calibrates.
+
+    Args:
+        classify: the model in torch.
+        root: folder with train/<class>/ and val/<class>/.
+        classes: class names in label order.
+        limit: images of each class.
+    """
+
+    def of_file(path: Path, batch: int) -> float:
+        return top1(Classifier(path), root / 'val', classes, batch, limit)
+
+    files = [Path(file) for names in zip(*class_folders(root / 'train').values()) for file in names]  # one of each class in turns
+    return Evaluation('top-1', lambda: top1(classify, root / 'val', classes, 8, limit), of_file, files)
+
+
+def calibration_batches(files: Sequence[Path], spec: Spec, count: int = 64) -> list[np.ndarray]:
+    """Inputs of an exported file with ``count`` images spread evenly over ``files``, in batches of its size.
+
+    Raises:
+        UserError: fewer images than a batch.
+    """
+    size = spec.batch or 1
+    chosen = list(files)[:: max(1, len(files) // count)][:count]
+    if len(chosen) < size:
+        raise UserError(f'{len(chosen)} images do not fill a batch of {size} for calibration: give a data set with more images.')
+    writer = InputWriter(spec)
+    batches = []
+    for start in range(0, len(chosen) - size + 1, size):
+        batch = writer.batch(size)
+        for file, target in zip(chosen[start : start + size], batch):
+            writer.write(read_image(file), target)
+        batches.append(batch)
+    return batches
 
 
 def detector_map(detect: Detect, split: Split, batch: int = 1, limit: int | None = None) -> float:
