@@ -1,14 +1,16 @@
-"""Latency of ONNX files in ONNX Runtime on the CPU of this machine.
+"""The clock of latency on the CPU of this machine, and the latency of ONNX files in ONNX Runtime.
 
-The protocol is that of the paper's table 4 (one thread, batch 1), with medians instead of means. Each run is timed separately,
-files that are compared run in turns, and every row has threads, batch, resolution, precision, runtime and machine.
+The protocol is that of the paper's table 4: one thread, batch 1. Each run is timed separately, contenders run in turns, and every
+row has threads, batch, resolution, precision, runtime and machine. :mod:`tinynet_mm.bench.latency` makes the table of networks
+and runtimes with this clock.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -21,6 +23,8 @@ from .backends import Network, check_threads, open_network
 from .export import export_onnx, random_images
 from .packages import package
 from .spec import Spec
+
+Step = Callable[[Any], Any]  # receives what the step before it returned, None for the first
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,60 @@ def measure_interleaved(
         FileNotFoundError: a file is missing.
         MissingPackageError: onnxruntime is not installed.
     """
+    check_runs(runs, warmup)
+    networks = {name: open_network(path, threads) for name, path in paths.items()}
+    contenders = {name: [network_step(network, _feed(network, paths[name]))] for name, network in networks.items()}
+    times = timed_rounds(contenders, warmup, runs)
+    return {name: _summary(times[name][:, 0], networks[name].spec, warmup, threads) for name in paths}
+
+
+def check_runs(runs: int, warmup: int) -> None:
+    """Raise UserError if no run is timed, or the warm-up is negative."""
     if runs < 1 or warmup < 0:
         raise UserError(f'runs={runs}, warmup={warmup}: give at least one run and no negative warm-up.')
-    networks = {name: open_network(path, threads) for name, path in paths.items()}
-    feeds = {name: _feed(network, paths[name]) for name, network in networks.items()}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
-    for turn in range(warmup + runs):
-        for name, network in networks.items():
-            both = _timed(network, feeds[name])
+
+
+def network_step(network: Network, images: np.ndarray) -> Step:
+    """A step that runs a network on a batch."""
+    return lambda _: network.run(images)
+
+
+def timed_rounds(
+    contenders: Mapping[str, Sequence[Step]],
+    warmup: int,
+    runs: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> dict[str, np.ndarray]:
+    """Run every contender once in each round, so that other load on the machine affects all of them equally.
+
+    Args:
+        contenders: the steps of one run of each contender, by name.
+        warmup: rounds that are not timed.
+        runs: timed rounds.
+        progress: wraps the rounds, for instance in a progress bar.
+
+    Returns:
+        milliseconds of each contender, (runs, steps, 2): wall-clock time, and CPU time of all threads of this process.
+    """
+    times: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in contenders}
+    for turn in progress(range(warmup + runs)):
+        for name, steps in contenders.items():
+            laps = run_steps(steps)
             if turn >= warmup:
-                times[name].append(both)
-    return {name: _summary(times[name], networks[name].spec, warmup, threads) for name in paths}
+                times[name].append(laps)
+    return {name: np.array(laps) for name, laps in times.items()}
+
+
+def run_steps(steps: Sequence[Step]) -> list[tuple[float, float]]:
+    """Run steps one after the other; returns the milliseconds of each: wall-clock time, and CPU time of this process."""
+    laps, value = [], None
+    wall, processor = time.perf_counter(), time.process_time()
+    for step in steps:
+        value = step(value)
+        now = time.perf_counter(), time.process_time()
+        laps.append((1e3 * (now[0] - wall), 1e3 * (now[1] - processor)))
+        wall, processor = now
+    return laps
 
 
 def least_ms(path: str | Path, threads: int = 1, runs: int = 10, bursts: int = 30, agreement: float = 0.03) -> float:
@@ -132,9 +179,7 @@ def compare(
 
 def _timed(network: Network, feed: np.ndarray) -> tuple[float, float]:
     """Return the milliseconds of one run: wall-clock time, and CPU time of all threads of this process."""
-    wall, processor = time.perf_counter(), time.process_time()
-    network.run(feed)
-    return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - processor)
+    return run_steps([network_step(network, feed)])[0]
 
 
 def _feed(network: Network, path: str | Path) -> np.ndarray:
@@ -143,8 +188,8 @@ def _feed(network: Network, path: str | Path) -> np.ndarray:
     return random_images(network.spec, network.spec.batch).numpy()
 
 
-def _summary(times: list[tuple[float, float]], spec: Spec, warmup: int, threads: int) -> Latency:
-    wall, processor = np.array(times).T
+def _summary(times: np.ndarray, spec: Spec, warmup: int, threads: int) -> Latency:
+    wall, processor = times.T
     p10, median, p90 = (float(q) for q in np.percentile(wall, (10, 50, 90)))
     runtime = f'onnxruntime {package("onnxruntime").__version__} CPU'
     protocol = (len(times), warmup, threads, spec.batch, spec.height, spec.precision, runtime, machine_name())
