@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from mmdet.datasets import CocoDataset
 from onnx import TensorProto, helper
 from runtime_models import IMAGES, STRETCH, ssdlite
 from torch import nn
@@ -25,6 +26,8 @@ from tinynet_mm.deploy.runtime import Detector
 from tinynet_mm.deploy.spec import Spec
 from tinynet_mm.errors import MissingPackageError, UserError
 from tinynet_mm.files import read_csv
+from tinynet_mm.mmlab.checkpoints import build_model
+from tinynet_mm.mmlab.configs import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Protocol(runs=3, warmup=1)
@@ -184,6 +187,17 @@ def test_each_compiled_module_has_its_own_code(monkeypatch):
     assert [call(torch.tensor(-1.0)).item() for call in calls] == [-1, 0]
 
 
+def test_the_reference_is_timed_in_inference_of_mmdet(tmp_path, picture):
+    config, checkpoint = str(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py'), tmp_path / 'random.pth'
+    model = build_model(load_config(config), 0)
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=CocoDataset.METAINFO['classes']))), checkpoint
+    )
+    (row,) = compare([], ['onnx'], replace(QUICK, image=picture), (config, str(checkpoint)))
+    assert (row['model'], row['runtime'].split()[-1], row['outputs']) == (config, 'inference_detector', 'boxes')
+    assert float(row['mean_ms']) > 0 and row['network_ms'] == '' and row['input'] == 'photo.jpg 150x100'
+
+
 # Networks by name --------------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +218,12 @@ def test_a_network_by_its_name(name, side, outputs):
     assert (found.spec.height, found.spec.width, found.spec.post) == (side, side, outputs) and found.spec.macs > 0
     with torch.no_grad():
         found.graph(torch.randn(1, 3, side, side))
+
+
+def test_an_ssd_of_mmdet_gets_the_missing_loss():
+    """Without it the check of the export fails in the post-processing of mmdet."""
+    found = find_network('mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
+    assert found.spec.width == 320 and not found.model.bbox_head.loss_cls.use_sigmoid
 
 
 @pytest.mark.parametrize(
