@@ -144,6 +144,21 @@ def test_int8_is_close_to_float(lite, tmp_path, suffix):
     assert 0 < error < 0.2 and open_network(path).spec.precision == 'int8'
 
 
+def test_layers_stay_in_float_in_openvino(lite, tmp_path):
+    """Quantised weights are int8 in the file; with all layers in float there are none."""
+    import openvino
+
+    def int8_weights(keep: list[str]) -> set[str]:
+        path = quantise_openvino(lite, tmp_path / f'{len(keep)}.xml', calibration(lite, 2), keep)
+        ops = openvino.Core().read_model(path).get_ops()
+        return {op.get_friendly_name() for op in ops if op.get_type_name() == 'Constant' and 'int8' in str(op.get_element_type())}
+
+    every = [name for names in layers(lite).values() for name in names]
+    all_quantised = int8_weights([])
+    assert all_quantised and not [name for name in all_quantised if '/se/' in name]
+    assert len(int8_weights(every[:3])) == len(all_quantised) - 3 and not int8_weights(every)
+
+
 def test_the_most_sensitive_blocks_stay_in_float_until_the_loss_is_small(lite, tmp_path, monkeypatch):
     kept = []
 

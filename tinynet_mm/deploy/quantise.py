@@ -151,8 +151,9 @@ def quantise_openvino(source: str | Path, target: Path, batches: Sequence[np.nda
     """Write an int8 OpenVINO file (``.xml`` with ``.bin``) with NNCF; arguments as :func:`quantise_onnx`."""
     openvino, nncf = package('openvino'), package('nncf')
     model = openvino.convert_model(str(source))
-    known = {op.get_friendly_name() for op in model.get_ops()}
-    names = [name for name in (*keep_float, *_squeeze_excite(source)) if name in known]
+    wanted = {*keep_float, *_squeeze_excite(source)}
+    known = [op.get_friendly_name() for op in model.get_ops()]
+    names = [name for name in known if name.removesuffix('/WithoutBiases') in wanted]  # OpenVINO splits the bias off
     with _quiet():
         nncf.set_log_level(logging.ERROR)
         quantised = nncf.quantize(
