@@ -1,1 +1,1 @@
-"""Deployment: export to ONNX, and latency in ONNX Runtime. Only this package imports onnx and onnxruntime, on first use."""
+"""Deployment: verified ONNX and OpenVINO files, int8, a runtime without torch, latency; packages are imported on first use."""
