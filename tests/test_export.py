@@ -21,6 +21,7 @@ from tinynet_mm.deploy.export import Options, export_model
 from tinynet_mm.deploy.quantise import layers, quantise_onnx, quantise_openvino
 from tinynet_mm.deploy.spec import Spec
 from tinynet_mm.errors import UserError
+from tinynet_mm.models import Classifier, ScaledEfficientNet
 
 HEADS = {
     'ssdlite': (cam_models.ssdlite, STRETCH, NORM),
@@ -132,6 +133,18 @@ def test_squeeze_excite_and_decoding_stay_in_float(lite, tmp_path):
     in_int8 = {node.name for node in made.node if node.op_type == 'Conv' and node.input[1] in weights}
     assert in_int8 == set(quantised)
     assert open_network(path).spec == replace(open_network(lite).spec, precision='int8')
+
+
+@pytest.mark.parametrize('activation, added', [('ReLU6', True), ('SiLU', False)])
+@pytest.mark.parametrize('se', [0, 0.25])
+def test_additions_are_quantised_between_relus_only(tmp_path, activation, added, se):
+    """The sigmoid of a squeeze-excite gate does not count as the activation of the backbone."""
+    arch = dict(r=0.2, w=0.3, d=1.0, se=se)
+    model = Classifier(ScaledEfficientNet(arch=arch, act_cfg=dict(type=activation)), 5)
+    path = export.export_onnx(model, tmp_path / 'model.onnx', 48)
+    kinds = {node.name: node.op_type for node in onnx.load(path).graph.node}
+    found = {kinds[name] for names in layers(path).values() for name in names}
+    assert ('Add' in found) == added and 'Conv' in found
 
 
 @pytest.mark.parametrize('suffix', ['.onnx', '.xml'])

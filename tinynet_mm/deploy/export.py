@@ -25,8 +25,8 @@ from .evaluation import Evaluation, calibration_batches
 from .graphs import ClassifierGraph, DecodedDetectorGraph, Preprocess, RawDetectorGraph, Suppressed, head_outputs, raw_names
 from .onnxfile import BATCH, FOUND, finish, trace
 from .packages import package
-from .quantise import quantise
-from .spec import INPUT, KEY, Spec
+from .quantise import quantise, save_openvino
+from .spec import INPUT, Spec
 
 TOLERANCE = 1e-4  # of the largest value; float32 sums in another order differ by about 1e-6 in a trained network
 PIXELS = 0.01  # for boxes
@@ -134,22 +134,40 @@ def to_openvino(source: Path, target: Path) -> Path:
     Raises:
         UserError: the outputs differ.
     """
-    openvino = package('openvino')
-    spec = open_network(source).spec
-    model = openvino.convert_model(str(source))
-    model.set_rt_info(spec.to_json(), [KEY])
-    openvino.save_model(model, str(target), compress_to_fp16=False)
-    images = random_images(spec, spec.batch or 2).numpy()
-    expected, found = open_network(source).run(images), open_network(target).run(images)
-    for name, value in expected.items():
-        if spec.post == 'nms':
-            _verify_suppressed(found, expected)
-            break
-        scale = 1.0 if name == 'boxes' else max(float(np.abs(value).max()), 1e-12)
-        error = float(np.abs(found[name] - value).max()) / scale
-        if not error <= (PIXELS if name == 'boxes' else TOLERANCE):
-            raise UserError(f'output {name} of OpenVINO differs from that of ONNX by {error:.2g}; no file was written.')
+    network = open_network(source)
+    save_openvino(package('openvino').convert_model(str(source)), network.spec, target)
+    images = random_images(network.spec, network.spec.batch or 2).numpy()
+    compare_outputs(open_network(target).run(images), network.run(images), network.spec)
     return target
+
+
+def compare_outputs(
+    found: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    spec: Spec,
+    exact: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Compare the outputs of a file with those that are expected.
+
+    Args:
+        found: outputs of the file by name.
+        expected: outputs of the model in float32.
+        spec: of the file.
+        exact: outputs of the model in float64; the file may differ by a multiple of the rounding error of ``expected``.
+
+    Raises:
+        UserError: an output differs by more than the tolerance.
+    """
+    if spec.post == 'nms':
+        return _compare_suppressed(found, expected)
+    for name, value in (exact or expected).items():
+        in_pixels = name == 'boxes'
+        scale = 1.0 if in_pixels else max(float(np.abs(value).max()), 1e-12)
+        error, rounding = (float(np.abs(outputs[name] - value).max()) / scale for outputs in (found, expected))
+        if not error <= (PIXELS if in_pixels else TOLERANCE) + SLACK * rounding:
+            unit = 'pixels' if in_pixels else 'of its largest value'
+            raise UserError(f'output {name} of the file differs from the model by {error:.2g} {unit}; no file was written.')
+    return None
 
 
 def export_model(model: nn.Module, pipeline: Sequence[Mapping], path: Path, options: Options, **fields: Any) -> Spec:
@@ -241,7 +259,7 @@ def make_graph(model: nn.Module, spec: Spec) -> tuple[nn.Module, list[str], Spec
             names = raw_names(head_outputs(model, torch.zeros(1, 3, spec.height, spec.width)))
     else:
         decoded = DecodedDetectorGraph(model, spec.height, spec.width)
-        graph, names, spec = decoded, ['boxes', 'scores'], replace(spec, levels=decoded.level_sizes)
+        graph, names, spec = decoded, [*DECODED], replace(spec, levels=decoded.level_sizes)
     if spec.preprocess:
         graph = Preprocess(graph, spec.mean, spec.std, spec.channels)
     if spec.post == 'nms':
@@ -266,20 +284,13 @@ def verify(path: Path, graph: nn.Module, images: Tensor, spec: Spec) -> None:
         UserError: they differ by more than the tolerance.
     """
     found = open_network(path).run(images.numpy())
-    names = list(found)
     with torch.no_grad():
-        expected = as_dict(graph(images), names)
-        if spec.post == 'nms':
-            return _verify_suppressed(found, expected)
-        exact = as_dict(copy.deepcopy(graph).double()(images if spec.preprocess else images.double()), names)
-    for name in names:
-        scale = 1.0 if name == 'boxes' else max(float(np.abs(exact[name]).max()), 1e-12)
-        limit = PIXELS if name == 'boxes' else TOLERANCE
-        error, rounding = (float(np.abs(a[name] - exact[name]).max()) / scale for a in (found, expected))
-        if not error <= limit + SLACK * rounding:
-            unit = 'pixels' if name == 'boxes' else 'of its largest value'
-            raise UserError(f'output {name} of the file differs from the model by {error:.2g} {unit}; no file was written.')
-    return None
+        expected = as_dict(graph(images), list(found))
+        exact = None
+        if spec.post != 'nms':
+            double = copy.deepcopy(graph).double()
+            exact = as_dict(double(images if spec.preprocess else images.double()), list(found))
+    compare_outputs(found, expected, spec, exact)
 
 
 def as_dict(outputs: Tensor | Sequence[Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -288,7 +299,7 @@ def as_dict(outputs: Tensor | Sequence[Tensor], names: Sequence[str]) -> dict[st
     return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
 
-def _verify_suppressed(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+def _compare_suppressed(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
     missing = sum(
         not _has_box(found, *row) for row in zip(*(expected[name] for name in ('boxes', 'scores', 'labels', 'image_ids')))
     )

@@ -16,7 +16,7 @@ from torchvision.ops import nms
 
 from ..errors import UserError
 
-HEADS = 'SSD, RetinaNet, FCOS, ATSS, GFL, RTMDet and YOLOX'
+HEADS = 'SSDLiteHead, RetinaNet, FCOS, ATSS, GFL, RTMDet and YOLOX'
 MAX_LOG_RATIO = abs(math.log(16 / 1000))  # bound of the log size of mmdet's DeltaXYWHBBoxCoder
 
 

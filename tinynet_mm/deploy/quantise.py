@@ -8,7 +8,6 @@ the decoding of boxes stay in float: a gate or a box that shares one int8 scale 
 import contextlib
 import io
 import logging
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ import numpy as np
 
 from ..errors import UserError
 from .backends import open_network
+from .onnxfile import attach
 from .packages import package
 from .spec import INPUT, KEY, Spec
 
@@ -26,19 +26,24 @@ if TYPE_CHECKING:
     import onnx
 
 QUANTISED = ('Conv', 'Gemm', 'MatMul')
-DECODED = ('boxes', 'scores')  # outputs whose computation after the last convolution stays in float
 STEPS = (1, 2, 4, 8, 16)  # blocks that stay in float, one attempt each
 SENSITIVITY_BATCHES = 16
 SMOOTH = ('Sigmoid', 'HardSigmoid', 'HardSwish')  # activations after which additions stay in float
 
 
 def layers(path: str | Path) -> dict[str, list[str]]:
-    """The convolutions and linear layers of an ONNX file that can be quantised, by block, without those of squeeze-excite."""
+    """The layers of an ONNX file that can be quantised, by block.
+
+    They are the convolutions and linear layers without squeeze-excite, and the additions of a backbone with ReLU or ReLU6.
+    """
     model = package('onnx').load(str(path))
     blocks: dict[str, list[str]] = {}
-    pooled = _after_pooling(model)
+    skipped = squeeze_excite(model)
+    backbone = [node for node in model.graph.node if 'backbone' in node.name]
+    smooth = any(node.op_type in SMOOTH for node in backbone if node.name not in skipped)
     for node in model.graph.node:
-        if node.op_type in QUANTISED and node.name not in pooled:
+        addition = node.op_type == 'Add' and 'backbone' in node.name and not smooth
+        if node.name not in skipped and (addition or node.op_type in QUANTISED):
             blocks.setdefault(block_of(node.name), []).append(node.name)
     return blocks
 
@@ -49,8 +54,8 @@ def block_of(name: str) -> str:
     return '/'.join(parts[:-2]) or parts[0]
 
 
-def _after_pooling(model: 'onnx.ModelProto') -> set[str]:
-    """The layers of squeeze-excite: those whose only inputs are means over the image, up to the multiplication with it."""
+def squeeze_excite(model: 'onnx.ModelProto') -> set[str]:
+    """The nodes of squeeze-excite: those whose only inputs are means over the image, up to the multiplication with it."""
     constants = {tensor.name for tensor in model.graph.initializer}
     pooled: set[str] = set()
     found = set()
@@ -66,12 +71,6 @@ def _after_pooling(model: 'onnx.ModelProto') -> set[str]:
     return found
 
 
-def _additions(model: 'onnx.ModelProto') -> list[str]:
-    if any(node.op_type in SMOOTH for node in model.graph.node if 'backbone' in node.name):
-        return []
-    return [node.name for node in model.graph.node if node.op_type == 'Add' and 'backbone' in node.name]
-
-
 def quantise_onnx(source: str | Path, target: Path, batches: Sequence[np.ndarray], keep_float: Iterable[str] = ()) -> Path:
     """Write an int8 ONNX file with the nodes QuantizeLinear and DequantizeLinear; returns its path.
 
@@ -83,8 +82,6 @@ def quantise_onnx(source: str | Path, target: Path, batches: Sequence[np.ndarray
     """
     quantization = package('onnxruntime.quantization')
     onnx = package('onnx')
-    model = onnx.load(str(source))
-    spec = Spec.from_json(next((p.value for p in model.metadata_props if p.key == KEY), None), source)
     excluded = set(keep_float)
     chosen = [name for names in layers(source).values() for name in names if name not in excluded]
     if not chosen:
@@ -101,12 +98,11 @@ def quantise_onnx(source: str | Path, target: Path, batches: Sequence[np.ndarray
     with _quiet():
         quantization.quantize_static(
             str(source), str(target), Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-            nodes_to_quantize=[*chosen, *_additions(model)], activation_type=quantization.QuantType.QUInt8,
+            nodes_to_quantize=chosen, activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8, calibrate_method=quantization.CalibrationMethod.MinMax,
         )  # fmt: skip
     made = onnx.load(str(target))
-    props = {p.key: p.value for p in made.metadata_props} | {KEY: replace(spec, precision='int8').to_json()}
-    onnx.helper.set_model_props(made, props)
+    attach(made, _int8_spec(source))
     onnx.save(made, str(target))
     return target
 
@@ -151,7 +147,7 @@ def quantise_openvino(source: str | Path, target: Path, batches: Sequence[np.nda
     """Write an int8 OpenVINO file (``.xml`` with ``.bin``) with NNCF; arguments as :func:`quantise_onnx`."""
     openvino, nncf = package('openvino'), package('nncf')
     model = openvino.convert_model(str(source))
-    wanted = {*keep_float, *_squeeze_excite(source)}
+    wanted = {*keep_float, *squeeze_excite(package('onnx').load(str(source)))}
     known = [op.get_friendly_name() for op in model.get_ops()]
     names = [name for name in known if name.removesuffix('/WithoutBiases') in wanted]  # OpenVINO splits the bias off
     with _quiet():
@@ -162,18 +158,18 @@ def quantise_openvino(source: str | Path, target: Path, batches: Sequence[np.nda
             subset_size=len(batches),
             ignored_scope=nncf.IgnoredScope(names=names, types=['Sigmoid', 'Exp', 'Softmax'], validate=False),
         )
-    spec = replace(_spec_of(source), precision='int8')
-    quantised.set_rt_info(spec.to_json(), [KEY])
-    openvino.save_model(quantised, str(target), compress_to_fp16=False)
+    return save_openvino(quantised, _int8_spec(source), target)
+
+
+def save_openvino(model: Any, spec: Spec, target: Path) -> Path:
+    """Write an OpenVINO model and its description as ``.xml`` and ``.bin``, with the same precision; returns ``target``."""
+    model.set_rt_info(spec.to_json(), [KEY])
+    package('openvino').save_model(model, str(target), compress_to_fp16=False)
     return target
 
 
-def _squeeze_excite(source: str | Path) -> set[str]:
-    return _after_pooling(package('onnx').load(str(source)))
-
-
-def _spec_of(source: str | Path) -> Spec:
-    return open_network(source).spec
+def _int8_spec(source: str | Path) -> Spec:
+    return replace(open_network(source).spec, precision='int8')
 
 
 def quantise(
@@ -207,17 +203,12 @@ def quantise(
             order = list(sensitivities(source, batches[:SENSITIVITY_BATCHES]))
         write(source, target, batches, [name for block in order[:count] for name in blocks[block]])
         drop = 100 * (before - score(target))
-        kept = f', in float: {", ".join(map(readable, order[:count]))}' if count else ''
+        kept = f', in float: {", ".join(order[:count])}' if count else ''
         yield f'int8: {metric} {100 * before:.2f} to {100 * before - drop:.2f}, a loss of {drop:.2f} points{kept}'
         if drop <= max_drop:
             return
     raise UserError(
         f'int8 loses {drop:.2f} points of {metric}, more than --max-drop {max_drop:g}. The most sensitive blocks are '
-        f'{", ".join(map(readable, order[:3]))}. Train a network with ReLU6 and without squeeze-excite, or use float; '
+        f'{", ".join(order[:3])}. Train a network with ReLU6 and without squeeze-excite, or use float; '
         'no file was written.'
     )
-
-
-def readable(name: str) -> str:
-    """A layer's name for messages, without the parts that the export adds."""
-    return re.sub(r'^/?(graph/|model/)*', '', name)

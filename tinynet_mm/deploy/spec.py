@@ -12,8 +12,6 @@ from ..errors import UserError
 
 KEY = 'tinynet_mm'
 FORMAT = 1  # raised when a field changes its meaning
-TASKS = ('classification', 'detection')
-POSTS = ('logits', 'raw', 'decoded', 'nms')
 INPUT = 'images'
 
 
@@ -30,8 +28,8 @@ class Spec:
     ``factors_L`` for each level L, (B, C, H_L, W_L).
 
     Attributes:
-        task: one of :data:`TASKS`.
-        post: one of :data:`POSTS`.
+        task: ``classification`` or ``detection``.
+        post: ``logits``, ``raw``, ``decoded`` or ``nms``, see above.
         classes: class names.
         height: of the input in pixels.
         width: of the input in pixels.
@@ -115,14 +113,3 @@ class Spec:
             if isinstance(error, UserError):
                 raise
             raise UserError(f'{path} has no description of tinynet_mm: export the model with tools/export.py.') from error
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names of the outputs; of ``raw`` they depend on the head and are not listed."""
-        names = {
-            'logits': ('logits',),
-            'decoded': ('boxes', 'scores'),
-            'nms': ('boxes', 'scores', 'labels', 'image_ids'),
-            'raw': (),
-        }
-        return names[self.post]
