@@ -4,9 +4,9 @@ Each step keeps the order of mmdet: scores above the threshold, the best boxes o
 class, the best boxes of the image. Suppression goes through the candidates by descending score, in blocks, and stops at the
 number of boxes that an image keeps: whether a box is kept depends only on boxes with higher scores, so the result is exact.
 
-Processor time for 3000 boxes and 80 classes (AMD EPYC): 0.8 ms for the choice of 2000 candidates and 0.2 ms for the suppression
-to 100 boxes, where ``cv2.dnn.NMSBoxesBatched`` takes 14 ms; 2 ms for 60,000 candidates and 300 boxes, where it takes 2 s. Only
-without a limit and for one class OpenCV is faster (3520 candidates: 12 and 6 ms). The boxes are the same, so it is not used.
+Processor time for 3000 boxes and 80 classes, one run on a busy AMD EPYC: 0.8 ms for the choice of 2000 candidates and 0.2 ms for
+the suppression to 100 boxes, where ``cv2.dnn.NMSBoxesBatched`` takes 14 ms; 2 ms for 60,000 candidates and 300 boxes, where it
+takes 2 s. Only for one class without a limit OpenCV is faster (3520 candidates: 12 and 6 ms). The boxes are the same.
 """
 
 from collections.abc import Sequence

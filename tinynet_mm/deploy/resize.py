@@ -1,9 +1,9 @@
 """Bring images to the input of an exported network with OpenCV or Pillow, pixel by pixel as MMLab's test pipelines do.
 
 The rounding of sizes is that of mmcv's ``imrescale`` (letterbox) and of mmpretrain's ``ResizeEdge`` and ``CenterCrop`` (crop).
-Normalisation is one table look-up a channel, ``cv2.LUT`` from the uint8 channel into the batch: 0.7 ms of one core (AMD EPYC)
-for 512 x 512 pixels and equal to the last bit, against 12 ms for the same in NumPy. ``cv2.addWeighted`` takes 0.6 ms but rounds
-in another way.
+Normalisation is one table look-up a channel, ``cv2.LUT`` from the uint8 channel into the batch. For 512 x 512 pixels it takes
+0.7 ms of processor time, and NumPy 12 ms, with equal results (one run on a busy AMD EPYC); ``cv2.addWeighted`` takes 0.6 ms and
+rounds differently.
 """
 
 import cv2
