@@ -175,7 +175,7 @@ def test_layers_stay_in_float_in_openvino(lite, tmp_path):
 def test_the_most_sensitive_blocks_stay_in_float_until_the_loss_is_small(lite, tmp_path, monkeypatch):
     kept = []
 
-    def write(source, target, batches, keep_float):
+    def write(source, target, batches, keep_float, ranges):
         kept.append(len(list(keep_float)))
         target.write_bytes(b'int8')
         return target
@@ -254,6 +254,7 @@ def test_an_accuracy_that_differs_leaves_the_old_file(trained, shapes, tmp_path,
     [
         (['--out', 'x.tflite'], 'the suffix selects the format'),
         (['--out', 'x.onnx', '--int8'], '--int8 needs --data-root'),
+        (['--out', 'x.onnx', '--calibration', 'd'], '--calibration is for --int8'),
         (['--out', 'x.onnx', '--batch', '-1'], 'or 0 for any number'),
         (['--out', 'x.onnx', '--int8', '--data-root', 'd', '--post', 'nms'], 'export with --post decoded'),
     ],

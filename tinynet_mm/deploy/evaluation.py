@@ -1,9 +1,10 @@
 """Accuracy of a model in torch and of its exported file, by the same code: COCO mAP with pycocotools, top-1 of a folder."""
 
 import contextlib
+import copy
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ..data.coco import Split, read_coco
+from ..data.coco import Split, find_layout, read_coco
 from ..data.folders import class_folders
 from ..data.images import read_image
 from ..errors import UserError
@@ -33,13 +34,44 @@ class Evaluation:
         metric: ``mAP`` or ``top-1``.
         of_model: the metric of the model in torch, 0 to 1.
         of_file: the metric of an exported file, 0 to 1; its arguments are ``path`` and ``batch``, the images in each call.
-        calibration: image files for the calibration of int8, not those of the metric.
+        calibration: image files for the calibration of int8.
+        images: number of images that are measured.
     """
 
     metric: str
     of_model: Callable[[], float]
     of_file: Callable[..., float]
     calibration: Sequence[Path]
+    images: int = 0
+
+
+def of_data_root(
+    root: Path,
+    classes: Sequence[str],
+    *,
+    detect: Detect | None = None,
+    classify: Classify | None = None,
+    split: str = 'val',
+    limit: int | None = None,
+) -> Evaluation:
+    """The evaluation on a data set, whose training images calibrate.
+
+    Args:
+        root: of a detector, a data set in COCO format; of a classifier, a folder with train/<class>/ and val/<class>/.
+        classes: class names in label order.
+        detect: the model in torch, if it is a detector.
+        classify: the model in torch, if it is a classifier.
+        split: ``val`` or ``test`` of a detector.
+        limit: only the first images of the split, or of each class.
+
+    Raises:
+        FileNotFoundError, UserError: no such data set.
+    """
+    if classify is not None:
+        return of_classifier(classify, root, classes, limit)
+    assert detect is not None
+    layout = find_layout(root)
+    return of_detector(detect, replace(layout.split(split), classes=tuple(classes)), layout.split('train'), limit)
 
 
 def of_detector(detect: Detect, split: Split, calibration: Split, limit: int | None = None) -> Evaluation:
@@ -57,7 +89,8 @@ def of_detector(detect: Detect, split: Split, calibration: Split, limit: int | N
         return detector_map(lambda images: [(f.boxes, f.scores, f.labels) for f in run(images)], split, batch, limit)
 
     files = [calibration.images / image['file_name'] for image in read_coco(calibration.ann_file)['images']]
-    return Evaluation('mAP', lambda: detector_map(detect, split, 1, limit), of_file, files)
+    count = len(read_coco(split.ann_file)['images'][:limit])
+    return Evaluation('mAP', lambda: detector_map(detect, split, 1, limit), of_file, files, count)
 
 
 def of_classifier(classify: Classify, root: Path, classes: Sequence[str], limit: int | None = None) -> Evaluation:
@@ -74,7 +107,13 @@ def of_classifier(classify: Classify, root: Path, classes: Sequence[str], limit:
         return top1(Classifier(path), root / 'val', classes, batch, limit)
 
     files = [Path(file) for names in zip(*class_folders(root / 'train').values()) for file in names]  # one of each class in turns
-    return Evaluation('top-1', lambda: top1(classify, root / 'val', classes, 8, limit), of_file, files)
+    count = sum(len(found[:limit]) for found in class_folders(root / 'val').values())
+    return Evaluation('top-1', lambda: top1(classify, root / 'val', classes, 8, limit), of_file, files, count)
+
+
+def spread(files: Sequence[Path], count: int) -> list[Path]:
+    """At most ``count`` files, spread evenly."""
+    return list(files)[:: max(1, len(files) // count)][:count]
 
 
 def calibration_batches(files: Sequence[Path], spec: Spec, count: int = 64) -> list[np.ndarray]:
@@ -84,7 +123,7 @@ def calibration_batches(files: Sequence[Path], spec: Spec, count: int = 64) -> l
         UserError: fewer images than a batch.
     """
     size = spec.batch or 1
-    chosen = list(files)[:: max(1, len(files) // count)][:count]
+    chosen = spread(files, count)
     if len(chosen) < size:
         raise UserError(f'{len(chosen)} images do not fill a batch of {size} for calibration: give a data set with more images.')
     writer = InputWriter(spec)
@@ -113,25 +152,40 @@ def detector_map(detect: Detect, split: Split, batch: int = 1, limit: int | None
     ids = {category['name']: category['id'] for category in content['categories']}
     if missing := [name for name in split.classes if name not in ids]:
         raise UserError(f'{split.ann_file} has no class {missing[0]!r}: give the data set that the model is trained for.')
-    results = []
+    results: list[dict] = []
     for chunk in chunks(content['images'][:limit], batch):
         found = detect([read_image(split.images / image['file_name']) for image in chunk])
         for image, rows in zip(chunk, found):
-            for box, score, label in islice(zip(*rows), PER_IMAGE):
-                x1, y1, x2, y2 = map(float, box)
-                where = dict(image_id=image['id'], category_id=ids[split.classes[int(label)]], bbox=[x1, y1, x2 - x1, y2 - y1])
-                results.append(where | dict(score=float(score)))
-    return _coco_map(split, [image['id'] for image in content['images'][:limit]], results)
+            results += coco_rows(image['id'], rows, lambda label: ids[split.classes[label]])
+    return coco_map(content, [ids[name] for name in split.classes], [i['id'] for i in content['images'][:limit]], results)
 
 
-def _coco_map(split: Split, images: Sequence[int], results: list[dict]) -> float:
+def coco_rows(image: int, found: tuple[np.ndarray, np.ndarray, np.ndarray], category: Callable[[int], int]) -> Iterator[dict]:
+    """The first 100 boxes, scores and labels of an image in COCO's format; ``category`` is the id of a label."""
+    for box, score, label in islice(zip(*found), PER_IMAGE):
+        x1, y1, x2, y2 = map(float, box)
+        where = dict(image_id=image, category_id=category(int(label)), bbox=[x1, y1, x2 - x1, y2 - y1])
+        yield where | dict(score=float(score))
+
+
+def coco_map(content: dict, categories: Sequence[int], images: Sequence[int], results: list[dict]) -> float:
+    """COCO mAP (IoU 0.50 to 0.95), 0 to 1.
+
+    Args:
+        content: annotations in COCO's format.
+        categories: ids of the categories that count.
+        images: ids of the images that count.
+        results: boxes of :func:`coco_rows`.
+    """
     if not results:
         return 0.0
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = COCO(str(split.ann_file))
+        truth = COCO()
+        truth.dataset = copy.deepcopy(content)  # the evaluation adds fields
+        truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), 'bbox')
         evaluation.params.imgIds = list(images)
-        evaluation.params.catIds = [c['id'] for c in truth.dataset['categories'] if c['name'] in split.classes]
+        evaluation.params.catIds = list(categories)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -4,12 +4,19 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..data.coco import Split, read_coco
 from ..data.images import read_image
 from ..plots import Boxes, detection_sheet
+from .configs import test_pipeline
 
 
 def detect(model: nn.Module, images: Sequence[np.ndarray], score_thr: float = 0.0) -> list[Boxes]:
@@ -25,11 +32,21 @@ def detect(model: nn.Module, images: Sequence[np.ndarray], score_thr: float = 0.
 
 
 def classify(model: nn.Module, images: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the class probabilities (B, K) of (H, W, 3) BGR images, through mmpretrain's inferencer."""
-    from mmpretrain.apis import ImageClassificationInferencer
+    """Return the class probabilities (B, K) of (H, W, 3) BGR images, through the test pipeline of the model's config.
 
-    inferencer = ImageClassificationInferencer(model, device=str(next(model.parameters()).device))
-    return np.stack([row['pred_scores'] for row in inferencer(list(images), batch_size=len(images))])
+    mmpretrain's inferencer does not take models from :func:`~tinynet_mm.mmlab.checkpoints.load_model` or transforms with the name
+    of their package, and prints a progress bar in each call.
+    """
+    from mmpretrain.registry import TRANSFORMS
+
+    cfg = cast(Config, model.cfg)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    steps = [step for step in test_pipeline(cfg) if str(step['type']).split('.')[-1] != 'LoadImageFromFile']
+    run = Compose([TRANSFORMS.build(step) for step in steps])
+    data = [run(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])) for image in images]
+    with torch.no_grad():
+        samples = cast(BaseModel, model).test_step(pseudo_collate(data))
+    return np.stack([sample.pred_score.cpu().numpy() for sample in samples])
 
 
 def classes_of(model: nn.Module) -> list[str]:
