@@ -13,13 +13,13 @@ from test_detection_tools import tool
 from tinynet_mm.bench import int8
 from tinynet_mm.bench.int8 import ALL, FLOAT, GATED, Variant, variants
 from tinynet_mm.bench.latency import Contender, Protocol
+from tinynet_mm.data.folders import folder_images
 from tinynet_mm.data.images import write_image
 from tinynet_mm.deploy import agreement
-from tinynet_mm.deploy.agreement import folder_images
 from tinynet_mm.deploy.backends import open_network
 from tinynet_mm.deploy.evaluation import Evaluation
 from tinynet_mm.deploy.export import random_images
-from tinynet_mm.deploy.quantise import Attempt, layers, quantise_onnx, quantise_openvino
+from tinynet_mm.deploy.quantise import Attempt, layers, loss, quantise_onnx, quantise_openvino
 from tinynet_mm.deploy.runtime import Classifier, Detector
 from tinynet_mm.deploy.spec import Spec
 from tinynet_mm.errors import UserError
@@ -92,7 +92,7 @@ def test_stored_ranges_replace_the_calibration(tmp_path):
 def test_images_of_a_folder_and_its_sub_folders(data, tmp_path):
     assert len(folder_images(data / 'train')) == 6
     (tmp_path / 'notes.txt').write_text('x')
-    with pytest.raises(UserError, match='has no images .*give a folder of images for the calibration'):
+    with pytest.raises(UserError, match='has no images .*give a folder with images'):
         folder_images(tmp_path)
     with pytest.raises(FileNotFoundError, match='no such folder'):
         folder_images(tmp_path / 'none')
@@ -127,7 +127,7 @@ def test_a_classifier_is_quantised_with_a_folder_alone(checkpoint, data, tmp_pat
     arguments = [CONFIG, str(checkpoint), '--out', str(out), '--int8', '--calibration', str(data / 'train')]
     options = ['--cfg-options', 'model.head.num_classes=2']
     assert tool('export')([*arguments, '--max-drop', '100', *options]) == 0
-    assert 'int8: top-1 agreement with the model 100.00 to' in capsys.readouterr().out
+    assert 'int8: agreement (top-1) 100.00 to' in capsys.readouterr().out
     assert open_network(out).spec.precision == 'int8' and Classifier(out)(IMAGES[0]).shape == (1, 2)
 
 
@@ -205,6 +205,7 @@ def test_the_loss_is_that_against_float_in_the_same_runtime():
     found = int8.accuracy(variant, base, evaluation)
     assert found == dict(metric='mAP', value_percent='57.00', drop_points='3.00', images=87)
     assert int8.accuracy(base, base, evaluation)['drop_points'] == ''
+    assert 100 * (0.673 - 0.671) > 0.2 and loss(0.673, 0.671) == 0.2
 
 
 def test_rows_of_other_models_sizes_and_machines_stay(tmp_path):

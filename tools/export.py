@@ -75,11 +75,12 @@ def evaluation(args: argparse.Namespace, trained: 'Trained', files: list[Path]) 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
     args = parse_arguments(argv)
-    from tinynet_mm.deploy.agreement import folder_images
+    from tinynet_mm.data.folders import folder_images
+
+    files = folder_images(args.calibration) if args.calibration else []
     from tinynet_mm.deploy.export import Options, export
     from tinynet_mm.mmlab.trained import load_trained
 
-    files = folder_images(args.calibration) if args.calibration else []
     trained = load_trained(args.config, args.checkpoint, args.data_root, args.input_size, args.split, args.cfg_options, cli.note)
     options = Options(args.post, args.preprocess, args.batch, trained.size, args.int8, args.max_drop)
     measured = evaluation(args, trained, files)

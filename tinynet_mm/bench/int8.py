@@ -18,7 +18,7 @@ from ..deploy.evaluation import Evaluation, calibration_batches
 from ..deploy.export import Options, export, random_images
 from ..deploy.latency import check_runs, network_step, timed_rounds
 from ..deploy.packages import package
-from ..deploy.quantise import attempts
+from ..deploy.quantise import attempts, loss
 from ..errors import UserError
 from ..files import machine_name, read_csv, write_csv
 from ..mmlab.trained import Trained
@@ -103,7 +103,7 @@ def variants(source: Path, file: Path, evaluation: Evaluation, max_drop: float, 
         return file.with_name(f'int8-{count}{file.suffix}')
 
     for attempt in attempts(source, target, batches, lambda path: evaluation.of_file(path, 1)):
-        drop = 100 * (before - attempt.value)
+        drop = loss(before, attempt.value)
         kept = f', in float: {", ".join(attempt.kept)}' if attempt.kept else ''
         note(f'{runtime}, int8: {metric} {100 * attempt.value:.2f}, a loss of {drop:.2f} points{kept}')
         if not attempt.kept:
@@ -154,7 +154,7 @@ def described(contender: Contender, variant: Variant) -> dict[str, Any]:
 
 def accuracy(variant: Variant, base: Variant, evaluation: Evaluation) -> dict[str, Any]:
     """The columns on accuracy; ``base`` is the float file of the same runtime."""
-    drop = '' if variant is base else f'{100 * (base.value - variant.value):.2f}'
+    drop = '' if variant is base else f'{loss(base.value, variant.value):.2f}'
     value = dict(metric=evaluation.metric, value_percent=f'{100 * variant.value:.2f}', drop_points=drop)
     return value | dict(images=evaluation.images)
 

@@ -90,6 +90,21 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def folder_images(folder: Path) -> list[Path]:
+    """The images in a folder and its sub-folders, sorted.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        UserError: a folder without images.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder}: no such folder; give a folder with images.')
+    files = sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.'))
+    if not files:
+        raise UserError(f'{folder} has no images ({", ".join(IMAGE_SUFFIXES)}): give a folder with images.')
+    return files
+
+
 def _folders(folder: str | Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith('.'))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.folders import IMAGE_SUFFIXES
 from ..data.images import read_image
 from ..errors import UserError
 from .evaluation import Classify, Detect, Evaluation, chunks, coco_map, coco_rows, spread
@@ -15,21 +14,6 @@ from .runtime import Classifier, Detector
 
 MOST = 500  # images that are compared
 CERTAIN = 0.3  # score of the boxes that count as labels
-
-
-def folder_images(folder: Path) -> list[Path]:
-    """The images in a folder and its sub-folders, sorted.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        UserError: a folder without images.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f'{folder}: no such folder; give a folder of images for the calibration.')
-    files = sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.'))
-    if not files:
-        raise UserError(f'{folder} has no images ({", ".join(IMAGE_SUFFIXES)}): give a folder of images for the calibration.')
-    return files
 
 
 def of_images(files: Sequence[Path], *, detect: Detect | None = None, classify: Classify | None = None) -> Evaluation:
@@ -45,10 +29,10 @@ def of_images(files: Sequence[Path], *, detect: Detect | None = None, classify: 
     """
     chosen = spread(files, MOST)
     if classify is not None:
-        metric, of_file = 'top-1 agreement with the model', _same_class(classify, chosen)
+        metric, of_file = 'agreement (top-1)', _same_class(classify, chosen)
     else:
         assert detect is not None
-        metric, of_file = 'mAP against the boxes of the model', _same_boxes(detect, chosen)
+        metric, of_file = 'agreement (mAP)', _same_boxes(detect, chosen)
     return Evaluation(metric, lambda: 1.0, of_file, files, len(chosen))
 
 

@@ -200,6 +200,11 @@ def _int8_spec(source: str | Path) -> Spec:
     return replace(open_network(source).spec, precision='int8')
 
 
+def loss(before: float, after: float) -> float:
+    """The loss in points of a metric, 0 to 1, without the error of the subtraction."""
+    return round(100 * (before - after), 6)
+
+
 @dataclass(frozen=True)
 class Attempt:
     """An int8 file.
@@ -266,7 +271,7 @@ def quantise(
     """
     before = score(source)
     for attempt in attempts(source, lambda count: target, batches, score):
-        drop = 100 * (before - attempt.value)
+        drop = loss(before, attempt.value)
         kept = f', in float: {", ".join(attempt.kept)}' if attempt.kept else ''
         yield f'int8: {metric} {100 * before:.2f} to {100 * attempt.value:.2f}, a loss of {drop:.2f} points{kept}'
         if drop <= max_drop:
