@@ -17,8 +17,9 @@ from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Scaling, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.deploy import backends, export, latency
 from tinynet_mm.deploy.export import export_onnx
-from tinynet_mm.deploy.latency import latency_meter, measure, measure_interleaved
-from tinynet_mm.errors import MissingPackageError, UserError
+from tinynet_mm.deploy.latency import compare, latency_meter
+from tinynet_mm.deploy.spec import Spec
+from tinynet_mm.errors import MissingPackageError
 from tinynet_mm.formula import TinyFormula
 from tinynet_mm.formula.solve import solve, widths
 from tinynet_mm.models import Classifier, ScaledEfficientNet, ScaledGhostNet, ScaledResNet
@@ -35,6 +36,11 @@ def settled(model, seed=0):
             nn.init.uniform_(module.running_var, 0.5, 2.0)
             nn.init.uniform_(module.weight, 0.5, 1.5)
     return model
+
+
+def small(arch=SMALL, side=32):
+    """A small classifier with its description, as :func:`compare` takes it."""
+    return settled(Classifier(ScaledEfficientNet(arch), 10)), Spec('classification', 'logits', (), side, side)
 
 
 @pytest.fixture(scope='module')
@@ -102,18 +108,21 @@ def test_only_one_tensor_is_exported(tmp_path):
         export_onnx(ScaledEfficientNet(SMALL), tmp_path / 'model.onnx', 32)
 
 
-def test_latency_is_the_percentiles_of_its_runs(small_file, monkeypatch):
-    """On a clock whose runs take 1, 2, 3, ... ms, after two of warm-up."""
-    ticks = iter(np.cumsum([0] + [step for i in range(1, 13) for step in (i / 1e3, 0)]))
-    monkeypatch.setattr(latency.time, 'perf_counter', lambda: next(ticks))
-    monkeypatch.setattr(latency.time, 'process_time', lambda: 0.0)
-    found = measure(small_file, warmup=2, runs=10)
-    times = np.arange(3, 13)
-    assert (found.median_ms, found.p10_ms, found.p90_ms) == pytest.approx(tuple(np.percentile(times, (50, 10, 90))))
-    assert found.processor_ms == 0
-    protocol = dict(runs=10, warmup=2, threads=1, batch=1, resolution=32, precision='fp32')
-    assert {k: found.row()[k] for k in protocol} == protocol
-    assert 'onnxruntime' in found.runtime and 'cores' in found.machine
+def test_latency_is_the_percentiles_of_its_runs(monkeypatch):
+    """With simulated runs; test_latency has the order of the turns."""
+    runs = {'a': np.arange(3.0, 13), 'b': np.arange(20.0, 30)}
+    times = {name: np.stack([wall, wall / 2], axis=1)[:, None] for name, wall in runs.items()}
+    asked = []
+    monkeypatch.setattr(latency, 'timed_rounds', lambda *arguments: asked.append(arguments[1:]) or times)
+    found = compare({'a': small(), 'b': small(side=40)}, warmup=2, runs=10)
+    assert asked == [(2, 10)]
+    for name, wall in runs.items():
+        row = found[name]
+        assert (row.median_ms, row.p10_ms, row.p90_ms) == pytest.approx(tuple(np.percentile(wall, (50, 10, 90))))
+        assert row.processor_ms == np.median(wall) / 2
+    protocol = dict(runs=10, warmup=2, threads=1, batch=1, height=32, width=32, precision='fp32')
+    assert {k: found['a'].row()[k] for k in protocol} == protocol and found['b'].width == 40
+    assert found['a'].runtime.startswith('onnxruntime ') and 'cores' in found['a'].machine
 
 
 @pytest.mark.parametrize(
@@ -127,39 +136,22 @@ def test_latency_is_the_percentiles_of_its_runs(small_file, monkeypatch):
 def test_the_minimum_time_is_confirmed_by_a_second_burst(small_file, monkeypatch, times, expected, bursts):
     left = list(times)
     monkeypatch.setattr(latency, '_timed', lambda runtime, feed: (99, left.pop(0)))
-    assert latency.least_ms(small_file, runs=2, bursts=5) == expected
+    assert latency.least_ms(backends.open_network(small_file), runs=2, bursts=5) == expected
     assert len(times) - len(left) == 2 * bursts
 
 
-def test_files_run_in_turns(small_file, monkeypatch):
-    order = []
-
-    def fake(path, threads):
-        return backends.Network(backends.open_network(small_file).spec, lambda images: order.append(path))
-
-    monkeypatch.setattr(latency, 'open_network', fake)
-    assert set(measure_interleaved(dict(a='a', b='b'), warmup=1, runs=2)) == {'a', 'b'}
-    assert order == ['a', 'b'] * 3
-
-
 @pytest.mark.parametrize(
-    'call, error, message',
+    'settings, message',
     [
-        (lambda p: measure(p / 'none.onnx'), FileNotFoundError, 'none.onnx'),
-        (lambda p: measure(p, threads=0), ValueError, 'threads=0'),
-        (lambda p: measure(p, threads=10_000), ValueError, 'this machine has'),
-        (lambda p: measure(p, runs=0), ValueError, 'at least one run'),
+        (dict(threads=0), 'threads=0'),
+        (dict(threads=10_000), 'this machine has'),
+        (dict(runs=0), 'at least one run'),
+        (dict(runtime='onxx'), "unknown runtime 'onxx'. Did you mean onnx"),
     ],
 )
-def test_measure_refuses(small_file, call, error, message):
-    with pytest.raises(error, match=message):
-        call(small_file)
-
-
-def test_files_with_a_free_batch_are_refused(tmp_path):
-    path = export_onnx(Classifier(ScaledEfficientNet(SMALL), 10), tmp_path / 'free.onnx', 32, batch=0)
-    with pytest.raises(UserError, match='takes batches of any size; export the file for a fixed batch'):
-        measure(path)
+def test_compare_refuses(settings, message):
+    with pytest.raises(ValueError, match=message):
+        compare({'a': small()}, **settings)
 
 
 def test_width_is_solved_on_measured_times(monkeypatch):
@@ -169,7 +161,7 @@ def test_width_is_solved_on_measured_times(monkeypatch):
 
     def build(arch):
         built.append(arch)
-        return Classifier(ScaledEfficientNet(arch), 10)
+        return small(arch, arch.resolution)
 
     meter = latency_meter(build)
     stairs = widths(replace(EFFICIENTNET_B0, resolution=96), 0.4, 0.4, low=0.3, high=1.0)
@@ -181,12 +173,21 @@ def test_width_is_solved_on_measured_times(monkeypatch):
 
 def test_a_latency_budget_of_the_formula(monkeypatch):
     """With a clock of 1 ms for 10 M MACs the milliseconds of TinyNet-C give back a network of its cost."""
-    monkeypatch.setattr(latency, 'export_onnx', lambda model, path, resolution: model)
-    monkeypatch.setattr(latency, 'least_ms', lambda arch, threads: cost(arch).macs / 1e7)
     asked = []
-    found = TinyFormula.published().solve(9.95, meter=latency_meter(lambda arch: asked.append(arch) or arch))
+
+    def build(arch):
+        asked.append(arch)
+        return arch, Spec('classification', 'logits', (), arch.resolution, arch.resolution)
+
+    def prepare(arch, spec, runtime, threads, folder):
+        return backends.Network(spec, lambda images: arch)
+
+    monkeypatch.setattr(latency, 'prepare', prepare)
+    monkeypatch.setattr(latency, 'least_ms', lambda network, threads: cost(network.run(None)).macs / 1e7)
+    found = TinyFormula.published().solve(9.95, meter=latency_meter(build, what='a fake'))
     assert found.unit == 'ms' and found.achieved == pytest.approx(9.95, rel=0.08)
     assert found.cost.macs == pytest.approx(99.5e6, rel=0.08) and len(asked) <= 18
+    assert found.protocol.startswith('a fake, onnxruntime ')
 
 
 @pytest.mark.parametrize(

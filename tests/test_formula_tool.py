@@ -14,16 +14,16 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from test_targets import write_detector
 
 from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Arch, Scaling, Stage, preset, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.deploy import latency
-from tinynet_mm.errors import run
+from tinynet_mm.errors import UserError, run
 from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.formula import TinyFormula
 from tinynet_mm.formula.bases import load_base
 from tinynet_mm.formula.configs import detection_levels, write_configs
-from tinynet_mm.formula.solve import Meter
 from tinynet_mm.paper.printed import BUILT, TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -101,28 +101,90 @@ def test_published_table_is_written(main, tmp_path, capsys):
         assert row['r_formula'] == pytest.approx(old['r_formula'], abs=1e-3)
 
 
-def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
-    """With a simulated clock of 1 ms per 10 M MACs; test_deploy uses the real one."""
+@pytest.fixture
+def simulated(monkeypatch):
+    """A simulated clock of 1 ms per 10 M MACs of the network at its own resolution, and the models that a report times."""
     timed = {}
 
-    def fake(arch):
-        return cost(arch).macs / 1e7
+    def arch_of(built):
+        return built[0].backbone.arch
 
-    def compare(archs, build, threads):
-        assert build(archs['THIS NETWORK, untrained'])(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
-        timed.update(archs)
+    def prepare(model, spec, runtime, threads, folder):
+        return latency.Network(spec, lambda images: model)
+
+    def compare(built, runtime, threads):
+        timed.update({name: (arch_of(model), model[1], runtime) for name, model in built.items()})
         return {
-            name: latency.Latency(fake(a), 1, 2, 3, 9, 1, threads, 1, a.resolution, 'fp32', 'fake', 'here')
-            for name, a in archs.items()
+            name: latency.Latency(
+                cost(arch_of(model)).macs / 1e7,
+                1,
+                2,
+                3,
+                9,
+                1,
+                threads,
+                1,
+                model[1].height,
+                model[1].width,
+                'fp32',
+                'fake',
+                'here',
+            )
+            for name, model in built.items()
         }
 
-    monkeypatch.setattr(latency, 'latency_meter', lambda build, threads: Meter('ms', fake, 0.01))
+    monkeypatch.setattr(latency, 'prepare', prepare)
+    monkeypatch.setattr(latency, 'least_ms', lambda network, threads: cost(network.run(None).backbone.arch).macs / 1e7)
     monkeypatch.setattr(latency, 'compare', compare)
-    assert main(['--latency-ms', '5.16']) == 0
-    out = capsys.readouterr().out
-    assert {'TinyNet-D, 67.0 % in the paper', 'EfficientNet-B-3, 65.0 % in the paper'} < set(timed)
+    return timed
+
+
+def test_measured_latency_with_its_neighbours(main, capsys, simulated):
+    assert main(['--latency-ms', '5.16', '--runtime', 'eager']) == 0
+    out, err = capsys.readouterr()
+    assert {'TinyNet-D, 67.0 % in the paper', 'EfficientNet-B-3, 65.0 % in the paper'} < set(simulated)
+    assert {runtime for *_, runtime in simulated.values()} == {'eager'}
     assert 'measured here, in turns: fake, 1 thread(s), batch 1' in out and re.search(r'cost +[45]\.\d\d ms', out)
-    assert 'other programs are running' in out
+    assert re.search(r'measured +a classifier of 1000 classes, torch [\d.+a-z]+ eager, 1 thread\(s\)', out)
+    assert 'other programs are running' in out and '152x152 px  TinyNet-D' in out
+    assert len(re.findall(r'measuring: \d+.\d\d ms at \d+x\d+ px with widths', err)) > 5
+
+
+def test_measured_latency_of_a_detector(main, capsys, simulated, tmp_path):
+    """The network is that of the same budget for the classifier, since the clock is; the report compares with the config's."""
+    config = write_detector(tmp_path)
+    assert main(['--latency-ms', '5.16', '--config', config, '--write-configs', str(tmp_path / 'new')]) == 0
+    out = capsys.readouterr().out
+    assert set(simulated) == {'THIS NETWORK, untrained', 'the network of the config'}
+    assert {(spec.height, spec.post, runtime) for _, spec, runtime in simulated.values()} == {(128, 'decoded', 'onnx')}
+    arch, *_ = simulated['THIS NETWORK, untrained']
+    assert cost(arch).macs == pytest.approx(51.6e6, rel=0.08) and simulated['the network of the config'][0] == preset('tinynet_e')
+    assert 'measured   the detector of detector.py with this backbone, input 128x128 px, onnxruntime ' in out
+    assert f'as a classifier of {arch.resolution} px: ' in out and 'published networks' not in out
+    written = Config.fromfile(next((tmp_path / 'new').glob('ssdlite_*_5.16ms_coco.py')))
+    assert 'Measured: the detector of detector.py' in written.text
+    assert MODELS.build(written.model.backbone).arch.stages == arch.stages
+
+
+def test_classes_are_those_of_the_classifier_of_the_config(main, capsys, simulated, tmp_path):
+    config = str(ROOT / 'configs' / 'imagenet' / 'tinynet_e_in100.py')
+    assert main(['--latency-ms', '3', '--config', config, '--write-configs', str(tmp_path)]) == 0
+    assert 'the classifier of tinynet_e_in100.py with this network, 100 classes' in capsys.readouterr().out
+    assert list(tmp_path.glob('*_3ms_in100.py'))
+
+
+def test_classes_without_a_config_are_refused_before_measuring(main, capsys, simulated, tmp_path):
+    config = str(ROOT / 'configs' / 'cifar10' / 'tinynet_e_cifar10.py')
+    with pytest.raises(UserError, match='no config for 10 classes'):
+        main(['--latency-ms', '3', '--config', config, '--write-configs', str(tmp_path)])
+    assert 'measuring' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [['--config', 'a.py'], ['--runtime', 'eager']])
+def test_config_and_runtime_need_milliseconds(main, capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        main(['--budget', '75M', *arguments])
+    assert end.value.code == 2 and 'budgets in milliseconds; give --latency-ms' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -138,6 +200,8 @@ def test_measured_latency_with_its_neighbours(main, capsys, monkeypatch):
         (['--budget', '75M', '--classes', '0'], 'needs one class or more'),
         (['--latency-ms', 'nan'], 'not a positive number'),
         (['--latency-ms', '5', '--threads', '999'], 'threads=999'),
+        (['--latency-ms', '5', '--config', 'none.py'], 'none.py: no such config'),
+        (['--latency-ms', '5', '--config', 'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'], 'does not scale'),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(main, capsys, arguments, message):

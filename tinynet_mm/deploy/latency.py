@@ -1,35 +1,48 @@
-"""The clock of latency on the CPU of this machine, and the latency of ONNX files in ONNX Runtime.
+"""The clock of latency on the CPU of this machine, and the latency of models in a runtime.
 
 The protocol is that of the paper's table 4: one thread, batch 1. Each run is timed separately, contenders run in turns, and every
-row has threads, batch, resolution, precision, runtime and machine. :mod:`tinynet_mm.bench.latency` makes the table of networks
+row has threads, batch, input size, precision, runtime and machine. :mod:`tinynet_mm.bench.latency` makes the table of networks
 and runtimes with this clock.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..archs import Arch
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 from ..files import machine_name
+from ..formula.report import layout
 from ..formula.solve import Meter
 from .backends import Network, check_threads, open_network
-from .export import export_onnx, random_images
+from .export import as_dict, make_graph, random_images
+from .onnxfile import finish, trace
 from .packages import package
+from .quantise import read_openvino, save_openvino
 from .spec import Spec
+
+Built = tuple[nn.Module, Spec]  # a model, and the description of its input and outputs
+RUNTIMES: dict[str, tuple[str, ...]] = {  # the packages of each, its own last
+    'onnx': ('onnx', 'onnxslim', 'onnxruntime'),
+    'openvino': ('onnx', 'onnxslim', 'openvino'),
+    'ncnn': ('onnx', 'onnxslim', 'pnnx', 'ncnn'),
+    'eager': ('torch',),
+}
 
 Step = Callable[[Any], Any]  # receives what the step before it returned, None for the first
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one run (input in memory to logits), with the protocol.
+    """Milliseconds of one run (input in memory to logits, or to boxes and scores), with the protocol.
 
     Medians and percentiles are wall-clock times. ``processor_ms`` is the median of the CPU time of the same runs: on an idle
     machine the two are equal, otherwise the wall-clock time includes the time of other programs.
@@ -43,7 +56,8 @@ class Latency:
     warmup: int
     threads: int
     batch: int
-    resolution: int
+    height: int
+    width: int
     precision: str
     runtime: str
     machine: str
@@ -53,32 +67,68 @@ class Latency:
         return asdict(self)
 
 
-def measure(path: str | Path, threads: int = 1, warmup: int = 10, runs: int = 100) -> Latency:
-    """Time one file; see :func:`measure_interleaved`."""
-    return measure_interleaved({'file': path}, threads, warmup, runs)['file']
-
-
-def measure_interleaved(
-    paths: Mapping[str, str | Path], threads: int = 1, warmup: int = 10, runs: int = 100
-) -> dict[str, Latency]:
-    """Time several files in turns of one run each, so that other load on the machine affects all of them equally.
-
-    Args:
-        paths: ONNX files by name.
-        threads: threads within an operator.
-        warmup: runs of each file before the timed ones.
-        runs: timed runs of each file.
+def check_runtime(runtime: str) -> None:
+    """Check that a runtime is one of :data:`RUNTIMES` and that its packages are installed.
 
     Raises:
-        UserError: no run is timed, the number of threads is not available, or a file has an input of variable shape.
-        FileNotFoundError: a file is missing.
-        MissingPackageError: onnxruntime is not installed.
+        UserError: an unknown runtime.
+        MissingPackageError: a package is not installed; the message names the pip command.
     """
-    check_runs(runs, warmup)
-    networks = {name: open_network(path, threads) for name, path in paths.items()}
-    contenders = {name: [network_step(network, _feed(network, paths[name]))] for name, network in networks.items()}
-    times = timed_rounds(contenders, warmup, runs)
-    return {name: _summary(times[name][:, 0], networks[name].spec, warmup, threads) for name in paths}
+    if runtime not in RUNTIMES:
+        raise UserError(f'unknown runtime {runtime!r}.{did_you_mean(runtime, RUNTIMES)} Known: {", ".join(RUNTIMES)}.')
+    for name in RUNTIMES[runtime]:
+        package(name)
+
+
+def runtime_name(runtime: str) -> str:
+    """The package of a runtime and its version."""
+    module = package(RUNTIMES[runtime][-1])
+    return f'{module.__name__} {module.__version__.partition("-")[0]}' + (' eager' if runtime == 'eager' else '')
+
+
+def prepare(model: nn.Module, spec: Spec, runtime: str, threads: int, folder: Path) -> Network:
+    """Open a model in a runtime to time it.
+
+    The file is made as in :mod:`~tinynet_mm.deploy.export`, but its outputs are not compared with those of the model, which takes
+    as long as the rest.
+
+    Args:
+        model: on the CPU; set to evaluation mode.
+        spec: of the model, for a batch of one image.
+        runtime: one of :data:`RUNTIMES`.
+        threads: within an operator; those of eager torch are set by the caller.
+        folder: for the files.
+
+    Raises:
+        UserError: a model that cannot be exported, or an operator that the runtime does not have.
+    """
+    graph, names, spec = make_graph(model.eval(), spec)
+    if runtime == 'eager':
+        return Network(spec, lambda images: _run_eager(graph, images, names))
+    path = folder / 'network.onnx'
+    finish(trace(graph, random_images(spec, spec.batch), path, names, {}), spec)
+    if runtime == 'openvino':
+        path = save_openvino(read_openvino(path), spec, path.with_suffix('.xml'))
+    elif runtime == 'ncnn':
+        from .ncnnfile import to_ncnn
+
+        path = to_ncnn(path, path.with_suffix('.param'), spec)
+    return open_network(path, threads)
+
+
+@torch.inference_mode()
+def _run_eager(graph: nn.Module, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    return as_dict(graph(torch.from_numpy(images)), names)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_runs(runs: int, warmup: int) -> None:
@@ -130,15 +180,14 @@ def run_steps(steps: Sequence[Step]) -> list[tuple[float, float]]:
     return laps
 
 
-def least_ms(path: str | Path, threads: int = 1, runs: int = 10, bursts: int = 30, agreement: float = 0.03) -> float:
+def least_ms(network: Network, threads: int = 1, runs: int = 10, bursts: int = 30, agreement: float = 0.03) -> float:
     """Return the minimum time of one run in milliseconds.
 
     Measures bursts of ``runs`` runs until the minima of two bursts differ by at most the share ``agreement``, or ``bursts``
     bursts are done. This also works on a busy machine, since other load only adds to a time. With one thread it uses CPU time,
     which does not include other programs. (Next to eight busy programs the wall-clock time was four times as long.)
     """
-    network, clock = open_network(path, threads), 1 if threads == 1 else 0
-    feed, least = _feed(network, path), []
+    clock, feed, least = 1 if threads == 1 else 0, _feed(network), []
     for _ in range(bursts):
         least.append(min(_timed(network, feed)[clock] for _ in range(runs)))
         first, second = sorted(least)[:2] if len(least) > 1 else (0.0, 1.0)
@@ -147,34 +196,68 @@ def least_ms(path: str | Path, threads: int = 1, runs: int = 10, bursts: int = 3
     return min(least)
 
 
-def latency_meter(build: Callable[[Arch], nn.Module], threads: int = 1) -> Meter:
+def latency_meter(
+    build: Callable[[Arch], Built],
+    runtime: str = 'onnx',
+    threads: int = 1,
+    what: str = 'the network',
+    note: Callable[[str], object] = lambda text: None,
+) -> Meter:
     """Return a meter for budgets in milliseconds.
 
-    ``build`` builds a network, which is exported and timed with :func:`least_ms`; each architecture is timed once. The grid of
-    the width is 0.01, because smaller steps are below the noise.
+    The grid of the width is 0.01, because smaller steps are below the noise.
+
+    Args:
+        build: builds a network, which is timed with :func:`least_ms`; each architecture is timed once.
+        runtime: one of :data:`RUNTIMES`.
+        threads: within an operator.
+        what: what ``build`` builds, for messages.
+        note: receives a line for each network that is timed.
+
+    Raises:
+        UserError, MissingPackageError: a runtime or a number of threads that is not available.
     """
+    check_runtime(runtime)
     check_threads(threads)
     known: dict[Arch, float] = {}
 
     def time_of(arch: Arch) -> float:
         if arch not in known:
-            with tempfile.TemporaryDirectory() as folder:
-                known[arch] = least_ms(export_onnx(build(arch), Path(folder) / 'network.onnx', arch.resolution), threads)
+            with tempfile.TemporaryDirectory() as folder, _torch_threads(threads):
+                network = prepare(*build(arch), runtime, threads, Path(folder))
+                known[arch] = least_ms(network, threads)
+            note(f'{known[arch]:.2f} ms at {network.spec.height}x{network.spec.width} px with {layout(arch)}')
         return known[arch]
 
-    return Meter('ms', time_of, grid=0.01)
+    return Meter('ms', time_of, grid=0.01, protocol=f'{what}, {runtime_name(runtime)}, {threads} thread(s), batch 1')
 
 
 def compare(
-    archs: Mapping[str, Arch], build: Callable[[Arch], nn.Module], threads: int = 1, runs: int = 100
+    built: Mapping[str, Built], runtime: str = 'onnx', threads: int = 1, runs: int = 100, warmup: int = 10
 ) -> dict[str, Latency]:
-    """Build, export and time several networks in turns, each at the resolution of its architecture."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = {
-            name: export_onnx(build(arch), Path(folder) / f'{index}.onnx', arch.resolution)
-            for index, (name, arch) in enumerate(archs.items())
-        }
-        return measure_interleaved(paths, threads, runs=runs)
+    """Time several models in turns, so that other load on the machine affects all of them equally.
+
+    Args:
+        built: models by name, each with its description.
+        runtime: one of :data:`RUNTIMES`.
+        threads: within an operator.
+        runs: timed runs of each model.
+        warmup: runs of each model before them.
+
+    Raises:
+        UserError: no run is timed, or the runtime or the number of threads is not available.
+        MissingPackageError: a package of the runtime is not installed.
+    """
+    check_runs(runs, warmup)
+    check_runtime(runtime)
+    check_threads(threads)
+    with tempfile.TemporaryDirectory() as folder, _torch_threads(threads):
+        networks = {}
+        for place, (name, (model, spec)) in enumerate(built.items()):
+            (own := Path(folder) / str(place)).mkdir()
+            networks[name] = prepare(model, spec, runtime, threads, own)
+        times = timed_rounds({name: [network_step(n, _feed(n))] for name, n in networks.items()}, warmup, runs)
+    return {name: _summary(times[name][:, 0], n.spec, warmup, threads, runtime_name(runtime)) for name, n in networks.items()}
 
 
 def _timed(network: Network, feed: np.ndarray) -> tuple[float, float]:
@@ -182,15 +265,12 @@ def _timed(network: Network, feed: np.ndarray) -> tuple[float, float]:
     return run_steps([network_step(network, feed)])[0]
 
 
-def _feed(network: Network, path: str | Path) -> np.ndarray:
-    if not network.spec.batch:
-        raise UserError(f'{path} takes batches of any size; export the file for a fixed batch.')
+def _feed(network: Network) -> np.ndarray:
     return random_images(network.spec, network.spec.batch).numpy()
 
 
-def _summary(times: np.ndarray, spec: Spec, warmup: int, threads: int) -> Latency:
+def _summary(times: np.ndarray, spec: Spec, warmup: int, threads: int, runtime: str) -> Latency:
     wall, processor = times.T
     p10, median, p90 = (float(q) for q in np.percentile(wall, (10, 50, 90)))
-    runtime = f'onnxruntime {package("onnxruntime").__version__} CPU'
-    protocol = (len(times), warmup, threads, spec.batch, spec.height, spec.precision, runtime, machine_name())
+    protocol = (len(times), warmup, threads, spec.batch, spec.height, spec.width, spec.precision, runtime, machine_name())
     return Latency(median, p10, p90, float(np.median(processor)), *protocol)

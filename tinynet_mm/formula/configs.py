@@ -25,7 +25,7 @@ CLASSIFIER = '''"""{title} on {data}, {side} pixels.
     python tools/train.py {path}
 
 Written by the tiny formula for {budget}: {macs} multiply-adds, {params} parameters. Not trained.
-"""
+{measured}"""
 
 _base_ = {base!r}
 model = dict(
@@ -60,7 +60,7 @@ DETECTOR = '''"""SSDLite-512 on COCO with {title}, from scratch.
 
 Written by the tiny formula for {budget}. Not trained. To start from weights trained with the ImageNet config in this folder:
 --cfg-options model.backbone.init_cfg="dict(type='Pretrained', checkpoint='FILE.pth', prefix='backbone.')"
-"""
+{measured}"""
 
 _base_ = {base!r}
 model = dict(
@@ -90,11 +90,7 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
         UserError: a file with that name exists, the network has no levels of stride 16 and 32 for SSDLite, or ``classes`` is
             neither 1000 nor 100.
     """
-    if classes not in (100, 1000):
-        raise UserError(
-            f'no config for {classes} classes: configs are written for the 1000 classes of ImageNet or the 100 of ImageNet-100; '
-            'solve with one of these, since the classifier is part of the cost.'
-        )
+    check_classes(classes)
     folder, name = Path(folder), f'{NOT_IN_NAMES.sub("_", solution.base)}_{slug(solution)}'
     recipe, data = FAMILIES[solution.arch.family].recipe, 'in100' if classes == 100 else 'in1k'
     written = [
@@ -108,6 +104,15 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
     for (path, *_), text in zip(written, texts):
         write_text(path, text)
     return [path for path, *_ in written]
+
+
+def check_classes(classes: int) -> None:
+    """Raise UserError if no config can be written for a number of classes."""
+    if classes not in (100, 1000):
+        raise UserError(
+            f'no config for {classes} classes: configs are written for the 1000 classes of ImageNet or the 100 of ImageNet-100; '
+            'solve with one of these, since the classifier is part of the cost.'
+        )
 
 
 def slug(solution: Solution) -> str:
@@ -153,6 +158,7 @@ def _fields(solution: Solution, path: Path, bases: list[str], classes: int) -> d
         budget=amount(solution.budget, solution.unit), base=[str(config_root() / 'configs' / base) for base in bases],
         macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=FAMILIES[arch.family].backbone,
         arch=_literal(solution), channels=arch.hidden or arch.head or arch.stages[-1].channels,
+        measured=f'Measured: {_title(solution.protocol)}.\n' if solution.protocol else '',
         levels=levels, widths=widths, outputs=(*widths, 512, 256, 256, 128),
         **_imagenet100_parts(arch) if classes == 100 else dict.fromkeys(IMAGENET100_PARTS, ''),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from ..archs import Arch
 from ..paper.printed import neighbours
 from .budget import amount, readable
 from .tiny import Solution, TinyFormula
@@ -13,22 +14,30 @@ def describe(solution: Solution, source: str) -> list[str]:
     ``source`` says where the formula comes from.
     """
     s, arch, found = solution.scaling, solution.arch, solution.cost
-    how = ', the least time of a run' if solution.unit == 'ms' else ''
+    side = f'{arch.resolution} px'
+    how, form = (', the least time of a run', f'as a classifier of {side}: ') if solution.protocol else ('', '')
     deviation = f'{solution.achieved / solution.budget - 1:+.1%} of the budget'
     lines = [
         f'formula    {source}',
         f'budget     {amount(solution.budget, solution.unit)} from {solution.base}, c = {solution.c:.3g}',
         f'r = {s.r:g} ± {solution.r_std:.2g}   d = {s.d:g} ± {solution.d_std:.2g}   w = {s.w:g} ± {solution.w_std:.2g}   '
         '(one standard deviation)',
-        f'network    {arch.resolution} px; widths {_row(stage.channels for stage in arch.stages)}; '
-        f'repeats {_row(stage.repeats for stage in arch.stages)}',
-        f'cost       {amount(solution.achieved, solution.unit)}{how} ({deviation}); '
+        f'network    {layout(arch)}' if solution.protocol else f'network    {side}; {layout(arch)}',
+        f'cost       {amount(solution.achieved, solution.unit)}{how} ({deviation}); {form}'
         f'{readable(found.macs)} MACs, {readable(found.params)} parameters, {readable(found.activations)} activations',
     ]
+    if solution.protocol:
+        lines.insert(2, f'measured   {solution.protocol}')
     if step := solution.next_step:
         difference = f'{step.achieved / solution.budget - 1:+.1%}'
         lines.append(f'next wider w = {step.value:g} costs {amount(step.achieved, solution.unit)} ({difference})')
     return lines
+
+
+def layout(arch: Arch) -> str:
+    """The widths and repeats of the stages of a network."""
+    widths, repeats = (_row(getattr(stage, name) for stage in arch.stages) for name in ('channels', 'repeats'))
+    return f'widths {widths}; repeats {repeats}'
 
 
 def warnings(solution: Solution, formula: TinyFormula) -> list[str]:
@@ -63,7 +72,7 @@ def timings(times: dict[str, dict]) -> list[str]:
     ]
     for name, row in sorted(times.items(), key=lambda item: item[1]['processor_ms']):
         columns = 'wall {median_ms:6.2f} ms ({p10_ms:.2f} to {p90_ms:.2f})  processor {processor_ms:6.2f} ms'.format(**row)
-        lines.append(f'  {columns}  {row["resolution"]} px  {name}')
+        lines.append(f'  {columns}  {row["height"]}x{row["width"]} px  {name}')
     if any(row['median_ms'] > 1.3 * row['processor_ms'] for row in times.values() if row['threads'] == 1):
         lines.append('  other programs are running: the wall-clock time includes theirs, the processor time does not.')
     return lines

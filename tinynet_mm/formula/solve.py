@@ -24,15 +24,24 @@ WIDTHS = (0.05, 6.0)
 
 @dataclass(frozen=True)
 class Meter:
-    """A unit of cost: ``measure`` returns a network's cost, which rises with its size; ``grid`` is the step of the width."""
+    """A unit of cost: ``measure`` returns a network's cost, which rises with its size; ``grid`` is the step of the width.
+
+    ``protocol`` says what is measured and how, for a unit that depends on it.
+    """
 
     unit: str
     measure: Callable[[Arch], float]
     grid: float = 0.001
+    protocol: str = ''
 
     def text(self, value: float) -> str:
         """A cost with the unit, for messages."""
         return amount(value, self.unit)
+
+    @property
+    def conditions(self) -> str:
+        """The protocol as the end of a clause, for messages; empty without one."""
+        return f' ({self.protocol})' if self.protocol else ''
 
 
 def cost_meter(quantity: str = 'macs', classes: int = 1000) -> Meter:
@@ -155,7 +164,7 @@ def solve(stairs: Staircase, budget: float, meter: Meter | None = None) -> tuple
     """
     meter = meter or cost_meter()
     step, larger = nearest(stairs, budget, meter)
-    s, reached = step.scaling, meter.text(step.achieved)
+    s, reached = step.scaling, meter.text(step.achieved) + meter.conditions
     given = f'changing {stairs.name} (now r={s.r:g}, w={s.w:g}, d={s.d:g})'
     if step.achieved > (1 + TOLERANCE) * budget:
         raise UserError(

@@ -34,7 +34,7 @@ class Solution:
     """A network for a budget.
 
     ``c`` is the cost ratio at which r and d are predicted; ``r_std`` and ``d_std`` are their standard deviations. ``budget`` and
-    ``achieved`` are in ``unit``. ``next_step`` is the next larger network, if there is one.
+    ``achieved`` are in ``unit``. ``next_step`` is the next larger network, if there is one. ``protocol`` says what was measured.
     """
 
     base: str
@@ -49,6 +49,7 @@ class Solution:
     r_std: float
     d_std: float
     extrapolated: bool
+    protocol: str = ''
 
     @property
     def w_std(self) -> float:
@@ -156,7 +157,7 @@ class TinyFormula:
         outside = not self.range[0] <= c <= self.range[1]
         return Solution(
             base.name, c, step.scaling, step.arch, cost(step.arch, classes=classes), budget, meter.unit, step.achieved, larger,
-            float(at['r_std'][0]), float(at['d_std'][0]), outside,
+            float(at['r_std'][0]), float(at['d_std'][0]), outside, meter.protocol,
         )  # fmt: skip
 
     def _dimensions(self, c: float) -> tuple[float, float]:
@@ -193,7 +194,8 @@ class TinyFormula:
         """Raise UserError for a budget outside ``low`` to ``high``, the costs of networks at the cost ratios ``limits``."""
         if low <= budget <= high:
             return
-        ends, advice = f'{meter.text(low)} to {meter.text(high)} for {base.name}', 'give a budget inside it'
+        ends = f'{meter.text(low)} to {meter.text(high)} for {base.name}{meter.conditions}'
+        advice = 'give a budget inside it'
         if limits == EXTRAPOLATED:
             raise UserError(f'{meter.text(budget)} is outside the range of extrapolation, {ends}; {advice}, or another base.')
         raise UserError(
