@@ -18,15 +18,17 @@ from tinynet_mm.data.images import write_image
 from tinynet_mm.deploy import agreement
 from tinynet_mm.deploy.backends import open_network
 from tinynet_mm.deploy.evaluation import Evaluation
-from tinynet_mm.deploy.export import Options, export, random_images
+from tinynet_mm.deploy.export import Options, export, export_onnx, random_images
 from tinynet_mm.deploy.quantise import Attempt, layers, loss, quantise_onnx, quantise_openvino
-from tinynet_mm.deploy.runtime import Classifier, Detector
+from tinynet_mm.deploy.runtime import Classifier as ClassifierFile
+from tinynet_mm.deploy.runtime import Detector
 from tinynet_mm.deploy.spec import Spec
 from tinynet_mm.errors import UserError
 from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.mmlab.checkpoints import build_model
 from tinynet_mm.mmlab.configs import load_config
 from tinynet_mm.mmlab.trained import load_trained
+from tinynet_mm.models import Classifier, ScaledEfficientNet
 
 CONFIG = 'configs/cifar10/tinynet_e_cifar10.py'
 
@@ -78,6 +80,18 @@ def test_weights_have_7_bits(tmp_path, suffix):
         tensors = [op.data for op in ops if op.get_type_name() == 'Constant' and 'int8' in str(op.get_element_type())]
     weights = [np.abs(t.astype(int)) for t in tensors if t.ndim == 4]  # of OpenVINO's depthwise layers, which add in 32 bits: 5
     assert len(weights) > 10 and max(w.max() for w in weights) in (63, 64)
+
+
+def test_activations_are_part_of_their_int8_layers(tmp_path):
+    arch = dict(r=0.2, w=0.3, d=1.0, se=0)
+    model = Classifier(ScaledEfficientNet(arch=arch, act_cfg=dict(type='ReLU6')), 5).eval()
+    source = export_onnx(model, tmp_path / 'model.onnx', 48)
+    batches = [random_images(open_network(source).spec, 1, seed).numpy() for seed in range(4)]
+    before, after = (onnx.load(path).graph for path in (source, quantise_onnx(source, tmp_path / 'int8.onnx', batches)))
+    assert 'Clip' in {node.op_type for node in before.node} and 'Clip' not in {node.op_type for node in after.node}
+    first = list(layers(source).values())[0]
+    kept = onnx.load(quantise_onnx(source, tmp_path / 'kept.onnx', batches, first)).graph
+    assert [node.op_type for node in kept.node].count('Clip') == len(first) == 2
 
 
 def test_stored_ranges_replace_the_calibration(tmp_path):
@@ -132,7 +146,7 @@ def test_a_trained_classifier_answers_as_its_file(checkpoint, data, tmp_path):
     list(export(trained.model, trained.pipeline, tmp_path / 'x.onnx', Options(), **trained.about))
     answers = trained.functions()['classify'](IMAGES)
     assert answers.shape == (3, 2) and answers.std(axis=0).min() > 1e-4
-    np.testing.assert_allclose(Classifier(tmp_path / 'x.onnx')(IMAGES), answers, atol=1e-5)
+    np.testing.assert_allclose(ClassifierFile(tmp_path / 'x.onnx')(IMAGES), answers, atol=1e-5)
     assert trained.about['macs'] > 1e6 and len(trained.about['checkpoint']) == 64
 
 
@@ -142,7 +156,7 @@ def test_a_classifier_is_quantised_with_a_folder_alone(checkpoint, data, tmp_pat
     options = ['--cfg-options', 'model.head.num_classes=2']
     assert tool('export')([*arguments, '--max-drop', '100', *options]) == 0
     assert 'int8: agreement (top-1) 100.00 to' in capsys.readouterr().out
-    assert open_network(out).spec.precision == 'int8' and Classifier(out)(IMAGES[0]).shape == (1, 2)
+    assert open_network(out).spec.precision == 'int8' and ClassifierFile(out)(IMAGES[0]).shape == (1, 2)
 
 
 def test_a_folder_replaces_the_training_images_for_calibration(checkpoint, data, tmp_path, capsys):
