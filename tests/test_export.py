@@ -15,9 +15,10 @@ from test_detection_tools import shapes, tool, train  # noqa: F401 (a fixture)
 
 from tinynet_mm.data.images import write_image
 from tinynet_mm.deploy import evaluation, export, quantise
-from tinynet_mm.deploy.backends import open_network
+from tinynet_mm.deploy.backends import PARTS, open_network
 from tinynet_mm.deploy.describe import resizing
 from tinynet_mm.deploy.export import Options, export_model
+from tinynet_mm.deploy.graphs import without_focus
 from tinynet_mm.deploy.quantise import layers, quantise_onnx, quantise_openvino
 from tinynet_mm.deploy.spec import Spec
 from tinynet_mm.errors import UserError
@@ -58,6 +59,16 @@ def test_every_head_is_exported_in_every_form(head, tmp_path):
         else:
             assert {name.split('_')[0] for name in outputs} >= {'scores', 'boxes'}
     assert 'BatchNormalization' not in {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_a_focus_layer_becomes_a_convolution():
+    from mmdet.models.backbones.csp_darknet import Focus
+
+    model = torch.nn.Sequential(torch.nn.Sequential(Focus(3, 8, 3).eval()))
+    images = torch.randn(2, 3, 12, 20)
+    changed = without_focus(model)
+    assert torch.equal(changed(images), model(images)) and type(model[0][0]).__name__ == 'Focus'
+    assert not any(type(module).__name__ == 'Focus' for module in changed.modules()) and without_focus(changed) is changed
 
 
 def test_a_wrong_decoding_is_found(tmp_path, monkeypatch):
@@ -207,7 +218,8 @@ def trained(shapes, tmp_path_factory) -> Path:  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    'name, more', [('model.onnx', ('--batch', '0')), ('model.xml', ()), ('nms.onnx', ('--post', 'nms', '--preprocess'))]
+    'name, more',
+    [('model.onnx', ('--batch', '0')), ('model.xml', ()), ('model.param', ()), ('nms.onnx', ('--post', 'nms', '--preprocess'))],
 )
 def test_a_detector_is_exported_with_its_accuracy(trained, shapes, tmp_path, capsys, name, more):  # noqa: F811
     config, checkpoint = str(trained / 'ssdlite_tinynet_e_coco.py'), str(trained / 'epoch_1.pth')
@@ -218,7 +230,7 @@ def test_a_detector_is_exported_with_its_accuracy(trained, shapes, tmp_path, cap
     spec = open_network(tmp_path / 'out' / name).spec
     assert len(spec.checkpoint) == 64 and spec.classes[0] == 'circle' and spec.macs > 1e6 and spec.height == 64
     left = {p.name for p in (tmp_path / 'out').iterdir()}
-    assert left == {name, *(('model.bin',) if name.endswith('.xml') else ())}
+    assert left == {name, *(f'model{part}' for part in PARTS[Path(name).suffix])}
     write_image(tmp_path / 'a.png', IMAGES[0])
     assert tool('predict')([str(tmp_path / 'out' / name), str(tmp_path / 'a.png'), '--out', str(tmp_path / 'drawn')]) == 0
 

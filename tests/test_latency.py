@@ -75,9 +75,10 @@ def test_contenders_take_turns_and_steps_pass_their_values():
         'a': [lambda _: calls.append('a')],
         'b': [lambda _: 3, lambda value: calls.append(f'b{value}')],
     }
-    times = timed_rounds(contenders, 1, 2)
-    assert calls == ['a', 'b3'] * 3
-    assert times['a'].shape == (2, 1, 2) and times['b'].shape == (2, 2, 2)
+    times = timed_rounds(contenders, 1, 12)
+    # the warm-up, then turns of 10 and 2 timed runs, each after a run that is not timed
+    assert calls == ['a', 'b3'] + ['a'] * 11 + ['b3'] * 11 + ['a'] * 3 + ['b3'] * 3
+    assert times['a'].shape == (12, 1, 2) and times['b'].shape == (12, 2, 2)
 
 
 def test_warm_up_is_not_timed_and_each_step_has_its_time(monkeypatch):
@@ -92,7 +93,7 @@ def test_warm_up_is_not_timed_and_each_step_has_its_time(monkeypatch):
     monkeypatch.setattr(clock.time, 'perf_counter', lambda: now[0])
     monkeypatch.setattr(clock.time, 'process_time', lambda: now[0] / 2)
     times = timed_rounds({'a': [wait, wait]}, 1, 3)['a']
-    np.testing.assert_allclose(times[:, :, 0], [[3, 4], [5, 6], [7, 8]])
+    np.testing.assert_allclose(times[:, :, 0], [[5, 6], [7, 8], [9, 10]])
     np.testing.assert_allclose(times[:, :, 1], times[:, :, 0] / 2)
 
 

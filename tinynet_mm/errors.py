@@ -8,7 +8,8 @@ import difflib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 TRACEBACK = 'TINYNET_MM_TRACEBACK'
 REPORT = 'this is a bug in tinynet_mm or in a library below it; please report it with the lines above and the command.'
@@ -80,3 +81,16 @@ def listed(names: Sequence[object], limit: int = 5, separator: str = ', ') -> st
     """``'a, b and 3 more'``: at most ``limit`` names and the number of the others; empty for no names."""
     shown = separator.join(map(str, names[:limit]))
     return f'{shown} and {len(names) - limit} more' if len(names) > limit else shown
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Drop what C++ libraries print to standard error; our own message says what failed."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)

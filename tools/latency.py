@@ -4,10 +4,11 @@
     python tools/latency.py configs/ssdlite_tinynet_d_coco.py torchvision:mobilenet_v2 --runs 200 --out latency.csv
     python tools/latency.py detector.onnx detector.xml --image photo.jpg
 
-A MODEL is a preset, timm:NAME, torchvision:NAME, a config (.py or package::name), or a file from tools/export.py (.onnx, .xml).
+A MODEL is a preset, timm:NAME, torchvision:NAME, a config (.py or package::name), or a file from tools/export.py (.onnx, .xml,
+.param).
 All networks and runtimes take turns. mean_ms is the time of one batch; with --image, that of an exported detector from the image
 file to boxes, and its parts are pre_ms, network_ms and post_ms. roof_ms is the time of the multiply-adds of the network at the
-rate of a float32 matrix product in the same run (its minimum), and times_roof is the median of the network divided by it.
+rate of a float32 matrix product in the same run (median), and times_roof is the median of the network divided by it.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='*', metavar='MODEL', help='networks to time')
     parser.add_argument(
-        '--runtime', default='eager,onnx,openvino', help='some of eager, compile, onnx, openvino (default %(default)s)'
+        '--runtime', default='eager,onnx,openvino', help='some of eager, compile, onnx, openvino, ncnn (default %(default)s)'
     )
     parser.add_argument('--threads', type=cli.positive, default=1, help='threads inside an operator (default %(default)s)')
     parser.add_argument('--batch', type=cli.positive, default=1, help='images in a batch (default %(default)s)')

@@ -27,7 +27,7 @@ USAGE = '%(prog)s MODEL [CHECKPOINT] (IMAGE ... | --video FILE) [options]'
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line; ``argv`` replaces ``sys.argv`` in tests."""
     parser = argparse.ArgumentParser(usage=USAGE, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('model', help='an .onnx or .xml file, or a config file or package::name')
+    parser.add_argument('model', help='an .onnx, .xml or .param file, or a config file or package::name')
     words = 'after a config first its checkpoint (.pth, .safetensors or a URL); image files or folders'
     parser.add_argument('inputs', nargs='*', metavar='input', help=words)
     parser.add_argument('--video', metavar='FILE', help='detect in a video file or, with a number, the frames of a camera')
@@ -36,7 +36,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help='cpu or cuda:0 (default %(default)s)')
     parser.add_argument('--threads', type=cli.positive, default=1, help='threads that run an exported file (default %(default)s)')
     args = parser.parse_args(argv)
-    args.exported = args.model.endswith(('.onnx', '.xml'))
+    args.exported = args.model.endswith(('.onnx', '.xml', '.param'))
     if not args.exported and not args.inputs:
         parser.error('a config needs a checkpoint: MODEL CHECKPOINT IMAGE ...')
     args.checkpoint = None if args.exported else args.inputs.pop(0)

@@ -1,8 +1,8 @@
-"""The table of latency: networks in eager torch, torch.compile, ONNX Runtime and OpenVINO.
+"""The table of latency: networks in eager torch, torch.compile, ONNX Runtime, OpenVINO and ncnn.
 
 The protocol is that of the paper's table 4: one thread, batch 1, and the mean of the runs; the median, the 95th percentile and
-the CPU time are given too. All contenders run once in each round. In each round a product of two square float32 matrices runs as
-well: its rate gives the roof, the time that the multiply-adds of a network take at that rate.
+the CPU time are given too. All contenders run in turns. In each round a product of two square float32 matrices runs as
+well: its median rate gives the roof, the time that the multiply-adds of a network take at that rate.
 """
 
 import os
@@ -22,7 +22,7 @@ from torch import nn
 from ..data.images import read_image
 from ..deploy.backends import check_threads, open_network
 from ..deploy.describe import describe
-from ..deploy.export import Options, export_model, export_onnx, random_images, to_openvino
+from ..deploy.export import Options, convert, export_model, export_onnx, random_images
 from ..deploy.latency import Step, check_runs, network_step, timed_rounds
 from ..deploy.packages import package
 from ..deploy.runtime import Detector
@@ -33,8 +33,9 @@ from ..mmlab.checkpoints import load_model
 from ..mmlab.configs import load_config, test_pipeline
 from .networks import Candidate, find_network, with_loss
 
-RUNTIMES = ('eager', 'compile', 'onnx', 'openvino')
-SUFFIX = {'onnx': '.onnx', 'openvino': '.xml'}
+RUNTIMES = ('eager', 'compile', 'onnx', 'openvino', 'ncnn')
+SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'ncnn': '.param'}
+PACKAGES = {'onnx': 'onnxruntime', 'openvino': 'openvino', 'ncnn': 'ncnn'}
 PRODUCT = 'matrix product'
 SIDE = 1024  # of the matrices: one product takes 15 to 40 ms on one core
 
@@ -116,7 +117,7 @@ def compare(
         load = os.getloadavg()[0]
         keyed = {f'{place}': contender.steps for place, contender in enumerate(found)}
         times = timed_rounds(keyed | {PRODUCT: [_product()]}, protocol.warmup, protocol.runs, progress)
-    rate = SIDE**3 / times.pop(PRODUCT)[:, 0, 0].min() / 1e6  # 1e9 multiply-adds a second
+    rate = SIDE**3 / np.median(times.pop(PRODUCT)[:, 0, 0]) / 1e6  # 1e9 multiply-adds a second
     about = dict(load=f'{load:.1f}', machine=machine_name())
     return [row(contender, times[key], rate, protocol) | about for key, contender in zip(keyed, found)]
 
@@ -135,9 +136,10 @@ def _check(names: Sequence[str], runtimes: Sequence[str], protocol: Protocol, re
         read_image(protocol.image)
     elif reference:
         raise UserError('the time of a reference is that from an image file to boxes; give --image.')
-    for module, runtime in (('onnxruntime', 'onnx'), ('openvino', 'openvino')):
-        if runtime in runtimes:
-            package(module)
+    for runtime in set(runtimes) & PACKAGES.keys():
+        package(PACKAGES[runtime])
+    if 'ncnn' in runtimes and protocol.batch != 1:
+        raise UserError(f'ncnn takes one image at a time, not --batch {protocol.batch}; leave out ncnn, or give --batch 1.')
 
 
 @contextmanager
@@ -178,7 +180,10 @@ def _contenders(
         elif file and file.suffix == SUFFIX[runtime]:
             yield _of_file(candidate, file, runtime, protocol)
         elif file and candidate.path is None:
-            yield _of_file(candidate, to_openvino(file, file.with_suffix('.xml')), runtime, protocol)
+            try:
+                yield _of_file(candidate, convert(file, file.with_suffix(SUFFIX[runtime])), runtime, protocol)
+            except UserError as error:
+                note(f'{candidate.name} has no row for {runtime}: {error}')
         else:
             note(f'{candidate.name} has no row for {runtime}, which runs files ({SUFFIX[runtime]}) from tools/export.py.')
 
@@ -226,7 +231,7 @@ def compiled(graph: nn.Module) -> Callable[[torch.Tensor], Any]:
 
 def _of_file(candidate: Candidate, path: Path, runtime: str, protocol: Protocol) -> Contender:
     spec = candidate.spec
-    module = package('onnxruntime' if runtime == 'onnx' else 'openvino')
+    module = package(PACKAGES[runtime])
     name = f'{module.__name__} {module.__version__.partition("-")[0]}'
     if candidate.path and protocol.image and spec.task == 'detection' and spec.post != 'raw' and spec.batch == 1:
         steps = from_file_to_boxes(Detector(path, protocol.threads), protocol.image)

@@ -1,4 +1,7 @@
-"""Open an exported file in ONNX Runtime (.onnx) or OpenVINO (.xml) and run it on NumPy arrays; needs neither torch nor onnx."""
+"""Open an exported file in ONNX Runtime (.onnx), OpenVINO (.xml) or ncnn (.param) and run it on NumPy arrays.
+
+It needs neither torch nor onnx, only the runtime of the file.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -8,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MissingPackageError, UserError
+from ..errors import MissingPackageError, UserError, without_stderr
 from .spec import INPUT, KEY, Spec
 
-SUFFIXES = ('.onnx', '.xml')
+PARTS: dict[str, tuple[str, ...]] = {'.onnx': (), '.xml': ('.bin',), '.param': ('.bin', '.json')}
+SUFFIXES = tuple(PARTS)  # of the file that is opened; PARTS has the other files of the same name
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ def open_network(path: str | Path, threads: int = 1, device: str = 'cpu') -> Net
     """Open a file that tools/export.py wrote.
 
     Args:
-        path: an ``.onnx`` or ``.xml`` file.
+        path: an ``.onnx``, ``.xml`` or ``.param`` file.
         threads: of the processor inside an operator.
         device: ``cpu``; for ONNX Runtime also ``cuda`` or ``cuda:1``; for OpenVINO also the name of its device, like ``gpu``.
 
@@ -37,11 +41,14 @@ def open_network(path: str | Path, threads: int = 1, device: str = 'cpu') -> Net
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
-        raise UserError(f'{path} is not an exported file (.onnx or .xml); export the model with tools/export.py.')
+        raise UserError(f'{path} is not an exported file ({", ".join(SUFFIXES)}); export the model with tools/export.py.')
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; export the model with tools/export.py.')
+    for part in map(path.with_suffix, PARTS[path.suffix]):
+        if not part.is_file():
+            raise FileNotFoundError(f'{part}: no such file, it belongs to {path.name}; copy it, or export the model again.')
     check_threads(threads)
-    return _open_onnx(path, threads, device) if path.suffix == '.onnx' else _open_openvino(path, threads, device)
+    return OPENERS[path.suffix](path, threads, device)
 
 
 def check_threads(threads: int) -> None:
@@ -115,3 +122,32 @@ def _open_openvino(path: Path, threads: int, device: str) -> Network:
 def _text(model: Any) -> str | None:
     """The description in the runtime information of an OpenVINO model; None if it has none."""
     return str(model.get_rt_info([KEY]).astype(str)) if model.has_rt_info([KEY]) else None
+
+
+def _open_ncnn(path: Path, threads: int, device: str) -> Network:
+    try:
+        import ncnn
+    except ImportError as error:
+        raise MissingPackageError(f'{path.name} needs ncnn ({error}): pip install ncnn') from error
+    if device != 'cpu':
+        raise UserError(f'device={device!r}: ncnn runs on cpu here.')
+    spec = Spec.from_json(path.with_suffix('.json').read_text(errors='replace'), path.with_suffix('.json'))
+    network = ncnn.Net()
+    network.opt.num_threads = threads
+    for name in ('use_fp16_packed', 'use_fp16_storage', 'use_fp16_arithmetic', 'use_bf16_storage'):  # errors of 1e-3
+        setattr(network.opt, name, False)
+    with without_stderr():
+        failed = network.load_param(str(path)) or network.load_model(str(path.with_suffix('.bin')))
+    names = list(network.output_names())
+    if failed or INPUT not in network.input_names():
+        raise UserError(f'{path} is not a file that ncnn runs; export the model again.')
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        extractor = network.create_extractor()
+        extractor.input(INPUT, ncnn.Mat(images[0]))
+        return {name: np.array(extractor.extract(name)[1])[None] for name in names}
+
+    return Network(spec, run)
+
+
+OPENERS = {'.onnx': _open_onnx, '.xml': _open_openvino, '.param': _open_ncnn}

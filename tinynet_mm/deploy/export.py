@@ -1,4 +1,4 @@
-"""Export a classifier or detector as one verified file: ONNX, or OpenVINO, in float or int8.
+"""Export a classifier or detector as a verified file: ONNX, OpenVINO or ncnn in float, ONNX or OpenVINO in int8.
 
 The file appears only after its outputs on random images equal those of the model. The boxes of a detector are also compared with
 those of mmdet's own post-processing, so that an error of our decoding is found. The time of a tiny network in eager PyTorch is
@@ -6,7 +6,7 @@ mostly overhead, so latency is measured on such a file.
 """
 
 import copy
-import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,17 +19,19 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..files import atomic
-from .backends import open_network
+from .backends import PARTS, open_network
 from .describe import describe
 from .evaluation import Evaluation, calibration_batches
 from .graphs import ClassifierGraph, DecodedDetectorGraph, Preprocess, RawDetectorGraph, Suppressed, head_outputs, raw_names
+from .ncnnfile import run_apart, to_ncnn
 from .onnxfile import BATCH, FOUND, finish, trace
 from .packages import package
-from .quantise import quantise, save_openvino
+from .quantise import quantise, read_openvino, save_openvino
 from .spec import INPUT, Spec
 
 TOLERANCE = 1e-4  # of the largest value; float32 sums in another order differ by about 1e-6 in a trained network
 PIXELS = 0.01  # for boxes
+EPSILON = np.float32(2**-22)  # relative change of an input that shows how a network amplifies rounding errors
 SLACK = 20  # times the model's own rounding error, which random weights raise to 1e-3 and more
 UNMATCHED = 0.01  # share of boxes whose suppression may differ, because of IoUs next to the threshold
 FINAL = 100  # boxes of mmdet's post-processing that are compared
@@ -66,12 +68,12 @@ def export(
     evaluation: Evaluation | None = None,
     **fields: Any,
 ) -> Iterator[str]:
-    """Write a model to ``out`` (.onnx or .xml) after all checks; yields a line for each step.
+    """Write a model to ``out`` (.onnx, .xml or .param) after all checks; yields a line for each step.
 
     Args:
         model: of mmdet or mmpretrain, with its data preprocessor and ``dataset_meta``.
         pipeline: the steps of its test pipeline.
-        out: the file; its suffix selects ONNX or OpenVINO.
+        out: the file; its suffix selects ONNX, OpenVINO or ncnn.
         options: what to export.
         evaluation: measures the accuracy; required for int8.
         fields: other fields of the description: macs, params, config, checkpoint, version.
@@ -82,17 +84,16 @@ def export(
         MissingPackageError: a package is not installed.
     """
     out = Path(out)
+    check_target(out, options)
     if options.int8 and evaluation is None:
         raise UserError('int8 needs a data set for calibration and accuracy; give --data-root.')
-    if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
-        raise UserError(f'cannot write {out}: it is a folder or below a file; choose another path.')
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix='.export-') as folder:
+    with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / 'model.onnx'
         spec = export_model(model, pipeline, file, options, **fields)
         yield f'{spec.task}, {spec.post}, {spec.macs / 1e6:.1f} M multiply-adds: outputs equal those of the model'
-        if out.suffix == '.xml' and not options.int8:
-            file = to_openvino(file, Path(folder) / 'model.xml')
+        if not options.int8:
+            file = convert(file, file.with_suffix(out.suffix))
         if evaluation and spec.post != 'raw':
             yield from check_accuracy(file, evaluation, (1, 4))
         if options.int8 and evaluation:
@@ -102,14 +103,43 @@ def export(
                 file, target, batches, lambda path: evaluation.of_file(path, 1), evaluation.metric, options.max_drop
             )
             file = target
-        if out.suffix == '.xml':
-            os.replace(file.with_suffix('.bin'), out.with_suffix('.bin'))
-        os.replace(file, out)
-    yield f'written: {out} ({out.stat().st_size + _weights(out)} bytes)'
+        size = _move(file, out)
+    yield f'written: {out} ({size} bytes)'
 
 
-def _weights(path: Path) -> int:
-    return path.with_suffix('.bin').stat().st_size if path.suffix == '.xml' else 0
+def check_target(out: Path, options: Options) -> None:
+    """Check that a file with these options can be written to ``out``.
+
+    Raises:
+        UserError: a folder, a file whose parts would replace those of another one, or options that the format does not have.
+    """
+    if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
+        raise UserError(f'cannot write {out}: it is a folder or below a file; choose another path.')
+    other = {'.xml': '.param', '.param': '.xml'}.get(out.suffix)
+    if other and out.with_suffix(other).exists():
+        raise UserError(f'{out.with_suffix(".bin")} belongs to {out.with_suffix(other)}; choose another name than {out.name}.')
+    if out.suffix != '.param':
+        return
+    wrong = {
+        '--int8': options.int8,
+        '--preprocess': options.preprocess,
+        '--post nms': options.post == 'nms',
+        f'--batch {options.batch}': options.batch != 1,
+    }
+    if given := [name for name, used in wrong.items() if used]:
+        raise UserError(
+            f'{out}: ncnn has no {" and no ".join(given)} here: it takes one normalised float image and suppresses no boxes; '
+            'leave the option out, or export .onnx or .xml.'
+        )
+
+
+def _move(source: Path, target: Path) -> int:
+    """Write a file and its parts to ``target``, the parts first; returns the number of bytes."""
+    suffixes = (*PARTS[target.suffix], target.suffix)
+    for suffix in suffixes:
+        with atomic(target.with_suffix(suffix)) as temporary:
+            shutil.copyfile(source.with_suffix(suffix), temporary)
+    return sum(target.with_suffix(suffix).stat().st_size for suffix in suffixes)
 
 
 def check_accuracy(path: Path, evaluation: Evaluation, batches: Sequence[int]) -> Iterator[str]:
@@ -128,16 +158,31 @@ def check_accuracy(path: Path, evaluation: Evaluation, batches: Sequence[int]) -
     yield f'{evaluation.metric} of the model {100 * expected:.2f}, of the file {values}'
 
 
-def to_openvino(source: Path, target: Path) -> Path:
-    """Convert an ONNX file to OpenVINO (``.xml`` and ``.bin``, float32) and compare their outputs; returns ``target``.
+def convert(source: Path, target: Path) -> Path:
+    """Convert an ONNX file to OpenVINO (.xml) or ncnn (.param), in float32, and compare their outputs.
+
+    Args:
+        source: a file of :func:`export_model`.
+        target: the file to write; with ``.onnx`` nothing is done.
+
+    Returns:
+        ``target``.
 
     Raises:
-        UserError: the outputs differ.
+        UserError: an operator that the target does not have, or outputs that differ.
+        MissingPackageError: a package of the target is not installed.
     """
+    if target.suffix == '.onnx':
+        return source
     network = open_network(source)
-    save_openvino(package('openvino').convert_model(str(source)), network.spec, target)
     images = random_images(network.spec, network.spec.batch or 2).numpy()
-    compare_outputs(open_network(target).run(images), network.run(images), network.spec)
+    if target.suffix == '.param':
+        found: Mapping[str, np.ndarray] = run_apart(to_ncnn(source, target, network.spec), images)
+    else:
+        found = open_network(save_openvino(read_openvino(source), network.spec, target)).run(images)
+    expected = network.run(images)
+    rounded = expected if network.spec.post == 'nms' or network.spec.preprocess else network.run(images * (1 + EPSILON))
+    compare_outputs(found, rounded, network.spec, expected)
     return target
 
 
@@ -153,7 +198,7 @@ def compare_outputs(
         found: outputs of the file by name.
         expected: outputs of the model in float32.
         spec: of the file.
-        exact: outputs of the model in float64; the file may differ by a multiple of the rounding error of ``expected``.
+        exact: outputs without rounding errors; the file may differ by a multiple of the difference to ``expected``.
 
     Raises:
         UserError: an output differs by more than the tolerance.

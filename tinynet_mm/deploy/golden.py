@@ -48,7 +48,7 @@ def write_golden(path: str | Path, image: str | Path, folder: str | Path) -> Pat
     ``output_NAME``, and ``final_boxes``, ``final_scores`` and ``final_labels``, or ``probabilities``.
 
     Args:
-        path: an ``.onnx`` or ``.xml`` file.
+        path: an ``.onnx``, ``.xml`` or ``.param`` file.
         image: the file of an image.
         folder: the folder of the results.
 

@@ -5,6 +5,7 @@ which mmdet 3 does not have. The formulas are those of SSD and Faster R-CNN (cen
 (four distances from a point), GFL (the expectation of a distribution over distances) and YOLOX (centre and log size in strides).
 """
 
+import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class RawDetectorGraph(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         check_head(model)
-        self.model = model
+        self.model = without_focus(model)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the network and its head; the outputs of :func:`raw_names`."""
@@ -66,7 +67,7 @@ class DecodedDetectorGraph(nn.Module):
     def __init__(self, model: nn.Module, height: int, width: int):
         super().__init__()
         check_head(model)
-        self.model, self.size = model, (height, width)
+        self.model, self.size = without_focus(model), (height, width)
         head: Any = model.bbox_head
         with torch.no_grad():
             outs = head_outputs(model, torch.zeros(1, 3, height, width, device=next(model.parameters()).device))
@@ -109,6 +110,39 @@ class DecodedDetectorGraph(nn.Module):
             boxes = _distances(self.priors[:, :2], rows(maps, 4))
         height, width = self.size
         return _clip(boxes, width, height) if getattr(coder, 'clip_border', True) else boxes
+
+
+class PatchConvolution(nn.Module):
+    """The ``Focus`` layer of YOLOX with a convolution in place of its slices with step 2, which ncnn does not have.
+
+    Each weight is 1 or 0, so the result is the same to the last bit.
+    """
+
+    def __init__(self, focus: Any, channels: int):
+        super().__init__()
+        self.conv = focus.conv
+        weight = torch.zeros(4 * channels, channels, 2, 2)
+        for place, channel in itertools.product(range(4), range(channels)):  # the order of Focus: down each column
+            weight[place * channels + channel, channel, place % 2, place // 2] = 1
+        self.weight: Tensor
+        self.register_buffer('weight', weight.to(next(focus.parameters()).device), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the features of ``Focus``, (B, C', H / 2, W / 2)."""
+        return self.conv(nn.functional.conv2d(images, self.weight, stride=2))
+
+
+def without_focus(model: nn.Module) -> nn.Module:
+    """The model, or if it has a ``Focus`` layer, a copy with :class:`PatchConvolution`."""
+    places = [name for name, module in model.named_modules() if type(module).__name__ == 'Focus']
+    if not places:
+        return model
+    model = copy.deepcopy(model)
+    for place in places:
+        parent, _, name = place.rpartition('.')
+        focus: Any = model.get_submodule(place)
+        setattr(model.get_submodule(parent), name, PatchConvolution(focus, focus.conv.conv.in_channels // 4))
+    return model
 
 
 def check_head(model: nn.Module) -> None:
@@ -155,7 +189,7 @@ def _distances(points: Tensor, distances: Tensor) -> Tensor:
 
 def _integral(logits: Tensor, project: Tensor) -> Tensor:
     weights = logits.unflatten(-1, (4, len(project))).softmax(-1)
-    return (weights * project.to(weights)).sum(-1)
+    return (weights * project.to(weights)).mean(-1) * len(project)  # pnnx loses the axis of a sum
 
 
 def _yolox(priors: Tensor, predicted: Tensor) -> Tensor:

@@ -37,6 +37,8 @@ RUNTIMES: dict[str, tuple[str, ...]] = {  # the packages of each, its own last
     'eager': ('torch',),
 }
 
+TURN = 10  # timed runs of a contender in a turn
+
 Step = Callable[[Any], Any]  # receives what the step before it returned, None for the first
 
 
@@ -148,23 +150,27 @@ def timed_rounds(
     runs: int,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> dict[str, np.ndarray]:
-    """Run every contender once in each round, so that other load on the machine affects all of them equally.
+    """Run the contenders in turns, so that other load on the machine affects all of them equally.
+
+    A turn is one run that is not timed, which brings the weights back into the caches of the processor, and ten timed runs.
 
     Args:
         contenders: the steps of one run of each contender, by name.
-        warmup: rounds that are not timed.
-        runs: timed rounds.
+        warmup: runs of each contender before the first turn.
+        runs: timed runs of each contender.
         progress: wraps the rounds, for instance in a progress bar.
 
     Returns:
         milliseconds of each contender, (runs, steps, 2): wall-clock time, and CPU time of all threads of this process.
     """
     times: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in contenders}
-    for turn in progress(range(warmup + runs)):
+    for steps in contenders.values():
+        for _ in range(warmup):
+            run_steps(steps)
+    for start in progress(range(0, runs, TURN)):
         for name, steps in contenders.items():
-            laps = run_steps(steps)
-            if turn >= warmup:
-                times[name].append(laps)
+            run_steps(steps)
+            times[name] += [run_steps(steps) for _ in range(min(TURN, runs - start))]
     return {name: np.array(laps) for name, laps in times.items()}
 
 

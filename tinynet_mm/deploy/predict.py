@@ -6,17 +6,16 @@ torch share this code. It needs neither torch nor matplotlib; OpenCV draws.
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..data.images import read_image, unique_names, write_image
-from ..errors import UserError, printable
+from ..errors import UserError, printable, without_stderr
 from ..files import atomic
 from .runtime import BATCH, Detections
 
@@ -152,7 +151,7 @@ def _next_frame(capture: cv2.VideoCapture) -> np.ndarray | None:
 def _opened(source: str) -> cv2.VideoCapture:
     if not source.isdigit() and '://' not in source and not Path(source).is_file():
         raise FileNotFoundError(f'{source}: no such video; pass a video file, or the number of a camera.')
-    with _without_stderr():
+    with without_stderr():
         capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
     if not capture.isOpened():
         kind = f'camera {source}' if source.isdigit() else source
@@ -160,22 +159,9 @@ def _opened(source: str) -> cv2.VideoCapture:
     return capture
 
 
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    """Drop what C++ libraries print: OpenCV and FFmpeg write several lines about a video that they cannot open."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
-
-
 def _writer(path: Path, target: Path, rate: float, shape: tuple[int, ...]) -> cv2.VideoWriter:
     rate = rate if 0 < rate <= 1000 else FRAME_RATE
-    with _without_stderr():
+    with without_stderr():
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, (shape[1], shape[0]))
     if not writer.isOpened():
         raise UserError(f'{target}: OpenCV cannot write this video; choose another path.')

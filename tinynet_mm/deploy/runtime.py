@@ -1,4 +1,4 @@
-"""Run exported detectors and classifiers without torch: ONNX Runtime or OpenVINO, NumPy, OpenCV and Pillow alone.
+"""Run exported detectors and classifiers without torch: ONNX Runtime, OpenVINO or ncnn, NumPy, OpenCV and Pillow alone.
 
     from tinynet_mm.deploy.runtime import Detector
 
@@ -58,7 +58,7 @@ class Exported:
     """What detectors and classifiers share: an opened file, and the batches of its input.
 
     Args:
-        path: an ``.onnx`` or ``.xml`` file from tools/export.py.
+        path: an ``.onnx``, ``.xml`` or ``.param`` file from tools/export.py.
         task: the task that the file must have.
         threads: threads of the runtime.
         device: ``cpu``, ``cuda:0`` (ONNX Runtime with CUDA), or a device of OpenVINO.
@@ -97,7 +97,7 @@ class Detector(Exported):
     """An exported detector; ``detector(images)`` finds the objects.
 
     Args:
-        path: an ``.onnx`` or ``.xml`` file, exported with ``--post decoded`` or ``--post nms``.
+        path: an ``.onnx``, ``.xml`` or ``.param`` file, exported with ``--post decoded`` or ``--post nms``.
         threads: threads of the runtime.
         device: ``cpu``, ``cuda:0`` (ONNX Runtime with CUDA), or a device of OpenVINO.
         score_thr: boxes with higher scores are kept; by default the threshold of the file.
@@ -166,7 +166,7 @@ class Classifier(Exported):
     """An exported classifier; ``classifier(images)`` returns probabilities.
 
     Args:
-        path: an ``.onnx`` or ``.xml`` file.
+        path: an ``.onnx``, ``.xml`` or ``.param`` file.
         threads: threads of the runtime.
         device: ``cpu``, ``cuda:0`` (ONNX Runtime with CUDA), or a device of OpenVINO.
 
