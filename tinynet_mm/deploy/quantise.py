@@ -6,8 +6,8 @@ the decoding of boxes stay in float: a gate or a box that shares one int8 scale 
 
 Weights have 7 bits. A processor without VNNI adds two products in 16 bits, which overflow with weights of 8 bits, so that the
 accuracy would depend on the processor. Measured on an AMD EPYC with AVX2, in points lost in ONNX Runtime and OpenVINO: TinyNet-E
-with ReLU6 (top-1 66.2 on 3000 images of CIFAR-10) 2.3 and 1.0 with 8 bits, 0.2 and 0.3 with 7 bits. SSDLite at 320 pixels on 87
-images of BCCD, with mAP 28.7 2.3 and 1.2 with 8 bits, 0.1 and -0.1 with 7 bits; with mAP 45.0 0.1 and 0.5, 0.3 and 0.4.
+with ReLU6 (top-1 66.2 on 3000 images of CIFAR-10) 3.0 and 1.0 with 8 bits, 0.2 and 0.3 with 7 bits. SSDLite at 320 pixels on 87
+images of BCCD, with mAP 28.7 2.0 and 1.2 with 8 bits, 0.1 and -0.1 with 7 bits; with mAP 45.0 0.4 and 0.5, 0.3 and 0.4.
 """
 
 import contextlib
