@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tinynet_mm.bench import tables as latency_tables
 from tinynet_mm.paper import tables
 from tinynet_mm.paper.tables import (
     EXCEPTIONS,
@@ -70,7 +71,8 @@ def test_tool_writes_the_files_and_the_readme_table(rows, tmp_path, capsys, monk
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     monkeypatch.setattr(tables, 'make_rows', lambda: rows)  # counted once
-    files = ['--csv', str(tmp_path / 'new' / 'tables.csv'), '--docs', str(tmp_path / 'tables.md')]
+    paths = dict(csv='new/tables.csv', docs='tables.md', latency='latency.md')
+    files = [word for name, path in paths.items() for word in (f'--{name}', str(tmp_path / path))]
     with pytest.raises(FileNotFoundError, match='tables.csv: no such table'):
         tool.main([*files, '--readme'])
     assert tool.main(files) == 0
@@ -79,6 +81,72 @@ def test_tool_writes_the_files_and_the_readme_table(rows, tmp_path, capsys, monk
     capsys.readouterr()
     assert tool.main([*files, '--readme']) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12 and lines[:2] == readme_table(rows).splitlines()[:2]
+    assert (tmp_path / 'latency.md').read_text() == latency_tables.make_page(ROOT / 'results')
+    assert lines[12] == '' and '`tinynet_a`' in lines[15] and lines[:2] == readme_table(rows).splitlines()[:2]
     assert lines[5] == '| TinyNet-D | `tinynet_d` | 152 | 2.34 | 2.3 | 51.6 | 52 |'
     assert to_csv(rows).splitlines()[0].startswith('table,network,ours,input,params,macs,paper_params,paper_macs,source')
+
+
+# Latency ----------------------------------------------------------------------------------------------------------------------
+
+
+def timed(model, runtime, median, **more):
+    fixed = dict(precision='fp32', macs=2_000_000, height=32, width=32, times_roof=1.5, runs=10, warmup=1, threads=1, batch=1)
+    rate = dict(gemm_gmacs_per_s=43.21, load=0.5, machine='cpu')
+    return dict(model=model, runtime=runtime, median_ms=median) | fixed | rate | more
+
+
+def test_the_latency_page_and_the_readme_are_up_to_date():
+    assert (ROOT / 'docs' / 'latency.md').read_text() == latency_tables.make_page(ROOT / 'results')
+    assert latency_tables.readme_table(ROOT / 'results') in (ROOT / 'README.md').read_text()
+
+
+def test_a_table_of_latency_has_a_column_for_each_runtime():
+    rows = [
+        timed('tinynet_a', 'torch 2 eager', 9),
+        timed('tinynet_a', 'onnxruntime 1.2', 3),
+        timed('configs/b.py', 'ncnn 1', 4.567),
+    ]
+    head, _, first, second = (
+        [cell.strip() for cell in line.split('|')[1:-1]] for line in latency_tables.latency_table(rows).splitlines()
+    )
+    assert head[3:6] == ['PyTorch eager (ms)', 'ONNX Runtime (ms)', 'ncnn (ms)']
+    assert first == ['`tinynet_a`', '32', '2', '9', '3', '–', '3', '1.5'] and second == [
+        '`b`',
+        '32',
+        '2',
+        '–',
+        '–',
+        '4.57',
+        '–',
+        '–',
+    ]
+    assert 'tinynet_a' not in latency_tables.latency_table(rows, ['configs/b.py'])
+    assert latency_tables.protocol(rows).startswith('Median of 10 runs after 1, in turns of ten; 1 thread(s), batch 1; float32')
+
+
+def test_ratios_stand_beside_those_of_the_paper():
+    names = [name for pair in latency_tables.PAPER for name in pair]
+    rows = [timed(name, 'ncnn 1', median) for name, median in zip(names, (1, 2, 9, 3))]
+    assert [line.split('|')[2:4] for line in latency_tables.ratios_table(rows).splitlines()[2:]] == [
+        ['                0.81 ', '   0.50 '],
+        ['                0.80 ', '   3.00 '],
+    ]
+
+
+def test_the_time_of_a_file_is_compared_with_mmdet():
+    rows = [timed('c', 'mmdet 3 inference_detector', 80), timed('a.onnx', 'onnxruntime 1.2', 20)]
+    rows = [row | dict(pre_ms=part, network_ms=part, post_ms=part) for row, part in zip(rows, ('', 6))]
+    *_, mmdet, ours = ([cell.strip() for cell in line.split('|')[1:-1]] for line in latency_tables.file_table(rows).splitlines())
+    assert mmdet[1:] == ['80', '–', '–', '–', '1'] and ours == ['onnxruntime 1.2, fp32', '20', '6', '6', '6', '4']
+
+
+def test_accuracy_and_latency_of_int8_stand_side_by_side():
+    shared = dict(metric='mAP', value_percent=28.731)
+    rows = [
+        timed('a', 'openvino 1', 8, variant='float', speedup='', speedup_p10='', speedup_p90='', **shared),
+        timed('a', 'openvino 1', 4, variant='int8', speedup=2.0, speedup_p10=1.81, speedup_p90=2.2, **shared),
+    ]
+    lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in latency_tables.int8_table(rows).splitlines()[2:]]
+    assert lines[0] == ['`a`', 'openvino 1, float', 'mAP 28.73', '8', '–']
+    assert lines[1][1:] == ['openvino 1, int8', 'mAP 28.73', '4', '2 (1.8 to 2.2)']

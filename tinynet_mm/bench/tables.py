@@ -1,0 +1,182 @@
+"""Markdown tables of the measured latencies and of int8, from results/latency*.csv and results/int8.csv.
+
+The times are medians. A speed-up is a ratio of medians of one run, in which all contenders took turns.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..files import read_csv
+
+RUNTIMES = {
+    'eager': 'PyTorch eager',
+    'compile': 'torch.compile',
+    'onnxruntime': 'ONNX Runtime',
+    'openvino': 'OpenVINO',
+    'ncnn': 'ncnn',
+}
+PAPER = {('tinynet_a', 'efficientnet_b0'): 0.81, ('tinynet_e', 'efficientnet_b-4'): 0.80}  # table 4, on a phone
+PAGE = """# Latency
+
+Written by `python tools/make_tables.py` from the files in `results/`; each row there has its protocol. A speed-up is a ratio of
+medians of one run. The roof of a network is the time of its multiply-adds at the rate of a float32 matrix product (1024 x 1024)
+in the same run.
+
+## Classifiers
+
+{about_classifiers} `results/latency.csv`
+
+{classifiers}
+
+{ratios}
+
+## Detectors, network with decoded boxes
+
+torchvision's network is timed without decoding. {about_detectors} `results/latency_detectors.csv`
+
+{detectors}
+
+## Detector, from an image file to boxes
+
+SSDLite-512 TinyNet-D trained on BCCD, image {image}: reading, decoding, resizing and normalising; network; selection and
+non-maximum suppression. {about_files} `results/latency_file.csv`
+
+{files}
+
+## int8
+
+Networks with ReLU6 and without squeeze-excite, `tools/benchmark_int8.py`, `results/int8.csv`.
+
+{int8}
+"""
+README = ('tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e', 'efficientnet_b0', 'efficientnet_b-4')
+README = (*README, 'timm:mobilenetv3_small_100', 'timm:ghostnet_100', 'timm:lcnet_050')
+
+
+def runtime_of(row: Mapping) -> str:
+    """The key of :data:`RUNTIMES` of a row."""
+    words = str(row['runtime']).split()
+    return words[-1] if words[0] == 'torch' else words[0]
+
+
+def by_model(rows: Iterable[Mapping]) -> dict[str, dict[str, Mapping]]:
+    """The rows of each model by runtime; a file has one model for each suffix."""
+    found: dict[str, dict[str, Mapping]] = {}
+    for row in rows:
+        found.setdefault(str(row['model']), {})[runtime_of(row)] = row
+    return found
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A table whose first column is text and whose others are numbers; an empty cell is a dash."""
+    from tabulate import tabulate
+
+    align = ('left', *['right'] * (len(head) - 1))
+    return tabulate(list(lines), head, 'pipe', missingval='–', colalign=align, disable_numparse=True)
+
+
+def number(value: object, digits: int = 3) -> str | None:
+    """A number with some significant digits; None for an empty cell."""
+    return None if value in ('', None) else f'{float(f"{float(str(value)):.{digits}g}"):g}'
+
+
+def latency_table(rows: Sequence[Mapping], only: Sequence[str] = ()) -> str:
+    """Medians in milliseconds of each network in each runtime, with the speed-up over eager PyTorch and the ratio to the roof.
+
+    Args:
+        rows: of results/latency.csv or results/latency_detectors.csv.
+        only: these models; all by default.
+    """
+    models = {name: found for name, found in by_model(rows).items() if not only or name in only}
+    runtimes = [key for key in RUNTIMES if any(key in found for found in models.values())]
+    head = ['network', 'input', 'MACs (M)', *(f'{RUNTIMES[key]} (ms)' for key in runtimes)]
+    head += ['ONNX Runtime: times faster than eager', 'ONNX Runtime: times the roof']
+    lines = []
+    for name, found in models.items():
+        first = next(iter(found.values()))
+        medians = [number(found[key]['median_ms']) if key in found else None for key in runtimes]
+        onnx, eager = found.get('onnxruntime'), found.get('eager')
+        faster = number(float(eager['median_ms']) / float(onnx['median_ms'])) if onnx and eager else None
+        size = str(first['height']) if first['height'] == first['width'] else f'{first["height"]} x {first["width"]}'
+        macs = number(float(first['macs']) / 1e6, 4) if first['macs'] else None
+        lines.append([label(name), size, macs, *medians, faster, number(onnx['times_roof']) if onnx else None])
+    return markdown(head, lines)
+
+
+def label(name: str) -> str:
+    """The name of a model in a table: a config without folder and suffix."""
+    return f'`{Path(name).stem}`' if name.startswith('configs/') else f'`{name}`'
+
+
+def ratios_table(rows: Sequence[Mapping]) -> str:
+    """The ratios of latency that table 4 of the paper states, there and here."""
+    models = by_model(rows)
+    runtimes = [key for key in RUNTIMES if all(key in models.get(name, {}) for pair in PAPER for name in pair)]
+    lines = [
+        [f'`{first}` / `{second}`', f'{printed:.2f}', *(_ratio(models[first][key], models[second][key]) for key in runtimes)]
+        for (first, second), printed in PAPER.items()
+    ]
+    return markdown(['ratio of latency', 'paper, on a phone', *(RUNTIMES[key] for key in runtimes)], lines)
+
+
+def _ratio(first: Mapping, second: Mapping) -> str:
+    return f'{float(first["median_ms"]) / float(second["median_ms"]):.2f}'
+
+
+def file_table(rows: Sequence[Mapping]) -> str:
+    """The time from an image file to boxes, with its parts."""
+    reference = next((row for row in rows if 'inference_detector' in str(row['runtime'])), None)
+    lines = []
+    for row in rows:
+        parts = [number(row[key]) for key in ('pre_ms', 'network_ms', 'post_ms')]
+        faster = number(float(reference['median_ms']) / float(row['median_ms'])) if reference else None
+        lines.append([f'{row["runtime"]}, {row["precision"]}', number(row['median_ms']), *parts, faster])
+    return markdown(['runtime', 'file to boxes (ms)', 'before', 'network', 'after', 'times faster'], lines)
+
+
+def int8_table(rows: Sequence[Mapping]) -> str:
+    """Accuracy and latency in float and in int8, with the speed-up and its 10th and 90th percentile."""
+    lines = []
+    for row in rows:
+        low, high = (number(row[key], 2) for key in ('speedup_p10', 'speedup_p90'))
+        faster = f'{number(row["speedup"])} ({low} to {high})' if row['speedup'] != '' else None
+        accuracy = f'{row["metric"]} {float(row["value_percent"]):.2f}'
+        what = f'{row["runtime"]}, {row["variant"]}'
+        lines.append([label(str(row['model'])), what, accuracy, number(row['median_ms']), faster])
+    return markdown(['network', 'runtime, variant', 'accuracy (%)', 'median (ms)', 'times faster than float'], lines)
+
+
+def protocol(rows: Sequence[Mapping]) -> str:
+    """The protocol of a table in a sentence."""
+    first = rows[0]
+    rate = f'; float32 matrix product {number(first["gemm_gmacs_per_s"])} GMACs/s' if 'gemm_gmacs_per_s' in first else ''
+    return (
+        f'Median of {first["runs"]} runs after {first["warmup"]}, in turns of ten; {first["threads"]} thread(s), '
+        f'batch {first["batch"]}{rate}; load {first["load"]}; {first["machine"]}.'
+    )
+
+
+def make_page(results: Path) -> str:
+    """The page docs/latency.md from the CSV files of a folder.
+
+    Raises:
+        FileNotFoundError, UserError: a file is missing or has other columns.
+    """
+    names = ('latency', 'latency_detectors', 'latency_file', 'int8')
+    classifiers, detectors, files, int8 = (read_csv(results / f'{name}.csv') for name in names)
+    return PAGE.format(
+        classifiers=latency_table(classifiers),
+        about_classifiers=protocol(classifiers),
+        ratios=ratios_table(classifiers),
+        detectors=latency_table(detectors),
+        about_detectors=protocol(detectors),
+        files=file_table(files),
+        about_files=protocol(files),
+        image=files[0]['input'],
+        int8=int8_table(int8),
+    )
+
+
+def readme_table(results: Path) -> str:
+    """The table of latency in the README, from results/latency.csv."""
+    return latency_table(read_csv(results / 'latency.csv'), README)
