@@ -49,8 +49,10 @@ Networks with ReLU6 and without squeeze-excite, `tools/benchmark_int8.py`, `resu
 
 {int8}
 """
-README = ('tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e', 'efficientnet_b0', 'efficientnet_b-4')
-README = (*README, 'timm:mobilenetv3_small_100', 'timm:ghostnet_100', 'timm:lcnet_050')
+README = (
+    *('tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e', 'efficientnet_b0', 'efficientnet_b-4'),
+    *('timm:mobilenetv3_small_100', 'timm:ghostnet_100', 'timm:lcnet_050'),
+)
 
 
 def runtime_of(row: Mapping) -> str:
