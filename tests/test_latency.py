@@ -211,11 +211,12 @@ def test_the_reference_is_timed_in_inference_of_mmdet(tmp_path, picture):
         ('torchvision:ssdlite320_mobilenet_v3_large', 320, 'raw'),
         ('configs/cifar10/tinynet_e_cifar10.py', 48, 'logits'),
         ('configs/ssdlite_tinynet_e_coco.py', 512, 'decoded'),
+        ('configs/ssdlite_tinynet_e_coco.py@96', 96, 'decoded'),
     ],
 )
 def test_a_network_by_its_name(name, side, outputs):
     path = ROOT / name
-    found = find_network(str(path) if name.endswith('.py') else name)
+    found = find_network(str(path) if '.py' in name else name)
     assert (found.spec.height, found.spec.width, found.spec.post) == (side, side, outputs) and found.spec.macs > 0
     with torch.no_grad():
         found.graph(torch.randn(1, 3, side, side))
@@ -234,6 +235,8 @@ def test_an_ssd_of_mmdet_gets_the_missing_loss():
         (lambda: find_network('timm:mobilenetv2_10'), 'unknown network timm:mobilenetv2_10. Did you mean .*mobilenetv2_100'),
         (lambda: find_network('torchvision:mobilenetv2'), 'unknown network torchvision:mobilenetv2. Did you mean mobilenet_v2'),
         (lambda: find_network('torchvision:retinanet_resnet50_fpn'), 'is not supported'),
+        (lambda: find_network(f'{ROOT}/configs/ssdlite_tinynet_e_coco.py@big'), 'after @ stands the side'),
+        (lambda: compare(['tinynet_e'], ['ncnn'], Protocol(batch=2)), 'ncnn takes one image at a time'),
         (lambda: compare(['tinynet_e'], ['onxx']), "unknown runtime 'onxx'. Did you mean onnx"),
         (lambda: compare([], ['onnx']), 'at least one of each'),
         (lambda: compare(['tinynet_e'], []), 'at least one of each'),

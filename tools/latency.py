@@ -2,6 +2,7 @@
 
     python tools/latency.py tinynet_a tinynet_e timm:lcnet_050 --runtime eager,onnx,openvino
     python tools/latency.py configs/ssdlite_tinynet_d_coco.py torchvision:mobilenet_v2 --runs 200 --out latency.csv
+    python tools/latency.py configs/ssdlite_tinynet_e_coco.py@320    # SSDLite with another input size
     python tools/latency.py detector.onnx detector.xml --image photo.jpg
 
 A MODEL is a preset, timm:NAME, torchvision:NAME, a config (.py or package::name), or a file from tools/export.py (.onnx, .xml,

@@ -25,6 +25,7 @@ from ..formula.configs import backbone
 from ..mmlab.checkpoints import build_model
 from ..mmlab.configs import input_size, is_classifier, load_config, test_pipeline
 from ..mmlab.counting import count
+from ..mmlab.editing import set_input_size
 from ..models import Classifier
 
 SEED = 0
@@ -53,7 +54,8 @@ def find_network(name: str, batch: int = 1) -> Candidate:
     """The network that a name means; modules are built with random weights.
 
     Args:
-        name: a preset, ``timm:NAME``, ``torchvision:NAME``, a config (``.py`` or ``package::name``), or an exported file.
+        name: a preset, ``timm:NAME``, ``torchvision:NAME``, a config (``.py`` or ``package::name``; ``@320`` after it sets the
+            side of the input of our SSDLite), or an exported file.
         batch: images in a batch.
 
     Raises:
@@ -66,8 +68,9 @@ def find_network(name: str, batch: int = 1) -> Candidate:
         return _from_file(name, batch)
     if mark and library in LIBRARIES:
         return _from_module(name, *LIBRARIES[library](inner), batch)
-    if name.endswith('.py') or '::' in name:
-        return _from_config(name, batch)
+    config, _, side = name.partition('@')
+    if config.endswith('.py') or '::' in config:
+        return _from_config(name, config, side, batch)
     if name in PRESETS:
         arch = preset(name)
         return _from_module(name, lambda: Classifier(MODELS.build(backbone(arch))), arch.resolution, batch)
@@ -91,8 +94,12 @@ def _from_module(name: str, build: Callable[[], nn.Module], side: int, batch: in
     return replace(found, spec=replace(found.spec, post='raw')) if isinstance(model, HeadOutputs) else found
 
 
-def _from_config(name: str, batch: int) -> Candidate:
-    cfg = read_from_files(load_config(name))
+def _from_config(name: str, config: str, side: str, batch: int) -> Candidate:
+    cfg = read_from_files(load_config(config))
+    if side:
+        if not side.isdigit():
+            raise UserError(f'{name}: after @ stands the side of the input in pixels, for instance {config}@320.')
+        set_input_size(cfg, int(side))
     model = with_loss(build_model(cfg, SEED))
     size = input_size(cfg) if is_classifier(cfg) else None
     post = 'logits' if is_classifier(cfg) else 'decoded'
