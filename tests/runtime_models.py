@@ -108,10 +108,15 @@ def limited(model, nms_pre: int):
     return model
 
 
+KEEP_RATIO = [dict(type='LoadImageFromFile'), dict(type='mmdet.Resize', scale=(SIDE, SIDE), keep_ratio=True), PACK]
 PLAIN = dict(mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395])  # BGR
 MODELS = {
     'ssdlite': lambda: detector(limited(ssdlite(), 12), STRETCH, NORM, 'cls_convs', ('reg_convs', (0, 1))),
     'retinanet': lambda: detector(limited(retinanet(), 100_000), STRETCH, NORM, 'retina_cls', ('retina_reg', (0, 0.1))),
+    # without Pad, boxes are clipped to the image; mmdet fills batches to a multiple of pad_size_divisor
+    'clipped': lambda: detector(
+        limited(retinanet(), 100_000), KEEP_RATIO, NORM | dict(pad_size_divisor=SIDE), 'retina_cls', ('retina_reg', (0, 0.1))
+    ),
     'rtmdet': lambda: detector(rtmdet(), LETTERBOX, PLAIN, 'rtm_cls', ('rtm_reg', (2, 0.5))),
     'yolox': lambda: detector(
         yolox(), LETTERBOX, {}, 'multi_level_conv_cls', ('multi_level_conv_reg', (1, 0.02)), ['multi_level_conv_obj']

@@ -16,7 +16,7 @@ from test_detection_tools import shapes, tool, train  # noqa: F401 (a fixture)
 from tinynet_mm.data.images import write_image
 from tinynet_mm.deploy import evaluation, export, quantise
 from tinynet_mm.deploy.backends import PARTS, open_network
-from tinynet_mm.deploy.describe import resizing
+from tinynet_mm.deploy.describe import resizing, thresholds
 from tinynet_mm.deploy.export import Options, export_model
 from tinynet_mm.deploy.graphs import without_focus
 from tinynet_mm.deploy.quantise import layers, quantise_onnx, quantise_openvino
@@ -83,17 +83,44 @@ def test_a_wrong_decoding_is_found(tmp_path, monkeypatch):
     'pipeline, expected',
     [
         (STRETCH, dict(resize='stretch', height=128, width=128)),
-        (LETTERBOX, dict(resize='letterbox', pad=(114.0, 114.0, 114.0))),
+        (LETTERBOX, dict(resize='letterbox', pad=(114.0, 114.0, 114.0), edge=128, clip=False)),
         (
             [dict(type='ResizeEdge', scale=40, backend='pillow', interpolation='bicubic'), dict(type='CenterCrop', crop_size=32)],
             dict(resize='crop', edge=40, height=32, width=32, backend='pillow', interpolation='bicubic'),
         ),
-        ([dict(type='mmdet.Resize', scale=(1333, 800), keep_ratio=True)], dict(resize='letterbox', height=800, width=1344)),
+        (
+            [dict(type='mmdet.Resize', scale=(500, 500), keep_ratio=True)],
+            dict(resize='letterbox', edge=500, height=512, width=512, clip=True, pad=(1.0, 2.0, 3.0)),
+        ),
     ],
 )
 def test_the_resizing_of_a_pipeline_is_described(pipeline, expected):
     found = resizing(pipeline, (1.0, 2.0, 3.0), 'RGB')
     assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize('scale', [(600, 400), (400, 600)])
+def test_a_scale_that_turns_with_the_image_needs_an_input_size(scale):
+    pipeline = [dict(type='mmdet.Resize', scale=scale, keep_ratio=True)]
+    with pytest.raises(UserError, match='turns its scale .* with the image.*; give --input-size'):
+        resizing(pipeline, (0, 0, 0), 'RGB')
+    assert resizing(pipeline, (0, 0, 0), 'RGB', (320, 320))['edge'] == 320
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (dict(nms=dict(type='nms', iou_threshold=0.5, class_agnostic=True)), 'class_agnostic=True, which a file cannot have'),
+        (dict(nms=dict(type='nms', iou_threshold=0.5, max_num=5)), 'max_num=5'),
+        (dict(nms=dict(type='soft_nms')), 'suppresses boxes with soft_nms'),
+        (dict(min_bbox_size=30), 'min_bbox_size=30'),
+    ],
+)
+def test_post_processing_that_a_file_cannot_have_is_refused(change, words):
+    head = cam_models.retinanet().bbox_head
+    head.test_cfg.update(change)
+    with pytest.raises(UserError, match=words):
+        thresholds(head)
 
 
 def test_a_step_that_a_file_cannot_describe_is_refused():

@@ -56,11 +56,11 @@ def test_nothing_to_suppress():
 
 @pytest.mark.parametrize('channels', ['RGB', 'BGR'])
 def test_the_rest_of_a_letterbox_is_normalised_padding(channels):
-    spec = Spec('detection', 'decoded', (), 40, 64, resize='letterbox', pad=(10.0, 20.0, 30.0), channels=channels)
+    spec = Spec('detection', 'decoded', (), 40, 64, resize='letterbox', edge=40, pad=(10.0, 20.0, 30.0), channels=channels)
     writer = InputWriter(replace(spec, mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 5.0)))
     batch = writer.batch(1)
-    factors = writer.write(np.full((80, 80, 3), (7, 8, 9), np.uint8), batch[0])
-    assert factors.tolist() == [0.5] * 4
+    placed = writer.write(np.full((80, 80, 3), (7, 8, 9), np.uint8), batch[0])
+    assert placed.factors.tolist() == [0.5] * 4 and placed.limits.tolist() == [40] * 4
     inside, outside = ((9, 8, 7), (10, 20, 30)) if channels == 'RGB' else ((7, 8, 9), (30, 20, 10))
     for channel, (mean, std) in enumerate(((1, 2), (2, 4), (3, 5))):
         np.testing.assert_allclose(batch[0, channel, :, :40], (inside[channel] - mean) / std, rtol=1e-6)

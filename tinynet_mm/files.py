@@ -52,6 +52,19 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
         _remove(temporary)
 
 
+def check_writable(path: str | Path) -> None:
+    """Check before long work that a file can be written; nothing is created.
+
+    Raises:
+        UserError: the path is a folder, or lies below a file or in a folder that cannot be written.
+    """
+    path = Path(path)
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        reason = 'it is a folder' if path.is_dir() else f'{above} is not a folder that can be written'
+        raise UserError(f'cannot write {path}: {reason}; choose another path.')
+
+
 def _flush(path: Path) -> None:
     with path.open('rb') as file:
         os.fsync(file.fileno())

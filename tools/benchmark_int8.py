@@ -6,10 +6,10 @@
 The training images calibrate, and each file is measured on the split. Each runtime has a row of float and one of int8 with all
 layers. If that one loses more than --max-drop points, the most sensitive blocks stay in float, 1, 2, 4, 8 or 16, and the first
 file within --max-drop has a row too. The files run in turns, with one thread and one image. speedup is the ratio of the median of
-float in the same runtime to that of int8; speedup_p10 and speedup_p90 are percentiles of the ratio in each round. A speedup below
-1 means that int8 is slower on this machine.
+float in the same runtime to that of int8; speedup_p10 and speedup_p90 are percentiles of the ratios of single runs. A speedup
+below 1 means that int8 is slower on this machine.
 
-The rows replace those of the same model, input size and machine in --out; other rows are kept.
+The rows replace those of the same model, data, input size and machine in --out; other rows are kept.
 """
 
 import argparse
@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet_mm.mmlab.inference import classes_of
     from tinynet_mm.mmlab.trained import load_trained
 
+    int8.earlier_rows(args.out)
     trained = load_trained(args.config, args.checkpoint, args.data_root, args.input_size, args.split, args.cfg_options, cli.note)
     limits = dict(split=args.split, limit=args.limit)
     evaluation = of_data_root(args.data_root, classes_of(trained.model), **trained.functions(), **limits)

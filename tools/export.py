@@ -69,7 +69,7 @@ def evaluation(args: argparse.Namespace, trained: 'Trained', files: list[Path]) 
         return agreement.of_images(files, **trained.functions()) if files else None
     limits = dict(split=args.split, limit=args.limit)
     found = of_data_root(args.data_root, classes_of(trained.model), **trained.functions(), **limits)
-    return replace(found, calibration=files) if files else found
+    return replace(found, calibration=lambda: files) if files else found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,11 +78,13 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet_mm.data.folders import folder_images
 
     files = folder_images(args.calibration) if args.calibration else []
-    from tinynet_mm.deploy.export import Options, export
+    from tinynet_mm.deploy.export import Options, check_target, export
     from tinynet_mm.mmlab.trained import load_trained
 
+    options = Options(args.post, args.preprocess, args.batch, None, args.int8, args.max_drop)
+    check_target(args.out, options)
     trained = load_trained(args.config, args.checkpoint, args.data_root, args.input_size, args.split, args.cfg_options, cli.note)
-    options = Options(args.post, args.preprocess, args.batch, trained.size, args.int8, args.max_drop)
+    options = replace(options, size=trained.size)
     measured = evaluation(args, trained, files)
     for line in export(trained.model, trained.pipeline, args.out, options, measured, **trained.about, version=__version__):
         print(line, flush=True)

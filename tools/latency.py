@@ -37,7 +37,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--reference', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help="also time mmdet's inference_detector on --image"
     )
-    parser.add_argument('--out', type=Path, default=Path('results/latency.csv'), help='CSV file (default %(default)s)')
+    parser.add_argument('--out', type=Path, help='CSV file for the table with its protocol')
     args = parser.parse_args(argv)
     if not args.models and not args.reference:
         parser.error('give at least one MODEL, or --reference')
@@ -50,8 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     from tabulate import tabulate
 
     from tinynet_mm.bench.latency import Protocol, compare
-    from tinynet_mm.files import write_csv
+    from tinynet_mm.files import check_writable, write_csv
 
+    if args.out:
+        check_writable(args.out)
     protocol = Protocol(args.threads, args.batch, args.runs, args.warmup, args.image)
     runtimes = list(dict.fromkeys(filter(None, args.runtime.split(','))))
     reference = tuple(args.reference) if args.reference else None
@@ -62,7 +64,8 @@ def main(argv: list[str] | None = None) -> int:
         '{threads} thread(s), batch {batch}, {runs} runs after {warmup}; matrix product {gemm_gmacs_per_s} GMACs/s; '
         'load {load}; {machine}'.format(**first)
     )
-    print(f'written: {write_csv(args.out, rows)}')
+    if args.out:
+        print(f'written: {write_csv(args.out, rows)}')
     return 0
 
 

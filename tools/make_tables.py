@@ -30,10 +30,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.readme:
         print(readme_table(read_csv(args.csv)), tables.readme_table(ROOT / 'results'), sep='\n\n')
         return 0
-    rows = make_rows()
+    rows, page = make_rows(), tables.make_page(ROOT / 'results')
     write_text(args.csv, to_csv(rows))
     write_text(args.docs, to_markdown(rows))
-    write_text(args.latency, tables.make_page(ROOT / 'results'))
+    write_text(args.latency, page)
     print(f'{len(rows)} rows written to {args.csv} and {args.docs}; {args.latency} written')
     return 0
 

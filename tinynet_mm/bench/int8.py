@@ -16,19 +16,19 @@ import numpy as np
 from ..deploy.backends import check_threads, open_network
 from ..deploy.evaluation import Evaluation, calibration_batches
 from ..deploy.export import Options, export, random_images
-from ..deploy.latency import check_runs, network_step, timed_rounds
+from ..deploy.latency import check_runs, network_step, runtime_name, timed_rounds
 from ..deploy.packages import package
 from ..deploy.quantise import attempts, loss
 from ..errors import UserError
-from ..files import machine_name, read_csv, write_csv
+from ..files import check_writable, machine_name, read_csv, write_csv
 from ..mmlab.trained import Trained
 from .latency import Contender, Protocol, row
 
-RUNTIMES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
+RUNTIMES = {'.onnx': 'onnx', '.xml': 'openvino'}
 FLOAT, ALL, GATED = 'float', 'int8, all layers', 'int8, gated'
 TIMES = ('median_ms', 'mean_ms', 'p95_ms', 'processor_ms')
 SETTINGS = ('threads', 'batch', 'runs', 'warmup')
-SAME = ('model', 'height', 'width', 'machine')  # columns of the rows that a new run replaces
+SAME = ('model', 'data', 'split', 'height', 'width', 'machine')  # columns of the rows that a new run replaces
 
 Note = Callable[[str], object]
 
@@ -97,7 +97,7 @@ def variants(source: Path, file: Path, evaluation: Evaluation, max_drop: float, 
     before = evaluation.of_file(file, 1)
     note(f'{runtime}, float: {metric} {100 * before:.2f}')
     yield Variant(FLOAT, file, before)
-    batches = calibration_batches(evaluation.calibration, open_network(source).spec)
+    batches = calibration_batches(evaluation.calibration(), open_network(source).spec)
 
     def target(count: int) -> Path:
         return file.with_name(f'int8-{count}{file.suffix}')
@@ -134,8 +134,7 @@ def _rows(
     rows = []
     for variant in found:
         base, path = floats[variant.path.suffix], str(variant.path)
-        module = package(RUNTIMES[variant.path.suffix])
-        runtime = f'{module.__name__} {module.__version__.partition("-")[0]}'
+        runtime = runtime_name(RUNTIMES[variant.path.suffix])
         contender = Contender(variant.name, runtime, networks[path].spec, steps[path])
         measured = accuracy(variant, base, evaluation) | latency(contender, times[path], times[str(base.path)], protocol)
         rows.append(described(contender, variant) | measured | about | dict(kept_in_float=' '.join(variant.kept)))
@@ -166,7 +165,7 @@ def latency(contender: Contender, times: np.ndarray, base: np.ndarray, protocol:
         contender: what ran.
         times: milliseconds of its runs, (runs, 1, 2), see :func:`~tinynet_mm.deploy.latency.timed_rounds`.
         base: those of the float file of the same runtime. The speed-up is the ratio of the medians; its spread is the 10th and
-            90th percentile of the ratio in each round.
+            90th percentile of the ratio of runs with the same number.
         protocol: how it was timed.
     """
     found = row(contender, times, math.inf, protocol)
@@ -179,16 +178,27 @@ def latency(contender: Contender, times: np.ndarray, base: np.ndarray, protocol:
     return {key: found[key] for key in TIMES} | dict(numbers) | {key: found[key] for key in SETTINGS}
 
 
+def earlier_rows(path: Path) -> list[dict]:
+    """The rows of a table that may be missing.
+
+    Raises:
+        UserError: the table cannot be written, or is another one.
+    """
+    check_writable(path)
+    earlier = read_csv(path, ('height', 'width')) if path.exists() else []
+    for old in earlier:
+        if missing := [key for key in SAME if key not in old]:
+            raise UserError(f'{path} has no column {missing[0]!r}, so it is another table; choose another path.')
+    return earlier
+
+
 def update(path: Path, rows: Sequence[Mapping]) -> Path:
-    """Write rows to a table; they replace those of the same model, input size and machine, and the others are kept.
+    """Write rows to a table; they replace those of the same model, data, input size and machine, and the others are kept.
 
     Raises:
         UserError: the table cannot be read or written.
     """
     new = {tuple(str(row[key]) for key in SAME) for row in rows}
-    earlier = read_csv(path, ('height', 'width')) if path.exists() else []
-    for old in earlier:
-        if missing := [key for key in SAME if key not in old]:
-            raise UserError(f'{path} has no column {missing[0]!r}, so it is another table; choose another path.')
+    earlier = earlier_rows(path)
     kept = [old for old in earlier if tuple(str(old[key]) for key in SAME) not in new]
     return write_csv(path, [*kept, *rows], list(dict.fromkeys(key for each in (*kept, *rows) for key in each)))

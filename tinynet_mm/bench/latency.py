@@ -23,11 +23,11 @@ from ..data.images import read_image
 from ..deploy.backends import check_threads, open_network
 from ..deploy.describe import describe
 from ..deploy.export import Options, convert, export_model, export_onnx, random_images
-from ..deploy.latency import Step, check_runs, network_step, timed_rounds
-from ..deploy.packages import package
+from ..deploy.latency import Step, check_runs, check_runtime, network_step, runtime_name, timed_rounds
+from ..deploy.resize import Placed
 from ..deploy.runtime import Detector
 from ..deploy.spec import Spec
-from ..errors import UserError, did_you_mean
+from ..errors import MissingPackageError, UserError, did_you_mean
 from ..files import machine_name
 from ..mmlab.checkpoints import load_model
 from ..mmlab.configs import load_config, test_pipeline
@@ -35,7 +35,6 @@ from .networks import Candidate, find_network, with_loss
 
 RUNTIMES = ('eager', 'compile', 'onnx', 'openvino', 'ncnn')
 SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'ncnn': '.param'}
-PACKAGES = {'onnx': 'onnxruntime', 'openvino': 'openvino', 'ncnn': 'ncnn'}
 PRODUCT = 'matrix product'
 SIDE = 1024  # of the matrices: one product takes 15 to 40 ms on one core
 
@@ -114,6 +113,8 @@ def compare(
             found += _contenders(candidate, runtimes, protocol, Path(folder) / str(place), note)
         if not found:
             raise UserError(f'none of the networks runs in {", ".join(runtimes)}; the notes above say why.')
+        if protocol.image and all(contender.feed == 'random' for contender in found):
+            raise UserError('--image is for exported detectors with decoded boxes and batch 1 (.onnx, .xml, .param); give one.')
         load = os.getloadavg()[0]
         keyed = {f'{place}': contender.steps for place, contender in enumerate(found)}
         times = timed_rounds(keyed | {PRODUCT: [_product()]}, protocol.warmup, protocol.runs, progress)
@@ -136,8 +137,8 @@ def _check(names: Sequence[str], runtimes: Sequence[str], protocol: Protocol, re
         read_image(protocol.image)
     elif reference:
         raise UserError('the time of a reference is that from an image file to boxes; give --image.')
-    for runtime in set(runtimes) & PACKAGES.keys():
-        package(PACKAGES[runtime])
+    for runtime in set(runtimes) & SUFFIX.keys():
+        check_runtime(runtime)
     if 'ncnn' in runtimes and protocol.batch != 1:
         raise UserError(f'ncnn takes one image at a time, not --batch {protocol.batch}; leave out ncnn, or give --batch 1.')
 
@@ -183,6 +184,8 @@ def _contenders(
             try:
                 yield _of_file(candidate, convert(file, file.with_suffix(SUFFIX[runtime])), runtime, protocol)
             except UserError as error:
+                if isinstance(error, MissingPackageError):
+                    raise
                 note(f'{candidate.name} has no row for {runtime}: {error}')
         else:
             note(f'{candidate.name} has no row for {runtime}, which runs files ({SUFFIX[runtime]}) from tools/export.py.')
@@ -231,8 +234,7 @@ def compiled(graph: nn.Module) -> Callable[[torch.Tensor], Any]:
 
 def _of_file(candidate: Candidate, path: Path, runtime: str, protocol: Protocol) -> Contender:
     spec = candidate.spec
-    module = package(PACKAGES[runtime])
-    name = f'{module.__name__} {module.__version__.partition("-")[0]}'
+    name = runtime_name(runtime)
     if candidate.path and protocol.image and spec.task == 'detection' and spec.post != 'raw' and spec.batch == 1:
         steps = from_file_to_boxes(Detector(path, protocol.threads), protocol.image)
         return Contender(candidate.name, name, spec, steps, _described(protocol.image))
@@ -243,16 +245,15 @@ def _of_file(candidate: Candidate, path: Path, runtime: str, protocol: Protocol)
 def from_file_to_boxes(detector: Detector, image: Path) -> list[Step]:
     """Pre-processing (read, decode, resize, normalise), network, and post-processing (select, suppress, scale) of one image."""
 
-    def before(_: Any) -> tuple[np.ndarray, np.ndarray]:
+    def before(_: Any) -> tuple[np.ndarray, Placed]:
         batch = detector.writer.batch(1)
         return batch, detector.writer.write(read_image(image), batch[0])
 
-    def network(given: tuple[np.ndarray, np.ndarray]) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
+    def network(given: tuple[np.ndarray, Placed]) -> tuple[Mapping[str, np.ndarray], Placed]:
         return detector.network.run(given[0]), given[1]
 
-    def after(given: tuple[Mapping[str, np.ndarray], np.ndarray]) -> tuple[np.ndarray, ...]:
-        boxes, scores, labels = detector.select(given[0])
-        return boxes / given[1], scores, labels
+    def after(given: tuple[Mapping[str, np.ndarray], Placed]) -> tuple[np.ndarray, ...]:
+        return detector.select(*given)
 
     return [before, network, after]
 

@@ -3,6 +3,7 @@
 Weights are random, except in files: the time of a network does not depend on them, that of suppression does.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -68,7 +69,9 @@ def find_network(name: str, batch: int = 1) -> Candidate:
         return _from_file(name, batch)
     if mark and library in LIBRARIES:
         return _from_module(name, *LIBRARIES[library](inner), batch)
-    config, _, side = name.partition('@')
+    config, side = name, ''
+    if marked := re.fullmatch(r'(.*\.py|.*::.*)@([^/@]*)', name):
+        config, side = marked.groups()
     if config.endswith('.py') or '::' in config:
         return _from_config(name, config, side, batch)
     if name in PRESETS:
@@ -76,7 +79,8 @@ def find_network(name: str, batch: int = 1) -> Candidate:
         return _from_module(name, lambda: Classifier(MODELS.build(backbone(arch))), arch.resolution, batch)
     raise UserError(
         f'unknown network {name!r}.{did_you_mean(name, PRESETS)} Give a preset ({", ".join(PRESETS)}), timm:NAME, '
-        'torchvision:NAME, a config (.py or package::name), or a file from tools/export.py (.onnx, .xml, .param).'
+        'torchvision:NAME, a config (.py or package::name; @320 sets its input size), or a file from tools/export.py '
+        '(.onnx, .xml, .param).'
     )
 
 
@@ -97,7 +101,7 @@ def _from_module(name: str, build: Callable[[], nn.Module], side: int, batch: in
 def _from_config(name: str, config: str, side: str, batch: int) -> Candidate:
     cfg = read_from_files(load_config(config))
     if side:
-        if not side.isdigit():
+        if not re.fullmatch('[0-9]+', side):
             raise UserError(f'{name}: after @ stands the side of the input in pixels, for instance {config}@320.')
         set_input_size(cfg, int(side))
     model = with_loss(build_model(cfg, SEED))

@@ -1,1 +1,1 @@
-"""Deployment: verified ONNX and OpenVINO files, int8, a runtime without torch, latency; packages are imported on first use."""
+"""Deployment: verified ONNX, OpenVINO and ncnn files, int8, a runtime without torch, latency; packages are imported on use."""

@@ -33,7 +33,7 @@ def of_images(files: Sequence[Path], *, detect: Detect | None = None, classify: 
     else:
         assert detect is not None
         metric, of_file = 'agreement (mAP)', _same_boxes(detect, chosen)
-    return Evaluation(metric, lambda: 1.0, of_file, files, len(chosen))
+    return Evaluation(metric, lambda: 1.0, of_file, lambda: files, len(chosen))
 
 
 def _read(files: Sequence[Path], batch: int) -> Iterator[list[np.ndarray]]:

@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 from ..errors import UserError
+from .graphs import clips
 from .spec import Spec
 
+NMS = ('type', 'iou_threshold', 'split_thr')  # split_thr only changes how mmcv computes the same result
 STRIDE = 32  # sides of a letterbox are multiples of the largest stride
 
 
@@ -33,6 +35,7 @@ def describe(model: nn.Module, pipeline: Sequence[Mapping], size: tuple[int, int
     known: dict[str, Any] = resizing(pipeline, mean, channels, size) | dict(mean=mean, std=std, channels=channels)
     if task == 'detection':
         known |= thresholds(model.bbox_head)
+        known['clip'] = known.get('clip', False) and clips(model.bbox_head)
     return Spec(**known | dict(task=task, classes=classes) | fields)
 
 
@@ -66,19 +69,27 @@ def resizing(
                 f'the test pipeline has the step {kind}, which an exported file cannot describe; remove it from the config.'
             )
     if size is not None:
-        found |= dict(height=size[0], width=size[1])
+        found |= dict(height=size[0], width=size[1], scale=size)
     if 'height' not in found:
         raise UserError('the test pipeline sets no input size; give --input-size.')
-    if found['resize'] == 'letterbox':
-        found.setdefault('pad', tuple(mean if channels == 'RGB' else mean[::-1]))
-        found |= {side: -(-found[side] // STRIDE) * STRIDE for side in ('height', 'width')}
-    return found
+    scale = found.pop('scale', None)
+    return found | (_letterbox(found, scale, mean if channels == 'RGB' else mean[::-1]) if found['resize'] == 'letterbox' else {})
+
+
+def _letterbox(found: Mapping[str, Any], scale: tuple[int, int], mean: Sequence[float]) -> dict[str, Any]:
+    if scale[0] != scale[1]:
+        raise UserError(
+            f'the test pipeline turns its scale {scale} with the image, but a file has one input size; give --input-size.'
+        )
+    sides = {side: -(-found[side] // STRIDE) * STRIDE for side in ('height', 'width')}
+    return sides | dict(edge=scale[0], pad=found.get('pad', tuple(mean)), clip='pad' not in found)
 
 
 def _resize(step: Mapping) -> dict[str, Any]:
     width, height = (step['scale'],) * 2 if isinstance(step['scale'], int) else step['scale']
     letterbox = bool(step.get('keep_ratio', False))
-    return dict(resize='letterbox' if letterbox else 'stretch', height=int(height), width=int(width)) | _library(step)
+    sides: dict[str, Any] = dict(height=int(height), width=int(width), scale=(int(width), int(height)))
+    return sides | dict(resize='letterbox' if letterbox else 'stretch') | _library(step)
 
 
 def _library(step: Mapping) -> dict[str, str]:
@@ -104,6 +115,12 @@ def thresholds(head: Any) -> dict[str, Any]:
     suppression = settings.get('nms') or {}
     if suppression.get('type', 'nms') != 'nms':
         raise UserError(f'the head suppresses boxes with {suppression["type"]}, which is not supported; use nms.')
+    if unknown := [key for key, value in suppression.items() if key not in NMS and value]:
+        raise UserError(
+            f'the suppression of the head has {unknown[0]}={suppression[unknown[0]]}, which a file cannot have; remove it.'
+        )
+    if (least := settings.get('min_bbox_size', 0)) > 0:
+        raise UserError(f'the head removes boxes below min_bbox_size={least}, which a file cannot do; set it to 0.')
     return dict(
         score_thr=float(settings.get('score_thr', 0.0)),
         iou_thr=float(suppression.get('iou_threshold', 1.0)),

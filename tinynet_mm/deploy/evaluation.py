@@ -34,14 +34,14 @@ class Evaluation:
         metric: ``mAP`` or ``top-1``.
         of_model: the metric of the model in torch, 0 to 1.
         of_file: the metric of an exported file, 0 to 1; its arguments are ``path`` and ``batch``, the images in each call.
-        calibration: image files for the calibration of int8.
+        calibration: returns the image files for the calibration of int8.
         images: number of images that are measured.
     """
 
     metric: str
     of_model: Callable[[], float]
     of_file: Callable[..., float]
-    calibration: Sequence[Path]
+    calibration: Callable[[], Sequence[Path]]
     images: int = 0
 
 
@@ -57,30 +57,30 @@ def of_data_root(
     """The evaluation on a data set, whose training images calibrate.
 
     Args:
-        root: of a detector, a data set in COCO format; of a classifier, a folder with train/<class>/ and val/<class>/.
+        root: of a detector, a data set in COCO format; of a classifier, a folder with train/<class>/ and <split>/<class>/.
         classes: class names in label order.
         detect: the model in torch, if it is a detector.
         classify: the model in torch, if it is a classifier.
-        split: ``val`` or ``test`` of a detector.
+        split: ``val`` or ``test``.
         limit: only the first images of the split, or of each class.
 
     Raises:
         FileNotFoundError, UserError: no such data set.
     """
     if classify is not None:
-        return of_classifier(classify, root, classes, limit)
+        return of_classifier(classify, root, classes, split, limit)
     assert detect is not None
     layout = find_layout(root)
-    return of_detector(detect, replace(layout.split(split), classes=tuple(classes)), layout.split('train'), limit)
+    return of_detector(detect, replace(layout.split(split), classes=tuple(classes)), lambda: layout.split('train'), limit)
 
 
-def of_detector(detect: Detect, split: Split, calibration: Split, limit: int | None = None) -> Evaluation:
+def of_detector(detect: Detect, split: Split, calibration: Callable[[], Split], limit: int | None = None) -> Evaluation:
     """The evaluation of a detector.
 
     Args:
         detect: the model in torch.
         split: the images that are measured.
-        calibration: the images for int8.
+        calibration: returns the split whose images calibrate int8.
         limit: only the first images of the split.
     """
 
@@ -88,27 +88,35 @@ def of_detector(detect: Detect, split: Split, calibration: Split, limit: int | N
         run = Detector(path).detect
         return detector_map(lambda images: [(f.boxes, f.scores, f.labels) for f in run(images)], split, batch, limit)
 
-    files = [calibration.images / image['file_name'] for image in read_coco(calibration.ann_file)['images']]
+    def files() -> list[Path]:
+        found = calibration()
+        return [found.images / image['file_name'] for image in read_coco(found.ann_file)['images']]
+
     count = len(read_coco(split.ann_file)['images'][:limit])
     return Evaluation('mAP', lambda: detector_map(detect, split, 1, limit), of_file, files, count)
 
 
-def of_classifier(classify: Classify, root: Path, classes: Sequence[str], limit: int | None = None) -> Evaluation:
-    """The evaluation of a classifier on ``root/val``; ``root/train`` calibrates.
+def of_classifier(
+    classify: Classify, root: Path, classes: Sequence[str], split: str = 'val', limit: int | None = None
+) -> Evaluation:
+    """The evaluation of a classifier on ``root/<split>``; ``root/train`` calibrates.
 
     Args:
         classify: the model in torch.
-        root: folder with train/<class>/ and val/<class>/.
+        root: folder with train/<class>/ and <split>/<class>/.
         classes: class names in label order.
+        split: the folder that is measured.
         limit: images of each class.
     """
 
     def of_file(path: Path, batch: int) -> float:
-        return top1(Classifier(path), root / 'val', classes, batch, limit)
+        return top1(Classifier(path), root / split, classes, batch, limit)
 
-    files = [Path(file) for names in zip(*class_folders(root / 'train').values()) for file in names]  # one of each class in turns
-    count = sum(len(found[:limit]) for found in class_folders(root / 'val').values())
-    return Evaluation('top-1', lambda: top1(classify, root / 'val', classes, 8, limit), of_file, files, count)
+    def files() -> list[Path]:
+        return [Path(file) for names in zip(*class_folders(root / 'train').values()) for file in names]  # each class in turns
+
+    count = sum(len(found[:limit]) for found in class_folders(root / split).values())
+    return Evaluation('top-1', lambda: top1(classify, root / split, classes, 8, limit), of_file, files, count)
 
 
 def spread(files: Sequence[Path], count: int) -> list[Path]:

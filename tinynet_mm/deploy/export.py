@@ -5,6 +5,7 @@ those of mmdet's own post-processing, so that an error of our decoding is found.
 mostly overhead, so latency is measured on such a file.
 """
 
+import contextlib
 import copy
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..files import atomic
+from ..files import atomic, check_writable
 from .backends import PARTS, open_network
 from .describe import describe
 from .evaluation import Evaluation, calibration_batches
@@ -87,7 +88,6 @@ def export(
     check_target(out, options)
     if options.int8 and evaluation is None:
         raise UserError('int8 needs a data set for calibration and accuracy; give --data-root.')
-    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / 'model.onnx'
         spec = export_model(model, pipeline, file, options, **fields)
@@ -97,7 +97,7 @@ def export(
         if evaluation and spec.post != 'raw':
             yield from check_accuracy(file, evaluation, (1, 4))
         if options.int8 and evaluation:
-            batches = calibration_batches(evaluation.calibration, spec)
+            batches = calibration_batches(evaluation.calibration(), spec)
             target = Path(folder) / f'int8{out.suffix}'
             yield from quantise(
                 file, target, batches, lambda path: evaluation.of_file(path, 1), evaluation.metric, options.max_drop
@@ -111,10 +111,13 @@ def check_target(out: Path, options: Options) -> None:
     """Check that a file with these options can be written to ``out``.
 
     Raises:
-        UserError: a folder, a file whose parts would replace those of another one, or options that the format does not have.
+        UserError: a path that cannot be written, a file whose parts would replace other files, or options that the format does
+            not have.
     """
-    if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
-        raise UserError(f'cannot write {out}: it is a folder or below a file; choose another path.')
+    check_writable(out)
+    for part in map(out.with_suffix, PARTS[out.suffix]):
+        if part.exists() and not out.exists():
+            raise UserError(f'{part} exists and does not belong to {out.name}, which is not there; choose another name.')
     other = {'.xml': '.param', '.param': '.xml'}.get(out.suffix)
     if other and out.with_suffix(other).exists():
         raise UserError(f'{out.with_suffix(".bin")} belongs to {out.with_suffix(other)}; choose another name than {out.name}.')
@@ -134,11 +137,11 @@ def check_target(out: Path, options: Options) -> None:
 
 
 def _move(source: Path, target: Path) -> int:
-    """Write a file and its parts to ``target``, the parts first; returns the number of bytes."""
-    suffixes = (*PARTS[target.suffix], target.suffix)
-    for suffix in suffixes:
-        with atomic(target.with_suffix(suffix)) as temporary:
-            shutil.copyfile(source.with_suffix(suffix), temporary)
+    """Copy a file and its parts to ``target``, and replace older ones when all are copied; returns the number of bytes."""
+    suffixes = (target.suffix, *PARTS[target.suffix])  # the contexts end in reverse order, so the file appears after its parts
+    with contextlib.ExitStack() as stack:
+        for suffix in suffixes:
+            shutil.copyfile(source.with_suffix(suffix), stack.enter_context(atomic(target.with_suffix(suffix))))
     return sum(target.with_suffix(suffix).stat().st_size for suffix in suffixes)
 
 

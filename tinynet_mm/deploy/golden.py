@@ -19,7 +19,7 @@ golden.npz (read it with numpy.load) contains, in the order of the computation:
 The description of the file:
 {fields}
 
-resize=stretch scales the image to height x width; letterbox scales both sides by min(height/H, width/W), rounds to the nearest
+resize=stretch scales the image to height x width; letterbox scales both sides by edge/max(H, W), rounds to the nearest
 pixel, and fills the right and the bottom with pad; crop scales the shorter side to edge and cuts out the centre.
 {post}
 The numbers were computed in float32; another runtime differs by about 1e-5 of the largest value.
@@ -28,7 +28,8 @@ DECODED = """
 After the network, for post=decoded: keep the scores above score_thr (without multi_label only the best class of each box), of
 each level (levels has their numbers of boxes) the nms_pre best, 0 for all; remove boxes without an area; go through the rest by
 descending score and keep a box unless its IoU with a kept box of its class is above iou_thr; stop at max_per_image, 0 for all.
-Divide x1, y1, x2, y2 by factors for pixels of the image. For post=nms only the division is left.
+With clip, boxes are clipped to the resized image before all this. Divide x1, y1, x2, y2 by factors for pixels of the image. For
+post=nms only the clipping and the division are left; there the limit nms_pre does not exist.
 """
 MEANING = {
     'image': 'the image, (H, W, 3), blue, green, red',
@@ -65,7 +66,7 @@ def write_golden(path: str | Path, image: str | Path, folder: str | Path) -> Pat
     model = Detector(path) if task == 'detection' else Classifier(path)
     pixels = as_pixels(image)
     batch = model.writer.batch(max(1, model.spec.batch))
-    factors = model.writer.write(pixels, batch[0])
+    factors = model.writer.write(pixels, batch[0]).factors
     batch[1:] = 0
     outputs = model.network.run(batch)
     arrays: dict[str, Any] = dict(image=pixels, images=batch, factors=factors)

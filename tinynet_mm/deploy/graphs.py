@@ -109,7 +109,12 @@ class DecodedDetectorGraph(nn.Module):
         else:
             boxes = _distances(self.priors[:, :2], rows(maps, 4))
         height, width = self.size
-        return _clip(boxes, width, height) if getattr(coder, 'clip_border', True) else boxes
+        return _clip(boxes, width, height) if clips(head) else boxes
+
+
+def clips(head: Any) -> bool:
+    """Whether mmdet clips the boxes of a head to the image."""
+    return not hasattr(head, '_bbox_decode') and bool(getattr(getattr(head, 'bbox_coder', None), 'clip_border', True))
 
 
 class PatchConvolution(nn.Module):

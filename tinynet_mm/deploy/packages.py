@@ -6,7 +6,7 @@ from types import ModuleType
 from ..errors import MissingPackageError
 
 
-def package(name: str, extra: str = 'deploy') -> ModuleType:
+def package(name: str) -> ModuleType:
     """Import a package or module by its dotted name.
 
     Raises:
@@ -16,4 +16,4 @@ def package(name: str, extra: str = 'deploy') -> ModuleType:
         return import_module(name)
     except ImportError as error:
         missing = name.partition('.')[0]
-        raise MissingPackageError(f'{missing} is not installed: pip install "tinynet_mm[{extra}]"') from error
+        raise MissingPackageError(f'{missing} is not installed: pip install "tinynet_mm[deploy]"') from error

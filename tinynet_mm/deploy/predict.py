@@ -107,8 +107,10 @@ def predict_video(detect: Detect, source: str, target: Path) -> tuple[int, float
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: a source that OpenCV cannot open, or that has no frames; a video that it cannot write.
+        UserError: a source that OpenCV cannot open, or that has no frames; a video that it cannot write, or the source itself.
     """
+    if Path(source).exists() and target.exists() and target.samefile(source):
+        raise UserError(f'{source} is also the file of the drawn video; choose another folder.')
     capture = _opened(source)
     started, count = time.perf_counter(), 0
     try:

@@ -6,6 +6,8 @@ Normalisation is one table look-up a channel, ``cv2.LUT`` from the uint8 channel
 rounds differently.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -22,6 +24,18 @@ CV2 = {
 PILLOW = ('nearest', 'bilinear', 'bicubic', 'box', 'lanczos', 'hamming')
 
 
+class Placed(NamedTuple):
+    """Where an image is in the input.
+
+    Attributes:
+        factors: from the image to the input in x, y, x and y, (4,) float32; boxes are divided by them.
+        limits: width, height, width and height of the resized image in pixels, (4,) float32.
+    """
+
+    factors: np.ndarray
+    limits: np.ndarray
+
+
 class InputWriter:
     """Writes images into a batch in the form that a file takes; ``spec`` is its description.
 
@@ -34,6 +48,8 @@ class InputWriter:
         known = {'cv2': tuple(CV2), 'pillow': PILLOW}.get(spec.backend, ())
         if spec.resize not in ('stretch', 'letterbox', 'crop') or spec.interpolation not in known:
             raise UserError(f'resize={spec.resize!r} with {spec.backend} and {spec.interpolation!r} is unknown; export again.')
+        if spec.resize == 'letterbox' and not 0 < spec.edge <= min(spec.height, spec.width):
+            raise UserError(f'the longer side of {spec.edge} does not fit into {spec.height} x {spec.width}; export again.')
         if spec.resize == 'crop' and spec.edge < max(spec.height, spec.width):
             raise UserError(
                 f'the shorter side of {spec.edge} is less than the crop of {spec.height} x {spec.width}; export again.'
@@ -50,12 +66,8 @@ class InputWriter:
             return np.empty((count, height, width, 3), np.uint8)
         return np.empty((count, 3, height, width), np.float32)
 
-    def write(self, image: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Write an (H, W, 3) uint8 BGR image into one place of a batch.
-
-        Returns:
-            The factors from the image to the input in x, y, x and y, (4,) float32; boxes are divided by them.
-        """
+    def write(self, image: np.ndarray, target: np.ndarray) -> Placed:
+        """Write an (H, W, 3) uint8 BGR image into one place of a batch, and return where it is."""
         pixels = resized(image, self.spec)
         height, width = pixels.shape[:2]
         if self.spec.preprocess:
@@ -66,7 +78,8 @@ class InputWriter:
             for channel, plane in enumerate(planes[::-1] if self.spec.channels == 'RGB' else planes):
                 target[channel, height:], target[channel, :, width:] = (self._filling[channel],) * 2
                 cv2.LUT(plane, self._table[channel], dst=target[channel, :height, :width])
-        return np.array((width / image.shape[1], height / image.shape[0]) * 2, np.float32)
+        factors = np.array((width / image.shape[1], height / image.shape[0]) * 2, np.float32)
+        return Placed(factors, np.array((width, height) * 2, np.float32))
 
 
 def resized(image: np.ndarray, spec: Spec) -> np.ndarray:
@@ -75,7 +88,7 @@ def resized(image: np.ndarray, spec: Spec) -> np.ndarray:
     if spec.resize == 'stretch':
         return _scale(image, spec.width, spec.height, spec)
     if spec.resize == 'letterbox':
-        factor = min(spec.height / height, spec.width / width)
+        factor = spec.edge / max(height, width)
         return _scale(image, max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5)), spec)
     if width < height:
         image = _scale(image, spec.edge, int(spec.edge * height / width), spec)

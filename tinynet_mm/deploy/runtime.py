@@ -20,7 +20,7 @@ from ..data.images import read_image
 from ..errors import UserError
 from .backends import open_network
 from .boxes import candidates, suppress
-from .resize import InputWriter
+from .resize import InputWriter, Placed
 from .spec import Spec
 
 BATCH = 8  # images in a run of a file with a dynamic batch
@@ -72,25 +72,24 @@ class Exported:
         self.network = open_network(path, threads, device)
         self.spec: Spec = self.network.spec
         if self.spec.task != task:
-            other = {'detection': 'Detector', 'classification': 'Classifier'}.get(self.spec.task, 'another version')
-            raise UserError(f'{path} is a network for {self.spec.task}; open it with {other}.')
+            other = {'detection': 'Detector', 'classification': 'Classifier'}[self.spec.task]
+            raise UserError(f'{path} is a network for {self.spec.task}, not for {task}; in Python open it with {other}.')
         self.classes = self.spec.classes
         self.writer = InputWriter(self.spec)
 
-    def batches(self, images: Sequence[Picture]) -> Iterator[tuple[Mapping[str, np.ndarray], list[np.ndarray]]]:
+    def batches(self, images: Sequence[Picture]) -> Iterator[tuple[Mapping[str, np.ndarray], list[Placed]]]:
         """Run the network on the images; a fixed batch is filled up with zeros.
 
         Yields:
-            The outputs of a batch, and the factors from image to input for each of its images, see
-            :meth:`~tinynet_mm.deploy.resize.InputWriter.write`.
+            The outputs of a batch, and where each of its images is in the input.
         """
         size = self.spec.batch or BATCH
         for start in range(0, len(images), size):
             part = images[start : start + size]
             batch = self.writer.batch(self.spec.batch or len(part))
-            factors = [self.writer.write(as_pixels(image), target) for image, target in zip(part, batch)]
+            places = [self.writer.write(as_pixels(image), target) for image, target in zip(part, batch)]
             batch[len(part) :] = 0
-            yield self.network.run(batch), factors
+            yield self.network.run(batch), places
 
 
 class Detector(Exported):
@@ -137,14 +136,16 @@ class Detector(Exported):
     def detect(self, images: Sequence[Picture]) -> list[Detections]:
         """Detect the objects in each image of a list, as :meth:`__call__`."""
         found = []
-        for outputs, factors in self.batches(images):
-            for place, factor in enumerate(factors):
-                boxes, scores, labels = self.select(outputs, place)
-                found.append(Detections(boxes / factor, scores, labels, self.classes))
+        for outputs, places in self.batches(images):
+            for number, placed in enumerate(places):
+                boxes, scores, labels = self.select(outputs, placed, number)
+                found.append(Detections(boxes, scores, labels, self.classes))
         return found
 
-    def select(self, outputs: Mapping[str, np.ndarray], place: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The final boxes (N, 4) in pixels of the input, scores (N,) and labels (N,) of one image of a batch.
+    def select(
+        self, outputs: Mapping[str, np.ndarray], placed: Placed, place: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The final boxes (N, 4) in pixels of the image, scores (N,) and labels (N,) of one image of a batch.
 
         Boxes without an area are removed, as by mmdet's ``min_bbox_size=0``.
         """
@@ -152,14 +153,16 @@ class Detector(Exported):
         if spec.post == 'nms':
             mine = np.flatnonzero((outputs['image_ids'] == place) & (outputs['scores'] > self.score_thr))
             boxes, scores, labels = (outputs[name][mine] for name in ('boxes', 'scores', 'labels'))
+            boxes = np.clip(boxes, 0, placed.limits) if spec.clip else boxes
             kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))[: spec.max_per_image or None]
         else:
             scores = outputs['scores'][place]
             rows, labels, scores = candidates(scores, self.score_thr, spec.nms_pre, spec.levels, spec.multi_label)
             boxes = outputs['boxes'][place][rows]
+            boxes = np.clip(boxes, 0, placed.limits) if spec.clip else boxes
             solid = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
             kept = solid[suppress(boxes[solid], labels[solid], spec.iou_thr, spec.max_per_image)]
-        return boxes[kept], scores[kept], labels[kept].astype(np.int64)
+        return boxes[kept] / placed.factors, scores[kept], labels[kept].astype(np.int64)
 
 
 class Classifier(Exported):
@@ -187,7 +190,7 @@ class Classifier(Exported):
             FileNotFoundError, UserError: an image that cannot be read, or an array of another form.
         """
         images = [images] if isinstance(images, Picture) else images
-        parts = [softmax(outputs['logits'][: len(factors)]) for outputs, factors in self.batches(images)]
+        parts = [softmax(outputs['logits'][: len(places)]) for outputs, places in self.batches(images)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
     def top(self, images: Pictures, k: int = 5) -> list[list[tuple[str, float]]]:

@@ -13,6 +13,7 @@ from ..errors import UserError
 KEY = 'tinynet_mm'
 FORMAT = 1  # raised when a field changes its meaning
 INPUT = 'images'
+TASKS = {'classification': ('logits', 'raw'), 'detection': ('raw', 'decoded', 'nms', 'boxes')}  # and their outputs
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Spec:
         mean: of each channel in that order, 0 to 255.
         std: of each channel in that order.
         preprocess: whether normalisation is in the graph.
-        resize: ``stretch`` to the input; ``letterbox``, the sides scaled by one factor and the rest filled with ``pad`` on the
-            right and below; ``crop``, the shorter side scaled to ``edge`` and the centre cut out.
+        resize: ``stretch`` to the input; ``letterbox``, the longer side scaled to ``edge`` and the rest filled with ``pad`` on
+            the right and below; ``crop``, the shorter side scaled to ``edge`` and the centre cut out.
         pad: RGB value of the filling.
-        edge: of ``crop`` in pixels.
+        edge: of ``letterbox`` and ``crop`` in pixels.
+        clip: whether boxes are clipped to the resized image before suppression, as without a ``Pad`` step in mmdet.
         interpolation: a name of OpenCV or Pillow, for instance ``bilinear``.
         backend: the library that resizes, ``cv2`` or ``pillow``.
         score_thr: boxes below are removed.
@@ -72,6 +74,7 @@ class Spec:
     resize: str = 'stretch'
     pad: tuple[float, ...] = (0.0, 0.0, 0.0)
     edge: int = 0
+    clip: bool = False
     interpolation: str = 'bilinear'
     backend: str = 'cv2'
     score_thr: float = 0.0
@@ -102,13 +105,25 @@ class Spec:
         try:
             content = json.loads(text or '')
             known = {field.name for field in fields(cls)}
-            if content['format'] != FORMAT or not content.keys() <= known:
+            version = content.get('version') or 'of unknown version'
+            if content['format'] != FORMAT:
                 raise UserError(
-                    f'{path} was exported by tinynet_mm {content.get("version", "of unknown version")} in format '
-                    f'{content["format"]}; this version reads format {FORMAT}: export the model again.'
+                    f'{path} was exported by tinynet_mm {version} in format {content["format"]}; this version reads format '
+                    f'{FORMAT}: export the model again.'
+                )
+            if unknown := sorted(content.keys() - known):
+                raise UserError(
+                    f'{path} was exported by tinynet_mm {version} and has the unknown field {unknown[0]!r}: update tinynet_mm, '
+                    'or export the model again.'
                 )
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-            return cls(**values)
+            spec = cls(**values)
+            numbers = (spec.height, spec.width, spec.batch, spec.edge, spec.nms_pre, spec.max_per_image, *spec.levels)
+            if not all(isinstance(number, int) for number in numbers) or {len(spec.mean), len(spec.std), len(spec.pad)} != {3}:
+                raise ValueError
+            if spec.task not in TASKS or spec.post not in TASKS[spec.task]:
+                raise ValueError
+            return spec
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, UserError):
                 raise
