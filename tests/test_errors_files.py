@@ -41,6 +41,15 @@ def test_an_output_below_a_file_is_one_sentence(tmp_path):
         files.write_json(tmp_path / 'taken' / 'x.json', {})
 
 
+def test_a_path_that_cannot_be_written_is_found_before_the_work(tmp_path):
+    (tmp_path / 'file').touch()
+    for path, words in ((tmp_path, 'it is a folder'), (tmp_path / 'file' / 'a' / 'b.csv', 'file is not a folder')):
+        with pytest.raises(UserError, match=words):
+            files.check_writable(path)
+    files.check_writable(tmp_path / 'new' / 'folder' / 'b.csv')
+    assert [p.name for p in tmp_path.iterdir()] == ['file']
+
+
 def test_csv_round_trip_keeps_types(tmp_path):
     rows = [dict(name='a,b', macs=5, top1=0.5), dict(name='é\n', macs=-3, top1=1e-9)]
     assert files.read_csv(files.write_csv(tmp_path / 'rows.csv', rows), ('macs',)) == rows

@@ -207,7 +207,7 @@ def test_a_gated_file_has_a_row_if_it_is_needed_and_found(monkeypatch, data, max
 
     monkeypatch.setattr(int8, 'attempts', attempts)
     monkeypatch.setattr(int8, 'calibration_batches', lambda files, spec: [])
-    evaluation, notes = Evaluation('top-1', lambda: 0.6, lambda path, batch: values[path.stem], []), []
+    evaluation, notes = Evaluation('top-1', lambda: 0.6, lambda path, batch: values[path.stem], list), []
     source = exported('ssdlite')
     found = list(variants(source, source.with_name('float.onnx'), evaluation, max_drop, notes.append))
     assert [v.name for v in found] == names and words in notes[-1]
@@ -228,7 +228,7 @@ def test_speedup_is_the_ratio_of_medians_with_its_spread_over_rounds():
 
 def test_the_loss_is_that_against_float_in_the_same_runtime():
     base, variant = Variant(FLOAT, Path('a.xml'), 0.6), Variant(ALL, Path('b.xml'), 0.57)
-    evaluation = Evaluation('mAP', lambda: 0.7, lambda path, batch: 0.0, [], 87)
+    evaluation = Evaluation('mAP', lambda: 0.7, lambda path, batch: 0.0, list, 87)
     found = int8.accuracy(variant, base, evaluation)
     assert found == dict(metric='mAP', value_percent='57.00', drop_points='3.00', images=87)
     assert int8.accuracy(base, base, evaluation)['drop_points'] == ''
@@ -237,14 +237,15 @@ def test_the_loss_is_that_against_float_in_the_same_runtime():
 
 def test_rows_of_other_models_sizes_and_machines_stay(tmp_path):
     path = tmp_path / 'int8.csv'
-    keys = [('a', 320, 'x'), ('a', 512, 'x'), ('a', 320, 'y'), ('b', 320, 'x')]
-    write_csv(path, [dict(model=m, height=s, width=s, machine=n, old=1) for m, s, n in keys])
-    int8.update(path, [dict(model='a', height=320, width=320, machine='x', new=2)])
-    found = [(row['model'], row['height'], row['machine'], row['new']) for row in read_csv(path)]
-    assert found == [('a', 512, 'x', ''), ('a', 320, 'y', ''), ('b', 320, 'x', ''), ('a', 320, 'x', 2)]
+    keys = [('a', 320, 'x', 'd'), ('a', 512, 'x', 'd'), ('a', 320, 'y', 'd'), ('b', 320, 'x', 'd'), ('a', 320, 'x', 'e')]
+    rows = [dict(model=m, height=s, width=s, machine=n, data=d, split='val') for m, s, n, d in keys]
+    write_csv(path, [row | dict(old=1) for row in rows])
+    int8.update(path, [rows[0] | dict(new=2)])
+    found = [(row['model'], row['height'], row['machine'], row['data'], row['new']) for row in read_csv(path)]
+    assert found == [*((*key, '') for key in keys[1:]), (*keys[0], 2)]
     write_csv(path, [dict(model='a', height=1, width=1)])
-    with pytest.raises(UserError, match="no column 'machine', so it is another table"):
-        int8.update(path, [dict(model='a', height=1, width=1, machine='x')])
+    with pytest.raises(UserError, match="no column 'data', so it is another table"):
+        int8.earlier_rows(path)
 
 
 def test_missing_arguments_and_bad_numbers_are_refused(checkpoint, data, capsys):

@@ -250,6 +250,17 @@ def test_bad_input_is_refused(call, message):
         call()
 
 
+def test_an_image_that_no_network_takes_is_refused_before_the_runs(picture):
+    with pytest.raises(UserError, match='--image is for exported detectors'):
+        compare(['efficientnet_b-4'], ['onnx'], replace(QUICK, image=picture, runs=10**9))
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_the_runs(main, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='cannot write .*file/t.csv'):
+        main(['tinynet_e', '--runs', '1000000000', '--out', str(tmp_path / 'file' / 't.csv')])
+
+
 def test_missing_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match='no such config'):
         find_network(str(tmp_path / 'none.py'))

@@ -107,6 +107,32 @@ def test_the_weights_of_another_format_are_not_replaced(tmp_path):
         check_target(tmp_path / 'model.param', Options())
 
 
+@pytest.mark.parametrize('name, part', [('model.param', 'model.json'), ('model.xml', 'model.bin')])
+def test_files_of_others_with_the_name_of_a_part_are_not_replaced(tmp_path, name, part):
+    (tmp_path / part).write_text('mine')
+    with pytest.raises(UserError, match=f'{part} exists and does not belong to {name}'):
+        check_target(tmp_path / name, Options())
+    (tmp_path / name).touch()
+    check_target(tmp_path / name, Options())
+
+
+def test_parts_are_replaced_together(network, tmp_path, monkeypatch):
+    for part in ('.param', '.bin', '.json'):
+        (tmp_path / f'model{part}').write_text(f'old {part}')
+    copies = []
+
+    def fail_at_the_last(source, target):
+        copies.append(target)
+        if len(copies) == 3:
+            raise OSError(28, 'no space left on device', str(target))
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr(export.shutil, 'copyfile', fail_at_the_last)
+    with pytest.raises((UserError, OSError)):
+        export._move(network, tmp_path / 'model.param')
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {f'model{p}': f'old {p}' for p in ('.param', '.bin', '.json')}
+
+
 @pytest.mark.parametrize('suffix', ['.bin', '.json'])
 def test_a_missing_part_is_named(network, tmp_path, suffix):
     for part in ('.param', '.bin', '.json'):
