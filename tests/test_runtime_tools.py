@@ -9,6 +9,7 @@ import venv
 import zipfile
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,7 +24,9 @@ from tinynet_mm.deploy import backends, runtime
 from tinynet_mm.deploy.export import Options, export_model
 from tinynet_mm.deploy.golden import write_golden
 from tinynet_mm.deploy.predict import predict_video
+from tinynet_mm.deploy.resize import InputWriter
 from tinynet_mm.deploy.runtime import Detections, Detector
+from tinynet_mm.deploy.spec import Spec
 from tinynet_mm.errors import UserError
 
 # Golden files -----------------------------------------------------------------------------------------------------------------
@@ -44,6 +47,24 @@ def test_golden_files_of_a_detector(tmp_path, capsys):
         np.testing.assert_array_equal(arrays[f'final_{name}'], getattr(found, name))
     readme = (tmp_path / 'golden' / 'README.txt').read_text()
     assert all(name in readme for name in (*arrays.files, 'iou_thr', 'letterbox', 'max_per_image'))
+
+
+@pytest.mark.parametrize('name', ['ssdlite', 'rtmdet'])
+def test_the_golden_files_of_the_documentation_are_reproduced(name):
+    """Before and after the network; its outputs are in the file."""
+    arrays = np.load(ROOT / 'docs' / 'golden' / name / 'golden.npz')
+    spec = Spec.from_json(str(arrays['description']), name)
+    writer = InputWriter(spec)
+    batch = writer.batch(1)
+    placed = writer.write(arrays['image'], batch[0])
+    np.testing.assert_array_equal(placed.factors, arrays['factors'])
+    np.testing.assert_allclose(batch, arrays['images'], atol=1e-5)
+    outputs = {key.removeprefix('output_'): value for key, value in arrays.items() if key.startswith('output_')}
+    boxes, scores, labels = Detector.select(SimpleNamespace(spec=spec, score_thr=spec.score_thr), outputs, placed)
+    np.testing.assert_allclose(boxes, arrays['final_boxes'], atol=1e-3)
+    np.testing.assert_array_equal(scores, arrays['final_scores'])
+    np.testing.assert_array_equal(labels, arrays['final_labels'])
+    assert len(labels) > 40
 
 
 def test_golden_files_of_a_classifier(tmp_path):

@@ -138,7 +138,7 @@ def test_the_time_of_a_file_is_compared_with_mmdet():
     rows = [timed('c', 'mmdet 3 inference_detector', 80), timed('a.onnx', 'onnxruntime 1.2', 20)]
     rows = [row | dict(pre_ms=part, network_ms=part, post_ms=part) for row, part in zip(rows, ('', 6))]
     *_, mmdet, ours = ([cell.strip() for cell in line.split('|')[1:-1]] for line in latency_tables.file_table(rows).splitlines())
-    assert mmdet[1:] == ['80', '–', '–', '–', '1'] and ours == ['onnxruntime 1.2, fp32', '20', '6', '6', '6', '4']
+    assert mmdet[1:] == ['32', '80', '–', '–', '–', '1'] and ours == ['onnxruntime 1.2', '32', '20', '6', '6', '6', '4']
 
 
 def test_accuracy_and_latency_of_int8_stand_side_by_side():

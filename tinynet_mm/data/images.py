@@ -1,8 +1,9 @@
 """Read and write images: one reader for prediction, activation maps, the data check and figures, with the pixels of training.
 
 Training decodes with OpenCV (mmcv's LoadImageFromFile), which applies the EXIF orientation and converts 16-bit, grey, palette
-and CMYK images to 8-bit BGR, but fills a truncated file with grey. Pillow decodes every file first here, because it refuses
-truncated files. Python reads and writes the files, because OpenCV crashes on a file name that is not UTF-8.
+and CMYK images to 8-bit BGR, but fills a truncated file with grey. Pillow opens every file first here, because it refuses
+truncated files and images of more than 179 million pixels. Python reads and writes the files, because OpenCV crashes on a file
+name that is not UTF-8.
 """
 
 import io
@@ -18,6 +19,7 @@ from ..errors import UserError
 from ..files import write_bytes
 
 EXIF_ORIENTATION = 0x0112
+JPEG_END = b'\xff\xd9'
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # exceptions of Pillow for broken files
 
 
@@ -29,7 +31,7 @@ def read_image(path: str | Path) -> np.ndarray:
         UserError: the file is not an image, or is truncated.
     """
     data = _read_bytes(path)
-    check_complete(path, data)
+    check_complete(path, data, thorough=False)
     return _decode(path, data)
 
 
@@ -49,8 +51,14 @@ def _read_bytes(path: str | Path) -> bytes:
         return file.read()
 
 
-def check_complete(path: str | Path, data: bytes) -> tuple[int, int] | None:
+def check_complete(path: str | Path, data: bytes, thorough: bool = True) -> tuple[int, int] | None:
     """Decode a complete file with Pillow; returns width and height as in training, None for a format that only OpenCV reads.
+
+    Args:
+        path: of the file, for messages.
+        data: its content.
+        thorough: also decode a JPEG that ends with its end marker, and so is not truncated. This finds damage inside the file,
+            and takes as long as reading the image.
 
     Raises:
         UserError: the file is truncated or broken.
@@ -59,8 +67,9 @@ def check_complete(path: str | Path, data: bytes) -> tuple[int, int] | None:
         with Image.open(io.BytesIO(data)) as picture:
             width, height = picture.size
             rotated = picture.getexif().get(EXIF_ORIENTATION, 1) >= 5  # orientations 5 to 8 swap the sides
-            picture.draft('L', (width // 8, height // 8))  # a JPEG is read completely, but decoded at an eighth of its size
-            picture.load()
+            if thorough or picture.format != 'JPEG' or not data.endswith(JPEG_END):
+                picture.draft('L', (width // 8, height // 8))  # a JPEG is read completely, but decoded at an eighth of its size
+                picture.load()
     except UnidentifiedImageError:
         return None
     except BROKEN as error:

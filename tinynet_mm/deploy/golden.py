@@ -32,6 +32,7 @@ With clip, boxes are clipped to the resized image before all this. Divide x1, y1
 post=nms only the clipping and the division are left; there the limit nms_pre does not exist.
 """
 MEANING = {
+    'description': 'the fields below as JSON',
     'image': 'the image, (H, W, 3), blue, green, red',
     'images': 'the input of the network: resized, in the order of channels, normalised unless preprocess is true',
     'factors': 'from the image to the input, in x, y, x, y',
@@ -45,7 +46,7 @@ MEANING = {
 def write_golden(path: str | Path, image: str | Path, folder: str | Path) -> Path:
     """Run an exported file on one image and write ``golden.npz`` and ``README.txt`` into a folder.
 
-    The arrays are: ``image``, ``images`` (the input of the network), ``factors``, each output of the network as
+    The arrays are: ``description``, ``image``, ``images`` (the input of the network), ``factors``, each output of the network as
     ``output_NAME``, and ``final_boxes``, ``final_scores`` and ``final_labels``, or ``probabilities``.
 
     Args:
@@ -69,7 +70,7 @@ def write_golden(path: str | Path, image: str | Path, folder: str | Path) -> Pat
     factors = model.writer.write(pixels, batch[0]).factors
     batch[1:] = 0
     outputs = model.network.run(batch)
-    arrays: dict[str, Any] = dict(image=pixels, images=batch, factors=factors)
+    arrays: dict[str, Any] = dict(description=np.array(model.spec.to_json()), image=pixels, images=batch, factors=factors)
     arrays |= {f'output_{name}': value for name, value in outputs.items()}
     if isinstance(model, Detector):
         (found,) = model.detect([pixels])
