@@ -187,7 +187,7 @@ def test_the_tool_writes_rows_of_float_and_int8(checkpoint, data, tmp_path, caps
         assert row['params'] < row['bytes'] < 6 * row['params'] and row['macs'] > 1e6
         assert (row['speedup'] == '') == (row['drop_points'] == '') == (row['variant'] == FLOAT)
     assert rows[1]['bytes'] < rows[0]['bytes'] and rows[0]['value_percent'] == rows[2]['value_percent']
-    assert 'onnxruntime, int8: top-1' in capsys.readouterr().out
+    assert 'onnx, int8: top-1' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_an_ssd_of_mmdet_gets_the_missing_loss():
         (lambda: find_network('timm:mobilenetv2_10'), 'unknown network timm:mobilenetv2_10. Did you mean .*mobilenetv2_100'),
         (lambda: find_network('torchvision:mobilenetv2'), 'unknown network torchvision:mobilenetv2. Did you mean mobilenet_v2'),
         (lambda: find_network('torchvision:retinanet_resnet50_fpn'), 'is not supported'),
-        (lambda: find_network(f'{ROOT}/configs/ssdlite_tinynet_e_coco.py@big'), 'after @ stands the side'),
+        (lambda: find_network(f'{ROOT}/configs/ssdlite_tinynet_e_coco.py@big'), 'after @ give the side'),
         (lambda: compare(['tinynet_e'], ['ncnn'], Protocol(batch=2)), 'ncnn takes one image at a time'),
         (lambda: compare(['tinynet_e'], ['onxx']), "unknown runtime 'onxx'. Did you mean onnx"),
         (lambda: compare([], ['onnx']), 'at least one of each'),

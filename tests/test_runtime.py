@@ -109,7 +109,7 @@ def test_files_that_are_refused(tmp_path):
             Detector(tmp_path / name)
     with pytest.raises(FileNotFoundError, match='none.onnx: no such file'):
         Detector(tmp_path / 'none.onnx')
-    with pytest.raises(UserError, match='network for detection; open it with Detector'):
+    with pytest.raises(UserError, match='network for detection, not for classification; in Python open it with Detector'):
         Classifier(path)
     with pytest.raises(UserError, match='threads=0'):
         Detector(path, threads=0)
@@ -142,7 +142,8 @@ def test_arrays_that_are_not_images(image, form):
 def test_a_missing_runtime_names_the_pip_command(monkeypatch, tmp_path, package, suffix, wanted):
     monkeypatch.setitem(sys.modules, package, None)
     path = tmp_path / f'model{suffix}'
-    path.write_bytes(b'')
+    for part in (suffix, *backends.PARTS[suffix]):
+        path.with_suffix(part).write_bytes(b'')
     with pytest.raises(MissingPackageError, match=f'needs {package} .*: pip install {wanted}'):
         Detector(path)
 

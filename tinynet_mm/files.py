@@ -56,7 +56,7 @@ def check_writable(path: str | Path) -> None:
     """Check before long work that a file can be written; nothing is created.
 
     Raises:
-        UserError: the path is a folder, or lies below a file or in a folder that cannot be written.
+        UserError: the path is a folder, or is below a file or in a folder that cannot be written.
     """
     path = Path(path)
     above = next(parent for parent in path.absolute().parents if parent.exists())

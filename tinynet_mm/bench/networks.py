@@ -102,7 +102,7 @@ def _from_config(name: str, config: str, side: str, batch: int) -> Candidate:
     cfg = read_from_files(load_config(config))
     if side:
         if not re.fullmatch('[0-9]+', side):
-            raise UserError(f'{name}: after @ stands the side of the input in pixels, for instance {config}@320.')
+            raise UserError(f'{name}: after @ give the side of the input in pixels, for instance {config}@320.')
         set_input_size(cfg, int(side))
     model = with_loss(build_model(cfg, SEED))
     size = input_size(cfg) if is_classifier(cfg) else None

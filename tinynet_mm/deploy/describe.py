@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import UserError
-from .graphs import clips
+from .graphs import check_head, clips
 from .spec import Spec
 
 NMS = ('type', 'iou_threshold', 'split_thr')  # split_thr only changes how mmcv computes the same result
@@ -27,9 +27,11 @@ def describe(model: nn.Module, pipeline: Sequence[Mapping], size: tuple[int, int
         fields: other fields of :class:`Spec`: post, batch, preprocess, macs, ...
 
     Raises:
-        UserError: a pipeline without a size, or with a step that an exported file cannot describe.
+        UserError: a pipeline without a size or with a step that a file cannot describe, or a head that is not supported.
     """
     classes = tuple(str(name) for name in getattr(model, 'dataset_meta', {}).get('classes', ()))
+    if hasattr(model, 'bbox_head') or hasattr(model, 'roi_head'):
+        check_head(model)
     task = 'detection' if hasattr(model, 'bbox_head') else 'classification'
     mean, std, channels = normalisation(model.data_preprocessor)
     known: dict[str, Any] = resizing(pipeline, mean, channels, size) | dict(mean=mean, std=std, channels=channels)
