@@ -3,8 +3,8 @@
 import ast
 import dataclasses
 import importlib.util
-import logging
 import json
+import logging
 import re
 import subprocess
 import sys

@@ -13,6 +13,7 @@ images of BCCD, with mAP 28.7 2.0 and 1.2 with 8 bits, 0.1 and -0.1 with 7 bits;
 import contextlib
 import io
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -281,15 +282,16 @@ def quantise(
     Raises:
         UserError: the loss stays above ``max_drop``; the message has the most sensitive blocks.
     """
-    before = score(source)
+    before, least = score(source), math.inf
     for attempt in attempts(source, lambda count: target, batches, score):
         drop = loss(before, attempt.value)
+        least = min(least, drop)
         kept = f', in float: {", ".join(attempt.kept)}' if attempt.kept else ''
         yield f'int8: {metric} {100 * before:.2f} to {100 * attempt.value:.2f}, a loss of {drop:.2f} points{kept}'
         if drop <= max_drop:
             return
     raise UserError(
-        f'int8 loses {drop:.2f} points of {metric}, more than --max-drop {max_drop:g}. The most sensitive blocks are '
+        f'int8 loses at least {least:.2f} points of {metric}, more than --max-drop {max_drop:g}. The most sensitive blocks are '
         f'{", ".join(attempt.kept[:3] or layers(source))}. Train a network with ReLU6 and without squeeze-excite, or use float; '
         'no file was written.'
     )
