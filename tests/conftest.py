@@ -1,7 +1,9 @@
 """What all tests share: one thread each (pytest runs two processes), no display, and no way to the network for model hubs."""
 
 import os
+import sys
 
+sys.modules['openvino_telemetry'] = None  # type: ignore[assignment]  # it forks this process, which has threads, to send usage data
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
