@@ -3,7 +3,6 @@
 import os
 import sys
 
-sys.modules['openvino_telemetry'] = None  # type: ignore[assignment]  # it forks this process, which has threads, to send usage data
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
@@ -12,6 +11,7 @@ import pytest
 import torch  # after the number of threads is set
 
 torch.set_num_threads(1)
+sys.modules['openvino_telemetry'] = None  # type: ignore[assignment]  # it forks the process to send usage data
 
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
