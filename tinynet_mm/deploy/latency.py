@@ -24,6 +24,7 @@ from ..formula.report import layout
 from ..formula.solve import Meter
 from .backends import Network, check_threads, open_network
 from .export import as_dict, make_graph, random_images
+from .ncnnfile import to_ncnn
 from .onnxfile import finish, trace
 from .packages import package
 from .quantise import read_openvino, save_openvino
@@ -112,8 +113,6 @@ def prepare(model: nn.Module, spec: Spec, runtime: str, threads: int, folder: Pa
     if runtime == 'openvino':
         path = save_openvino(read_openvino(path), spec, path.with_suffix('.xml'))
     elif runtime == 'ncnn':
-        from .ncnnfile import to_ncnn
-
         path = to_ncnn(path, path.with_suffix('.param'), spec)
     return open_network(path, threads)
 
