@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tinynet_mm.formula import Solution, TinyFormula
     from tinynet_mm.formula.solve import Meter
 
-RUNTIMES = ('onnx', 'openvino', 'ncnn', 'eager')
+RUNTIMES = ('onnx', 'openvino', 'ncnn', 'eager', 'compile', 'onnx-int8', 'openvino-int8')
 BASE, CLASSES = 'efficientnet_b0', 1000
 
 

@@ -23,7 +23,7 @@ from ..data.images import read_image
 from ..deploy.backends import check_threads, open_network
 from ..deploy.describe import describe
 from ..deploy.export import Options, convert, export_model, export_onnx, random_images
-from ..deploy.latency import Step, check_runs, check_runtime, network_step, runtime_name, timed_rounds
+from ..deploy.latency import Step, check_runs, check_runtime, compiled, network_step, runtime_name, timed_rounds
 from ..deploy.resize import Placed
 from ..deploy.runtime import Detector
 from ..deploy.spec import Spec
@@ -210,26 +210,12 @@ def _in_torch(candidate: Candidate, runtime: str, note: Note) -> Iterator[Conten
     if runtime == 'eager':
         yield Contender(candidate.name, name, candidate.spec, [lambda _: graph(images)])
         return
-    call = compiled(graph)
     try:
-        call(images)
-    except (RuntimeError, ImportError, OSError) as error:  # the compiler of torch, or of C++
-        note(f'{candidate.name} has no row for torch.compile, which fails: {" ".join(str(error).split())[:200]}')
+        call = compiled(graph, images)
+    except UserError as error:
+        note(f'{candidate.name} has no row for compile: {error}')
         return
     yield Contender(candidate.name, name, candidate.spec, [lambda _: call(images)])
-
-
-def compiled(graph: nn.Module) -> Callable[[torch.Tensor], Any]:
-    """A module in torch.compile, with a code object that no other module shares.
-
-    torch searches the compiled variants of a code object at each call, and compiles eight at most.
-    """
-
-    def forward(images: torch.Tensor) -> Any:
-        return graph(images)
-
-    forward.__code__ = forward.__code__.replace(co_name=f'forward_{id(graph)}')
-    return torch.compile(forward, dynamic=False)
 
 
 def _of_file(candidate: Candidate, path: Path, runtime: str, protocol: Protocol) -> Contender:

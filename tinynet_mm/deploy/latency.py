@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..archs import Arch
-from ..errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean, one_line
 from ..files import machine_name
 from ..formula.report import layout
 from ..formula.solve import Meter
@@ -27,7 +27,7 @@ from .export import as_dict, make_graph, random_images
 from .ncnnfile import to_ncnn
 from .onnxfile import finish, trace
 from .packages import package
-from .quantise import read_openvino, save_openvino
+from .quantise import quantise_onnx, quantise_openvino, read_openvino, save_openvino
 from .spec import Spec
 
 Built = tuple[nn.Module, Spec]  # a model, and the description of its input and outputs
@@ -36,6 +36,9 @@ RUNTIMES: dict[str, tuple[str, ...]] = {  # the packages of each, its own last
     'openvino': ('onnx', 'onnxslim', 'openvino'),
     'ncnn': ('onnx', 'onnxslim', 'pnnx', 'ncnn'),
     'eager': ('torch',),
+    'compile': ('torch',),
+    'onnx-int8': ('onnx', 'onnxslim', 'onnxruntime'),
+    'openvino-int8': ('onnx', 'onnxslim', 'nncf', 'openvino'),
 }
 
 TURN = 10  # timed runs of a contender in a turn
@@ -86,14 +89,16 @@ def check_runtime(runtime: str) -> None:
 def runtime_name(runtime: str) -> str:
     """The package of a runtime and its version."""
     module = package(RUNTIMES[runtime][-1])
-    return f'{module.__name__} {module.__version__.partition("-")[0]}' + (' eager' if runtime == 'eager' else '')
+    how = runtime if module is torch else runtime.partition('-')[2]
+    return f'{module.__name__} {module.__version__.partition("-")[0]} {how}'.rstrip()
 
 
 def prepare(model: nn.Module, spec: Spec, runtime: str, threads: int, folder: Path) -> Network:
     """Open a model in a runtime to time it.
 
     The file is made as in :mod:`~tinynet_mm.deploy.export`, but its outputs are not compared with those of the model, which takes
-    as long as the rest.
+    as long as the rest. An int8 file is calibrated on random images: its outputs are of no use, and its time is that of a file
+    calibrated on photographs, since both have the same operators.
 
     Args:
         model: on the CPU; set to evaluation mode.
@@ -106,20 +111,51 @@ def prepare(model: nn.Module, spec: Spec, runtime: str, threads: int, folder: Pa
         UserError: a model that cannot be exported, or an operator that the runtime does not have.
     """
     graph, names, spec = make_graph(model.eval(), spec)
-    if runtime == 'eager':
-        return Network(spec, lambda images: _run_eager(graph, images, names))
+    if runtime in ('eager', 'compile'):
+        call = compiled(graph, random_images(spec, spec.batch)) if runtime == 'compile' else graph
+        return Network(spec, lambda images: _run_in_torch(call, images, names))
     path = folder / 'network.onnx'
     finish(trace(graph, random_images(spec, spec.batch), path, names, {}), spec)
+    return open_network(_converted(path, spec, runtime), threads)
+
+
+def _converted(path: Path, spec: Spec, runtime: str) -> Path:
+    """The file of a runtime, made beside an ONNX file."""
+    images = [random_images(spec, spec.batch).numpy() for _ in range(4)] if runtime.endswith('-int8') else []
+    if runtime == 'onnx-int8':
+        return quantise_onnx(path, path.with_name('int8.onnx'), images)
+    if runtime == 'openvino-int8':
+        return quantise_openvino(path, path.with_suffix('.xml'), images)
     if runtime == 'openvino':
-        path = save_openvino(read_openvino(path), spec, path.with_suffix('.xml'))
-    elif runtime == 'ncnn':
-        path = to_ncnn(path, path.with_suffix('.param'), spec)
-    return open_network(path, threads)
+        return save_openvino(read_openvino(path), spec, path.with_suffix('.xml'))
+    return to_ncnn(path, path.with_suffix('.param'), spec) if runtime == 'ncnn' else path
 
 
 @torch.inference_mode()
-def _run_eager(graph: nn.Module, images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    return as_dict(graph(torch.from_numpy(images)), names)
+def _run_in_torch(call: Callable[[torch.Tensor], Any], images: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    return as_dict(call(torch.from_numpy(images)), names)
+
+
+def compiled(graph: nn.Module, images: torch.Tensor) -> Callable[[torch.Tensor], Any]:
+    """A module in torch.compile, compiled for one size of input, with a code object that no other module shares.
+
+    torch searches the compiled variants of a code object at each call, and compiles eight at most.
+
+    Raises:
+        UserError: the compiler of torch, or of C++, fails.
+    """
+
+    def forward(images: torch.Tensor) -> Any:
+        return graph(images)
+
+    forward.__code__ = forward.__code__.replace(co_name=f'forward_{id(graph)}')
+    call = torch.compile(forward, dynamic=False)
+    try:
+        with torch.inference_mode():
+            call(images)
+    except (RuntimeError, ImportError, OSError) as error:
+        raise UserError(f'torch.compile fails: {one_line(error)[:200]}') from error
+    return call
 
 
 @contextmanager
