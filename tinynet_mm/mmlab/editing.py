@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +13,49 @@ from mmengine.optim.scheduler.param_scheduler import INF
 from ..data.coco import adopt, splits_of
 from ..data.folders import check_classes
 from ..errors import UserError
-from .configs import SPLITS, is_classifier, output_size, walk
+from .configs import SIZES, SPLITS, input_side, is_classifier, walk
 
 LOGGER = logging.getLogger(__name__)
+POINT_HEADS = ('LightHead', 'RTMDetHead', 'RTMDetSepBNHead')  # heads whose points follow the size of the maps
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
 
 
 def set_input_size(cfg: Config, size: int) -> None:
-    """Set the input to ``size`` x ``size`` pixels: the anchors of the head, and every transform with the old size.
+    """Set the input to ``size`` x ``size`` pixels: the anchors of the head, and every transform with the old size or twice it.
+
+    Mosaics and the crops after them work on canvases of twice the size.
 
     Raises:
-        UserError: a head without ``input_size``, or a size below the stride of the backbone.
+        UserError: a head whose anchors or points do not follow the size, or a size that the head cannot process.
     """
     head = cfg.model.get('bbox_head', {})
-    if 'input_size' not in head:
-        raise UserError(
-            f'--input-size works with our SSDLite configs; the head of this one, {head.get("type")}, has no input_size.'
-        )
-    if size < 32:
-        raise UserError(f'--input-size {size} is too small: at least 32 pixels, the stride of the backbone.')
-    before = (head.input_size, head.input_size)
-    head.input_size = size
-    for part in walk([value for key, value in cfg.items() if key.endswith(('_dataloader', '_pipeline'))]):
-        found = output_size(part)
-        if found and found[1] == before:
-            key = found[0]
-            part[key] = size if isinstance(part[key], int) else (size, size)
+    step = head_step(head)
+    if size < 32 or size % step:
+        raise UserError(f'--input-size {size} does not fit {head.type}: give a multiple of {step} from 32 pixels.')
+    before = input_side(cfg)
+    if 'input_size' in head:
+        head.input_size = size
+    for part in walk([value for key, value in cfg.items() if key.endswith(('_dataloader', '_pipeline', '_hooks'))]):
+        for key in (*SIZES, 'img_scale'):
+            found = part.get(key)
+            sides = set(found) if isinstance(found, list | tuple) else {found}
+            if sides in ({before}, {2 * before}):
+                side = sides.pop() // before * size
+                part[key] = side if isinstance(found, int) else (side, side)
+
+
+def head_step(head: Mapping[str, Any]) -> int:
+    """The number of pixels that divides every input size of a head: 1 for anchors that follow the size.
+
+    Raises:
+        UserError: ``--input-size`` does not know the head.
+    """
+    kind = str(head.get('type')).split('.')[-1]
+    if 'input_size' in head:
+        return 1
+    if kind in POINT_HEADS:
+        return 32
+    raise UserError(f'--input-size works with our SSDLite and RTMDet configs; the head of this one is {head.get("type")}.')
 
 
 def prepare(
@@ -213,8 +230,12 @@ def without_averages(cfg: Config) -> None:
 
 
 def apply_schedule(cfg: Config, name: str) -> None:
-    """Merge a schedule of ``tinynet_mm/schedules`` into a config."""
+    """Merge a schedule of ``tinynet_mm/schedules`` into a config; the input keeps its size."""
+    side = input_side(cfg)
     cfg.merge_from_dict(Config.fromfile(SCHEDULES[name]).to_dict())
+    for part in walk([cfg.train_pipeline, cfg.train_dataloader]):
+        if part.get('type') == 'SSDWarp':
+            part['size'] = side
 
 
 def set_amp(cfg: Config) -> None:

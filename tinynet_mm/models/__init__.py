@@ -1,4 +1,4 @@
-"""Backbones and the SSDLite head; importing this registers them in MMEngine's root registry."""
+"""Backbones, and the heads and necks of detectors; importing this registers them in MMEngine's root registry."""
 
 from importlib.util import find_spec
 
@@ -10,4 +10,5 @@ from .resnet import ScaledResNet
 __all__ = ['Classifier', 'ScaledEfficientNet', 'ScaledGhostNet', 'ScaledResNet', 'TinyNet']
 
 if find_spec('mmdet'):  # mmdet is not required for classification
+    from .rtmdet import LightHead, LightPAN  # noqa: F401
     from .ssdlite import SSDLiteHead  # noqa: F401

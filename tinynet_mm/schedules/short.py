@@ -6,7 +6,7 @@ AdamW with a short warm-up and a cosine schedule. The moving average of the weig
 augmentation zooms out by up to 2 instead of 4, because a few hundred images do not cover all object sizes in 40 epochs.
 """
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

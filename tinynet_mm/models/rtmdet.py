@@ -1,0 +1,116 @@
+"""The light detection head and neck: RTMDet's, with depthwise convolutions shared by the levels, and one more level.
+
+The parts are mmdet's (Lyu et al., RTMDet, 2022, arXiv 2212.07784). Differences, each with its reason:
+
+* ``share_conv=True`` with ``use_depthwise=True`` raises AttributeError in mmdet 3.3, because its loop looks for ``conv`` in
+  ``DepthwiseSeparableConvModule``. Here the depthwise and the pointwise kernels are shared; the norms are not.
+* The kernel of the depthwise convolutions is an argument: 5x5 instead of 3x3 costs 1 % of the multiply-adds of a head.
+* Non-maximum suppression runs on the CPU if mmcv's operators were built without CUDA.
+* An input whose sides the strides do not divide is one sentence. In mmdet it fails inside the neck, at a concatenation.
+* :class:`LightPAN` adds levels of larger strides for large objects, which RTMDet does not have.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmcv.cnn import DepthwiseSeparableConvModule
+from mmcv.ops import get_compiling_cuda_version
+from mmdet.models.dense_heads.rtmdet_head import RTMDetSepBNHead
+from mmdet.models.necks import CSPNeXtPAFPN
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+
+@MODELS.register_module()
+class LightPAN(CSPNeXtPAFPN):
+    """CSPNeXtPAFPN with depthwise convolutions, and ``extra_levels`` above the last one.
+
+    Args:
+        in_channels: channels of the maps of the backbone, of strides 8, 16 and 32.
+        out_channels: channels of every output map.
+        extra_levels: number of levels that are computed from the last output, each at twice the stride of the one before.
+        kernel_size: of the depthwise convolution of an extra level.
+        kwargs: further arguments of mmdet's ``CSPNeXtPAFPN``.
+    """
+
+    def __init__(self, in_channels: Sequence[int], out_channels: int, extra_levels: int = 0, kernel_size: int = 5, **kwargs: Any):
+        settings = dict(num_csp_blocks=1, use_depthwise=True) | kwargs
+        super().__init__(list(in_channels), out_channels, **settings)
+        shared = {key: settings[key] for key in ('norm_cfg', 'act_cfg') if key in settings}
+        self.extra = nn.ModuleList(
+            DepthwiseSeparableConvModule(out_channels, out_channels, kernel_size, stride=2, padding=kernel_size // 2, **shared)
+            for _ in range(extra_levels)
+        )
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Maps (B, C_i, H/s, W/s) of strides s = 8, 16, 32 to maps (B, out_channels, H/s, W/s), and the extra levels.
+
+        Raises:
+            UserError: the sides of the input are not multiples of 32.
+        """
+        check_sides(inputs)
+        outputs = list(super().forward(inputs))
+        for layer in self.extra:
+            outputs.append(layer(outputs[-1]))
+        return tuple(outputs)
+
+
+def check_sides(maps: Sequence[Tensor]) -> None:
+    """Raise UserError if a map does not have half the sides of the one before."""
+    sides = [tuple(feature.shape[-2:]) for feature in maps]
+    if any(big != (2 * small[0], 2 * small[1]) for big, small in zip(sides, sides[1:])):
+        raise UserError(f'the feature maps have sides {sides}: give an input size that is a multiple of 32 (--input-size).')
+
+
+@MODELS.register_module()
+class LightHead(RTMDetSepBNHead):
+    """RTMDet's head with depthwise convolutions; by default they are shared by the levels, and 5x5.
+
+    Args:
+        num_classes: object classes.
+        in_channels: channels of every level.
+        kernel_size: of the depthwise convolutions.
+        share_conv: whether the levels share kernels; each level has its own norms and its own last layer.
+        kwargs: further arguments of mmdet's ``RTMDetSepBNHead``.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, kernel_size: int = 5, share_conv: bool = True, **kwargs: Any):
+        self.kernel_size = kernel_size
+        settings = dict(feat_channels=in_channels, stacked_convs=2, with_objectness=False, exp_on_reg=True) | kwargs
+        super().__init__(num_classes, in_channels, share_conv=share_conv, use_depthwise=True, **settings)
+
+    def _init_layers(self) -> None:
+        """Build a branch for scores and one for boxes at each level."""
+        levels = range(len(self.prior_generator.strides))
+        self.cls_convs = nn.ModuleList(self._branch() for _ in levels)
+        self.reg_convs = nn.ModuleList(self._branch() for _ in levels)
+        if self.share_conv:
+            for branches in (self.cls_convs, self.reg_convs):
+                for branch in list(branches)[1:]:
+                    for layer, first in zip(branch, branches[0]):
+                        layer.depthwise_conv.conv = first.depthwise_conv.conv
+                        layer.pointwise_conv.conv = first.pointwise_conv.conv
+        self.rtm_cls = nn.ModuleList(self._last(self.num_base_priors * self.cls_out_channels) for _ in levels)
+        self.rtm_reg = nn.ModuleList(self._last(self.num_base_priors * 4) for _ in levels)
+        if self.with_objectness:
+            self.rtm_obj = nn.ModuleList(self._last(1) for _ in levels)
+
+    def _branch(self) -> nn.ModuleList:
+        channels = [self.in_channels] + [self.feat_channels] * self.stacked_convs
+        settings = dict(padding=self.kernel_size // 2, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+        return nn.ModuleList(
+            DepthwiseSeparableConvModule(before, after, self.kernel_size, **settings)
+            for before, after in zip(channels, channels[1:])
+        )
+
+    def _last(self, channels: int) -> nn.Conv2d:
+        return nn.Conv2d(self.feat_channels, channels, self.pred_kernel_size, padding=self.pred_kernel_size // 2)
+
+    def _bbox_post_process(self, results: InstanceData, *args: Any, **kwargs: Any) -> InstanceData:
+        """Run non-maximum suppression on the CPU if mmcv's operators were built without CUDA."""
+        if results.scores.is_cuda and get_compiling_cuda_version() == 'not available':
+            results = results.cpu()
+        return super()._bbox_post_process(results, *args, **kwargs)
