@@ -4,9 +4,11 @@ import argparse
 import logging
 import runpy
 import socket
+import sys
 import time
 import types
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -364,9 +366,35 @@ def test_prints_of_mmlab_are_hidden_only_without_logger(capsys):
     assert capsys.readouterr().out == 'another line\n'
 
 
-def test_progress_of_pycocotools_is_hidden(capsys):
+def test_progress_of_pycocotools_is_hidden_and_its_table_is_logged(capsys, tmp_path, monkeypatch):
     module = types.ModuleType('coco')
     running.hide_progress(module)
-    for text in (*running.PROGRESS, ' Average Precision', 'Please run evaluate() first'):
+    monkeypatch.setattr(running.MMLogger, '_instance_dict', OrderedDict())
+    lines = (*running.PROGRESS, ' Average Precision', 'Please run evaluate() first')
+    for text in lines:
         module.print(text)
-    assert capsys.readouterr().out == ' Average Precision\nPlease run evaluate() first\n'
+    assert capsys.readouterr().out == ' Average Precision\nPlease run evaluate() first\n'  # no logger
+    logger = running.MMLogger.get_instance('table', log_file=str(tmp_path / 'log'))
+    logger.handlers[0].addFilter(running.WithoutDumps())
+    for text in lines:
+        module.print(text)
+    logged = (tmp_path / 'log').read_text()
+    assert capsys.readouterr().out == 'Please run evaluate() first\n' and logged.endswith(' Average Precision\n')
+
+
+def test_the_console_of_a_training_has_warnings_and_our_lines(capsys):
+    handler = running.PlainConsole(sys.stdout)
+    handler.addFilter(running.OurLines())
+    for level, extra in ((logging.INFO, {}), (logging.INFO, running.CONSOLE), (logging.WARNING, {})):
+        handler.handle(
+            logging.makeLogRecord(dict(msg=f'line {level} {bool(extra)}', levelno=level, levelname='WARNING', **extra))
+        )
+    assert capsys.readouterr().out == f'line {logging.INFO} True\nwarning: line {logging.WARNING} False\n'
+
+
+def test_scores_of_an_evaluation_are_one_line():
+    mmdet = {'coco/bbox_mAP': 0.554, 'coco/bbox_mAP_50': 0.881, 'coco/bbox_mAP_s': -1.0, 'coco/bbox_mAP_l': 0.6}
+    assert running.scores_line(mmdet) == 'mAP 0.554, mAP50 0.881, large 0.6'
+    assert running.scores_line({'accuracy/top1': 70.7, 'cross_entropy': 1.25, 'raw/accuracy/top1': 1.0}) == (
+        'top1 70.7, cross_entropy 1.25'
+    )

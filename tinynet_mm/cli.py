@@ -58,6 +58,14 @@ def positive(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """Parse a whole number, 0 or above, for ``type=``; argparse reports other values."""
+    value = int(_ascii(text))
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'{text} is not a whole number, 0 or above')
+    return value
+
+
 def note(text: str) -> None:
     """Print one note for the user."""
     print(f'note: {text}', flush=True)

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f'{args.checkpoint}: the evaluation has no metrics, because the model detects nothing; train it longer.')
     data = str(cfg.test_dataloader.dataset.get('ann_file'))
     protocol = dict(config=args.config, checkpoint=args.checkpoint, data=data, images=len(runner.test_dataloader.dataset))
-    print('\n'.join(f'{name:24} {value:.4f}' for name, value in metrics.items()))
+    print(running.scores_line(metrics))
     print(f'metrics: {write_json(out / "metrics.json", dict(metrics=metrics, protocol=protocol))}')
     if not configs.is_classifier(cfg):
         model = checkpoints.load_model(cfg, args.checkpoint)

@@ -25,6 +25,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, help='folder of the results (default work_dirs/CONFIG)')
     parser.add_argument('--resume', nargs='?', const='auto', help='continue from the latest checkpoint, or from a path')
     parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA only)')
+    parser.add_argument('--patience', type=cli.positive, metavar='N', help='stop after N validations without a better score')
+    parser.add_argument('--batch-size', type=cli.positive, metavar='N', help='images of a step; the learning rate follows')
+    parser.add_argument('--workers', type=cli.count, metavar='N', help='processes that load images, 0 for none')
+    parser.add_argument('--threads', type=cli.positive, metavar='N', help='CPU threads (default: the cores that are free)')
+    parser.add_argument('--device', help='cpu, cuda, or cuda:1 for the second GPU (default: a GPU if there is one)')
+    parser.add_argument('--tensorboard', dest='trackers', action='append_const', const='tensorboard', help='log to TensorBoard')
+    parser.add_argument('--wandb', dest='trackers', action='append_const', const='wandb', help='log to Weights & Biases')
+    parser.add_argument('--verbose', action='store_true', help="print all of MMEngine's lines, which are in the log file")
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -33,6 +41,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def configure(args: argparse.Namespace):
     """Return the config with every argument applied."""
     from tinynet_mm.mmlab import configs, editing
+    from tinynet_mm.training import options
 
     cfg = configs.load_config(args.config)
     if args.schedule:
@@ -46,6 +55,7 @@ def configure(args: argparse.Namespace):
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
     cfg.launcher = args.launcher
     editing.guard(cfg)
+    options.apply(cfg, args.patience, args.batch_size, args.workers)
     if args.amp:
         editing.set_amp(cfg)
     if args.resume:
@@ -57,8 +67,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run the tool."""
     args = parse_arguments(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # how MMEngine trains on the CPU of a machine with GPUs
     from tinynet_mm.mmlab import checkpoints, configs, editing, running
+    from tinynet_mm.training import options, progress
 
+    options.set_device(args.device, args.launcher)
+    options.check_trackers(args.trackers or ())
     cfg = configure(args)
     content = checkpoints.read_start(cfg)
     editing.check_paths(cfg, ('train', 'val'))
@@ -68,11 +83,18 @@ def main(argv: list[str] | None = None) -> int:
         checkpoints.from_scratch(cfg)
     for warning in checkpoints.pretrained_or_scratch(cfg):
         print(f'warning: {warning}', flush=True)
-    runner = running.build_runner(cfg)
+    if note := options.set_threads(args.threads):
+        cli.note(note)
+    runner = running.build_runner(cfg, running.VerboseRunner if args.verbose else running.TrainingRunner)
+    if not args.verbose:
+        runner.register_hook(progress.EpochLines())
     if content and (note := checkpoints.start_from(runner, content)):
         cli.note(note)
+    if args.batch_size:
+        cli.note(options.check_batch_size(runner, args.batch_size))
     if note := running.check_batches(runner):
         cli.note(note)
+    options.add_trackers(runner, args.trackers or ())
     runner.train()
     print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(args.config).name} with every setting)')
     return 0

@@ -1,21 +1,25 @@
 """Build MMEngine's Runner from a config: errors of the config become one sentence, and long dumps stay out of the console.
 
-MMEngine prints about 540 lines (environment, config, hooks) before the first iteration. They stay in the log file.
+MMEngine prints about 540 lines (environment, config, hooks) before the first iteration. They stay in the log file, and so do the
+tables of pycocotools and, in a training, the lines of single iterations.
 """
 
 import builtins
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
 from wrapt import register_post_import_hook
 
 from ..errors import UserError
@@ -34,6 +38,17 @@ PROGRESS = (  # of pycocotools
     'Done (t=',
     'DONE (t=',
 )
+TABLE = (' Average Precision', ' Average Recall')  # of pycocotools: for the log file
+CONSOLE = dict(console=True)  # ``extra`` of the log records that the console of a training shows
+SIZES = dict(s='small', m='medium', l='large')
+
+
+class WithoutNoise(logging.Filter):
+    """Drop deprecations inside MMLab."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the console shows a record."""
+        return not str(record.msg).startswith(NOISE)
 
 
 class WithoutDumps(logging.Filter):
@@ -41,17 +56,37 @@ class WithoutDumps(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the console shows a record."""
-        return not str(record.msg).startswith(DUMPS + NOISE)
+        return not str(record.msg).startswith(DUMPS + NOISE + TABLE)
+
+
+class OurLines(WithoutDumps):
+    """Drop all records but warnings and those logged with ``extra=CONSOLE``."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the console shows a record."""
+        return (getattr(record, 'console', False) or record.levelno >= logging.WARNING) and super().filter(record)
+
+
+class PlainConsole(logging.StreamHandler):
+    """Print records without time and name, above a progress bar if there is one; a warning starts with ``warning:``."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        level = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
+        tqdm.write(f'{level}{record.getMessage()}', file=self.stream)
+        self.flush()
 
 
 class QuietRunner(Runner):
     """MMEngine's Runner with its dumps in the log file only.
 
     Attributes:
+        console: the filter of the console.
         start: a dict with ``state_dict``, the weights to start a training from; they replace the file ``load_from``, which
             MMEngine reads as a .pth only.
     """
 
+    console: type[logging.Filter] = WithoutDumps
     start: dict[str, Any] | None = None
 
     def load_or_resume(self) -> None:
@@ -70,7 +105,30 @@ class QuietRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(WithoutDumps())
+                handler.addFilter(self.console())
+        return logger
+
+
+class VerboseRunner(QuietRunner):
+    """MMEngine's Runner with its dumps and its lines of single iterations on the console."""
+
+    console = WithoutNoise
+
+
+class TrainingRunner(QuietRunner):
+    """MMEngine's Runner with all of its lines in the log file only; the console shows warnings and our lines."""
+
+    console = OurLines
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
+        """Build MMEngine's logger with our console in place of its own."""
+        logger = super().build_logger(*args, **kwargs)
+        for index, handler in enumerate(logger.handlers):
+            if not isinstance(handler, logging.FileHandler):
+                plain = PlainConsole(getattr(handler, 'stream', None))
+                plain.setLevel(handler.level)
+                plain.filters = handler.filters
+                logger.handlers[index] = plain
         return logger
 
 
@@ -94,17 +152,37 @@ def config_errors() -> Iterator[None]:
 
 
 def hide_progress(module: ModuleType) -> None:
-    """Replace ``print`` in a module of pycocotools: lines of ``PROGRESS`` are hidden, all others are printed."""
+    """Replace ``print`` in a module of pycocotools: ``PROGRESS`` is hidden, ``TABLE`` is logged, other lines are printed."""
 
     def print_others(*values: object, **options: Any) -> None:
-        if not (values and str(values[0]).startswith(PROGRESS)):
+        text = str(values[0]) if values else ''
+        if text.startswith(TABLE) and MMLogger._instance_dict:  # of a Runner; its log file keeps the table
+            MMLogger.get_current_instance().info(text)
+        elif not text.startswith(PROGRESS):
             builtins.print(*values, **options)
 
     module.print = print_others  # type: ignore[attr-defined]
 
 
-def build_runner(cfg: Config) -> QuietRunner:
-    """Build the Runner of a config.
+def scores_line(metrics: Mapping[str, Any]) -> str:
+    """Return the scores of an evaluation in one line; those of mmdet are ``mAP 0.554, mAP50 0.881, ..., small 0.312``.
+
+    Sizes of which the data has no box are left out, and so are the scores of the weights before averaging.
+    """
+    words = {name: value for name, value in metrics.items() if isinstance(value, int | float) and not name.startswith('raw/')}
+    return ', '.join(f'{_short(name)} {value:.4g}' for name, value in words.items() if not ('mAP' in name and value < 0))
+
+
+def _short(name: str) -> str:
+    """Return ``mAP50`` for ``coco/bbox_mAP_50``, ``small`` for ``coco/bbox_mAP_s`` and ``top1`` for ``accuracy/top1``."""
+    last = name.rpartition('/')[2].removeprefix('bbox_')
+    if found := re.fullmatch(r'mAP_([sml])', last):
+        return SIZES[found[1]]
+    return re.sub(r'^mAP_(?=\d)', 'mAP', last)
+
+
+def build_runner(cfg: Config, kind: type[QuietRunner] = QuietRunner) -> QuietRunner:
+    """Build the Runner of a config; ``kind`` sets what the console shows.
 
     Raises:
         UserError: an entry of the config that MMEngine cannot build.
@@ -112,7 +190,7 @@ def build_runner(cfg: Config) -> QuietRunner:
     for module in ('pycocotools.coco', 'pycocotools.cocoeval'):
         register_post_import_hook(hide_progress, module)
     with config_errors():
-        return QuietRunner.from_cfg(cfg)
+        return kind.from_cfg(cfg)
 
 
 def check_batches(runner: Runner) -> str | None:

@@ -6,6 +6,7 @@ from .evaluation import CrossEntropy, RawAndAverageValLoop
 from .hooks import ReportBrokenImages, StopOnNonFiniteLoss
 from .necks import PoolDropout
 from .optim import RMSpropTF, StaircaseLR, TwoGroups
+from .stopping import StopWithoutImprovement
 
 __all__ = [
     'FastCPUHook',
@@ -17,5 +18,6 @@ __all__ = [
     'ReportBrokenImages',
     'StaircaseLR',
     'StopOnNonFiniteLoss',
+    'StopWithoutImprovement',
     'TwoGroups',
 ]

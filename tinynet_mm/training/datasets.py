@@ -1,4 +1,4 @@
-"""ImageNet-like folders as a data set of MMEngine: the layout is checked first, broken images stop a training or are skipped."""
+"""Data sets that MMEngine lacks: ImageNet-like folders, checked and with broken images, and a balanced set for any pipeline."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dataset import BaseDataset, default_collate
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, default_collate
 from mmengine.registry import DATASETS, FUNCTIONS
 
 from ..data.folders import check_classes, class_folders
@@ -89,6 +89,23 @@ class ClassFolders(BaseDataset):
     def broken_images(self) -> list[str]:
         """Return the paths of the images that did not decode so far, in all worker processes."""
         return [self.get_data_info(i)['img_path'] for i in self._broken.nonzero().flatten().tolist()]
+
+
+@DATASETS.register_module()
+class BalancedDataset(ClassBalancedDataset):
+    """MMEngine's ``ClassBalancedDataset`` with the pipeline of the data set inside it.
+
+    mmdet's ``PipelineSwitchHook`` sets ``pipeline`` of the data set of a loader; without this property, the switch has no effect.
+    """
+
+    @property
+    def pipeline(self) -> Any:
+        """The transforms of the data set inside."""
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        self.dataset.pipeline = pipeline
 
 
 @FUNCTIONS.register_module()
