@@ -21,7 +21,8 @@ from mmengine.registry import MODELS
 from ..errors import UserError, printable
 from ..mmlab.configs import SPLITS
 from .augment import pairwise_iou
-from .coco import find_layout, read_coco, splits_of
+from .coco import find_ann_file, find_layout, read_coco, splits_of
+from .convert import find_reader
 from .folders import check_classes, class_folders
 from .images import image_size
 
@@ -49,7 +50,7 @@ KINDS = {
     'boxes partly outside the image': (False, 'they are clipped'),
     'boxes without area': (False, 'they are ignored'),
     'categories without boxes': (False, 'they cannot be learned or measured'),
-    'images without boxes': (False, 'training leaves them out, testing uses them'),
+    'images without boxes': (False, 'training leaves them out without --keep-empty, testing uses them'),
     'images with only crowd annotations': (False, 'they teach background only'),
     'boxes that match no anchor': (
         False,
@@ -161,13 +162,13 @@ def check_config(cfg: Config, splits: Sequence[str] = SPLITS, progress: Progress
 
 
 def check_root(root: Path, progress: Progress = no_progress) -> Iterator[Report]:
-    """Check every split of a data set, in COCO format or as class folders (``train/<class>/*.jpg``).
+    """Check every split of a data set, in a format of :func:`~.coco.find_layout` or as class folders (``train/<class>/*.jpg``).
 
     Raises:
         FileNotFoundError, UserError: as :func:`check_split`, :func:`~.coco.find_layout` and :func:`check_class_folders`.
     """
     folders = [root / split for split in ('train', 'val') if (root / split).is_dir()]
-    if folders and not (root / 'annotations').is_dir() and not list(root.glob('*/_annotations.coco.json')):
+    if folders and not any(find_ann_file(root, split) for split in SPLITS) and find_reader(root) is None:
         yield from check_class_folders(folders, progress)
         return
     layout = find_layout(root)

@@ -1,14 +1,16 @@
-"""Adopt a detection set in COCO format: find its layout, read its classes, and set a config to it.
+"""Adopt a detection set: find its layout, read its classes, and set a config to it.
 
 The format is that of https://cocodataset.org/#format-data. The layouts are COCO's, ``annotations/{train,val,test}.json`` with
-``images/``, and that of Roboflow's exports (``train/_annotations.coco.json`` next to the images). Not from the paper.
+``images/``, and that of Roboflow's exports (``train/_annotations.coco.json`` next to the images). Other formats are converted
+first, see :mod:`.convert`. Not from the paper.
 """
 
 import colorsys
 import copy
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +18,11 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..mmlab.configs import SPLITS, walk
+from .convert import convert, convert_single, default_folder
+from .records import SPELLINGS
 
+LOGGER = logging.getLogger(__name__)
 SKIPPED_HEADS = ('backbone', 'rpn_head')  # parts of a model whose num_classes is not the number of classes of the data
-SPELLINGS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
-LAYOUTS = (
-    'annotations/instances_train2017.json with train2017/',
-    'annotations/train.json with images/',
-    "Roboflow's train/_annotations.coco.json next to the images",
-)
 
 
 @dataclass(frozen=True)
@@ -99,22 +98,56 @@ def read_coco(ann_file: Path) -> dict:
     return content
 
 
-def find_layout(root: str | Path) -> Layout:
-    """Find the splits of the data set in a folder, and its classes.
+def find_layout(
+    root: str | Path,
+    val_share: float | None = None,
+    out: Path | None = None,
+    hold_out: bool = False,
+    note: Callable[[str], object] = LOGGER.warning,
+) -> Layout:
+    """Find the splits of the data set in a folder, and its classes; another format than COCO is converted, see :mod:`.convert`.
 
     Labels follow the order of ``categories`` in the file, as in mmdet; ids play no role. A category that is only the
     supercategory of others and has no box in any split (Roboflow writes one first) is dropped.
 
+    Args:
+        root: folder of the data set.
+        val_share: fraction of the images that become val if there is no val and no test; None keeps an earlier one, or is 0.2.
+        out: folder of the converted files; None is inside ``root``.
+        hold_out: divide a set in COCO format with train only; otherwise an earlier division of it is used.
+        note: receives a sentence if files are written.
+
     Raises:
         FileNotFoundError: the folder or the folder of the images is missing.
-        UserError: the folder has no known layout, a file is not in COCO format, or the categories of the splits differ.
+        UserError: the folder has no known layout, a file is not in its format, or the categories of the splits differ.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f'{root}: no such folder; give the folder of a COCO-format data set.')
+        raise FileNotFoundError(f'{root}: no such folder; give the folder of a data set.')
+    layout = read_layout(root)
+    if layout is None:
+        done = convert(root, out, val_share)
+    elif layout.val or layout.test or layout.train is None or not (hold_out or was_divided(root, out)):
+        return layout
+    else:
+        done = convert_single(read_coco(layout.train.ann_file), layout.train, root, out, val_share)
+    if done.note:
+        note(done.note)
+    converted = read_layout(done.folder)
+    assert converted is not None, done.folder
+    return converted
+
+
+def was_divided(root: Path, out: Path | None) -> bool:
+    """Whether a set in COCO format with train only was divided before."""
+    return ((out or default_folder(root)) / 'annotations' / 'val.json').is_file()
+
+
+def read_layout(root: Path) -> Layout | None:
+    """The splits in COCO format in a folder; None if it has none. Raises as :func:`find_layout`."""
     files = {split: path for split in SPLITS if (path := find_ann_file(root, split))}
     if not files:
-        raise UserError(f'{root} contains no data in COCO format: looked for {"; ".join(LAYOUTS)}.')
+        return None
     contents = {split: read_coco(path) for split, path in files.items()}
     dropped = empty_supercategories(list(contents.values()))
     splits = {}
@@ -197,16 +230,23 @@ def common_classes(splits: dict[str, Split]) -> tuple[str, ...]:
     return classes
 
 
-def adopt(cfg: Config, root: str | Path, splits: Sequence[str] = SPLITS) -> Layout:
+def adopt(
+    cfg: Config,
+    root: str | Path,
+    splits: Sequence[str] = SPLITS,
+    val_share: float | None = None,
+    note: Callable[[str], object] = LOGGER.warning,
+) -> Layout:
     """Set a detector's config to the data set in ``root``; changes ``cfg``.
 
     Sets paths, classes and a palette on the data sets and evaluators of ``splits`` (through wrappers such as ``RepeatDataset``),
-    and ``num_classes`` of every head. Test replaces a missing val, val replaces a missing test; ``Layout.notes`` says so.
+    and ``num_classes`` of every head. Test replaces a missing val, val replaces a missing test; ``Layout.notes`` says so. A set
+    with train only is divided if ``splits`` has another one; ``val_share`` and ``note`` are those of :func:`find_layout`.
 
     Raises:
         UserError, FileNotFoundError: see :func:`find_layout`; or a split is missing and has no fallback.
     """
-    layout = find_layout(root)
+    layout = find_layout(root, val_share, hold_out=bool({'val', 'test'}.intersection(splits)), note=note)
     metainfo = dict(classes=layout.classes, palette=palette(len(layout.classes)))
     for name in splits:
         split = layout.split(name)

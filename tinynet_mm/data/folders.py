@@ -62,16 +62,17 @@ def check_classes(split: str | Path, expected: int | None = None) -> list[str]:
 
 
 def named_classes(root: Path) -> list[str]:
-    """The classes of a data set in ``root``: the names of its class folders, or the categories of its COCO annotations.
+    """The classes of a data set in ``root``: the names of its class folders, or the categories of its annotations.
 
     Raises:
         FileNotFoundError, UserError: the folder contains neither.
     """
-    for split in ('train', 'val'):
+    from .coco import find_layout
+    from .convert import find_reader
+
+    for split in ('train', 'val') if root.is_dir() and find_reader(root) is None else ():
         if (root / split).is_dir() and (names := _folders(root / split)):
             return names
-    from .coco import find_layout
-
     return list(find_layout(root).classes)
 
 

@@ -85,6 +85,23 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return size or _decode(path, data).shape[1::-1]
 
 
+def header_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image in pixels as in training, from the header if Pillow supports the format.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: the file is not an image.
+    """
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            return (height, width) if picture.getexif().get(EXIF_ORIENTATION, 1) >= 5 else (width, height)
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, *BROKEN):
+        return image_size(path)
+
+
 def check_header(path: str | Path) -> None:
     """Check that a file starts as an image; reads only the header if Pillow supports the format.
 

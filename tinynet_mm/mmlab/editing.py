@@ -64,15 +64,17 @@ def prepare(
     input_size: int | None = None,
     splits: Sequence[str] = SPLITS,
     note: Callable[[str], object] = LOGGER.warning,
+    val_share: float | None = None,
 ) -> Config:
-    """Apply ``--data-root`` and ``--input-size``.
+    """Apply ``--data-root``, ``--input-size`` and ``--val-share``.
 
     Args:
         cfg: the config, which is changed.
         data_root: folder of a data set; None keeps the data of the config.
         input_size: side of the square input in pixels; None keeps the size of the config.
         splits: the splits that the caller uses.
-        note: receives a sentence for each split that another one replaces; by default it is logged.
+        note: receives a sentence for converted data and for each split that another one replaces; by default it is logged.
+        val_share: fraction of the images to hold out from a set without val and test; None keeps an earlier one, or is 0.2.
 
     Returns:
         ``cfg``.
@@ -84,7 +86,7 @@ def prepare(
     if data_root is not None and is_classifier(cfg):
         adopt_folder(cfg, data_root)
     elif data_root is not None:
-        for text in adopt(cfg, data_root, splits).notes:
+        for text in adopt(cfg, data_root, splits, val_share, note).notes:
             note(text)
     if input_size is not None:
         set_input_size(cfg, input_size)

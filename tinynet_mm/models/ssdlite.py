@@ -1,14 +1,16 @@
-"""The SSDLite head: mmdet's SSDHead with a fix, and with anchors that follow the input size.
+"""The SSDLite head: mmdet's SSDHead with two fixes, and with anchors that follow the input size.
 
-mmdet's ``SSDHead`` has two faults. It skips ``AnchorHead.__init__``, so ``loss_cls`` is missing and every SSD config of mmdet 3.2
-and 3.3 fails at its first validation (mmdetection issues 11063, 11305, 11780). Its anchors are literals for one input size, which
-are not compared with the feature maps.
+mmdet's ``SSDHead`` has three faults. It skips ``AnchorHead.__init__``, so ``loss_cls`` is missing and every SSD config of mmdet
+3.2 and 3.3 fails at its first validation (mmdetection issues 11063, 11305, 11780). Its anchors are literals for one input size,
+which are not compared with the feature maps. It takes three negative anchors for each positive one of an image, so an image
+without boxes has no loss.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from mmcv.ops import get_compiling_cuda_version
 from mmdet.models.dense_heads import SSDHead
 from mmengine.registry import MODELS
@@ -79,6 +81,21 @@ class SSDLiteHead(SSDHead):
                 'resize to the same size in the pipeline (--input-size N sets both).'
             )
         return super().forward(x)
+
+    def loss_by_feat_single(
+        self, cls_score: Tensor, bbox_pred: Tensor, anchor: Tensor, labels: Tensor, *args: Any, avg_factor: int, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The losses of an image; one without boxes has as many negative anchors as one with a positive anchor.
+
+        ``avg_factor`` counts such an image as one positive anchor already.
+        """
+        found = super().loss_by_feat_single(cls_score, bbox_pred, anchor, labels, *args, avg_factor=avg_factor, **kwargs)
+        if (labels >= 0).logical_and(labels < self.num_classes).any():
+            return found
+        negative = labels == self.num_classes
+        losses = F.cross_entropy(cls_score[negative], labels[negative], reduction='none')
+        hardest = losses.topk(min(self.train_cfg['neg_pos_ratio'], len(losses))).values
+        return hardest.sum()[None] / avg_factor, found[1]
 
     def _bbox_post_process(self, results: InstanceData, *args: Any, **kwargs: Any) -> InstanceData:
         """Run non-maximum suppression on the CPU if mmcv's operators were built without CUDA."""
