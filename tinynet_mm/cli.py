@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add CONFIG, --data-root, --input-size and --cfg-options."""
     parser.add_argument('config', help='a config file, or a name like mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
-    parser.add_argument('--data-root', type=Path, help='folder of a COCO-format data set; classes are read from its files')
+    parser.add_argument('--data-root', type=Path, help='folder of a data set: COCO, VOC, YOLO, LabelMe, CVAT')
     parser.add_argument('--input-size', type=positive, help='side of the square input in pixels; changes resizing and anchors')
     add_cfg_options(parser)
+
+
+def add_val_share(parser: argparse.ArgumentParser) -> None:
+    """Add --val-share."""
+    words = 'share of the images to hold out from a set without val and test (default: that of an earlier call, or 0.2)'
+    parser.add_argument('--val-share', type=fraction, metavar='S', help=words)
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +53,14 @@ def probability(text: str) -> float:
     value = float(_ascii(text))
     if not 0 <= value <= 1 or math.isnan(value):
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+def fraction(text: str) -> float:
+    """Parse a number between 0 and 1, without both, for ``type=``; argparse reports other values."""
+    value = float(_ascii(text))
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not above 0 and below 1')
     return value
 
 

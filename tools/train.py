@@ -1,7 +1,7 @@
 """Train a detector or a classifier from a config, with MMEngine's Runner.
 
     python tools/train.py configs/ssdlite_tinynet_d_coco.py                                            # COCO in data/coco
-    python tools/train.py configs/ssdlite_tinynet_d_coco.py --data-root my_data --schedule short      # your own COCO-format set
+    python tools/train.py configs/ssdlite_tinynet_d_coco.py --data-root my_data --schedule short      # your own data
 
 Ctrl-C stops; the same command with --resume continues. Checkpoints, logs and the complete config are in the work directory.
 """
@@ -19,6 +19,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_config_arguments(parser)
+    cli.add_val_share(parser)
+    parser.add_argument('--balance', action='store_true', help='show images of rare classes more often')
+    parser.add_argument('--keep-empty', action='store_true', help='train on images without boxes too')
     parser.add_argument('--schedule', choices=['short'], help='short: 40 epochs of AdamW for hundreds of images')
     parser.add_argument('--epochs', type=cli.positive, help='length of the training; schedules that count in epochs follow it')
     parser.add_argument('--from-scratch', action='store_true', help='random weights; otherwise published ones are downloaded')
@@ -40,6 +43,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def configure(args: argparse.Namespace):
     """Return the config with every argument applied."""
+    from tinynet_mm.data import balance
     from tinynet_mm.mmlab import configs, editing
     from tinynet_mm.training import options
 
@@ -48,9 +52,13 @@ def configure(args: argparse.Namespace):
         editing.apply_schedule(cfg, args.schedule)
     if args.epochs:
         editing.set_epochs(cfg, args.epochs)
-    editing.prepare(cfg, args.data_root, args.input_size, note=cli.note)
+    editing.prepare(cfg, args.data_root, args.input_size, note=cli.note, val_share=args.val_share)
     editing.limit_workers(cfg, ('train', 'val'), cli.note)
     configs.merge_options(cfg, configs.parse_options(args.cfg_options), UNUSED)
+    if args.keep_empty:
+        balance.keep_empty(cfg)
+    if args.balance:
+        cli.note(balance.balance(cfg))
     editing.check_length(cfg)
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
     cfg.launcher = args.launcher
