@@ -75,6 +75,7 @@ LAYERS = {
     'mmlab': BASE | {'archs', 'cost', 'models', 'data', 'plots'},
     'cam': BASE | {'data', 'mmlab', 'plots', 'training'},
     'deploy': BASE | {'archs', 'data', 'formula', 'bench'},
+    'report': BASE | {'data', 'mmlab', 'plots', 'logs'},
     'sweep': PURE | {'data', 'mmlab', 'logs', 'plots', 'training', 'paper'},
     'bench': None,
     'cli': None,

@@ -264,13 +264,14 @@ class KeepScalars(BaseVisBackend):
 
 @pytest.mark.parametrize('name', ['tensorboard', 'wandb'])
 def test_a_tracker_receives_the_scalars_and_the_config_stays(name, shapes, tmp_path, monkeypatch):
-    KeepScalars.rows, KeepScalars.configs = [], []
+    KeepScalars.rows, KeepScalars.configs, inits = [], [], []
     monkeypatch.setitem(options.TRACKERS, name, 'KeepScalars')
     monkeypatch.setattr(options, 'find_spec', lambda package: package)
-    monkeypatch.setattr(KeepScalars, '__init__', lambda self, save_dir, **init: None)
+    monkeypatch.setattr(KeepScalars, '__init__', lambda self, save_dir, init_kwargs=None: inits.append(init_kwargs))
     assert train(shapes, tmp_path, '--epochs', '1', f'--{name}') == 0
     logged = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
-    assert len(KeepScalars.configs) == 1 and len(KeepScalars.rows) == len(logged) == 2
+    (config,) = [init['config'] for init in inits if init] + KeepScalars.configs
+    assert config['train_cfg']['max_epochs'] == 1 and len(KeepScalars.rows) == len(logged) == 2
     assert KeepScalars.rows[0][1]['loss'] == pytest.approx(logged[0]['loss'])
     assert 'KeepScalars' not in next(tmp_path.glob('ssdlite*.py')).read_text()
 

@@ -150,12 +150,12 @@ def _draw(axes: Axes, panel: Panel, lines: Sequence[_Line], unit: str) -> None:
         axes.set_yscale('log')
 
 
-def learning_curves(runs: Sequence[Run], keys: Sequence[str] | None = None, smoothing: float = 0.6) -> Figure:
+def learning_curves(runs: Sequence[Run], keys: Sequence[str | Panel] | None = None, smoothing: float = 0.6) -> Figure:
     """Draw the curves of ``runs`` over epochs, or over iterations if not all runs count epochs, with one panel per key.
 
     Args:
         runs: what :func:`tinynet_mm.logs.read` returns.
-        keys: see :func:`tinynet_mm.logs.select`; None for :func:`default_panels`.
+        keys: see :func:`tinynet_mm.logs.select`, or panels; None for :func:`default_panels`.
         smoothing: weight of the neighbours of a value in the mean, 0 for none.
 
     Raises:
@@ -178,13 +178,15 @@ def learning_curves(runs: Sequence[Run], keys: Sequence[str] | None = None, smoo
     return figure
 
 
-def panels_of(runs: Sequence[Run], keys: Sequence[str] | None) -> tuple[Panel, ...]:
-    """Return one panel per key, or the default panels without keys.
+def panels_of(runs: Sequence[Run], keys: Sequence[str | Panel] | None) -> tuple[Panel, ...]:
+    """Return one panel per key (a panel stays what it is), or the default panels without keys.
 
     Raises:
         UserError: a key is unknown.
     """
-    return tuple(Panel(key, tuple(logs.select(runs, key))) for key in keys) if keys else default_panels(runs)
+    if not keys:
+        return default_panels(runs)
+    return tuple(key if isinstance(key, Panel) else Panel(key, tuple(logs.select(runs, key))) for key in keys)
 
 
 def write_curves(

@@ -175,9 +175,16 @@ def add_trackers(runner: Runner, names: Sequence[str]) -> None:
 
     They are added to the visualizer of the Runner and not to its config, which later commands read.
     """
+    folder = str(Path(runner.log_dir) / 'vis_data')
     for name in names:
-        own = dict(init_kwargs=dict(name=Path(runner.work_dir).name)) if name == 'wandb' else {}
-        folder = Path(runner.log_dir) / 'vis_data'
-        backend = VISBACKENDS.build(dict(type=TRACKERS[name], save_dir=str(folder), **own))
-        backend.add_config(runner.cfg)
+        backend = VISBACKENDS.build(dict(type=TRACKERS[name], save_dir=folder, **_first_values(name, runner)))
+        if name == 'tensorboard':
+            backend.add_config(runner.cfg)
         runner.visualizer._vis_backends[TRACKERS[name]] = backend
+
+
+def _first_values(name: str, runner: Runner) -> dict:
+    """Return the arguments of a tracker; wandb's ``add_config`` would upload every Python file below the current folder."""
+    if name != 'wandb':
+        return {}
+    return dict(init_kwargs=dict(name=Path(runner.work_dir).name, config=runner.cfg.to_dict()))
