@@ -1,4 +1,4 @@
-"""Sets written by hand in VOC, YOLO, LabelMe and CVAT format: their boxes after conversion, what is held out, messages for faults."""
+"""Sets written by hand in VOC, YOLO, LabelMe and CVAT format: their boxes after conversion, what is held out, messages."""
 
 import importlib.util
 import json

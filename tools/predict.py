@@ -3,6 +3,7 @@
     python tools/predict.py model.onnx photo.jpg folder/ --out predictions
     python tools/predict.py model.onnx --video 0                                            # a file, or the number of a camera
     python tools/predict.py work_dirs/x/ssdlite_tinynet_d_coco.py work_dirs/x/best_*.pth photo.jpg
+    python tools/predict.py model.onnx aerial.jpg --tile 640                                # small objects in a large image
 
 MODEL is a file from tools/export.py, which runs without torch, or a config, which a checkpoint follows. predictions.json has the
 fields of COCO results (bbox as x, y, width, height in pixels of the image), with the names of file and class. Unreadable images
@@ -33,6 +34,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--video', metavar='FILE', help='detect in a video file or, with a number, the frames of a camera')
     parser.add_argument('--out', type=Path, default=Path('predictions'), help='folder of results (default %(default)s)')
     parser.add_argument('--score-thr', type=cli.probability, default=0.3, help='minimum score, 0 to 1 (default %(default)s)')
+    parser.add_argument('--tile', type=cli.positive, metavar='PIXELS', help='also detect in tiles of this side, and merge')
+    parser.add_argument('--tile-overlap', type=cli.probability, metavar='SHARE', help='overlap of the tiles (default 0.2)')
     parser.add_argument('--device', default='cpu', help='cpu or cuda:0 (default %(default)s)')
     parser.add_argument('--threads', type=cli.positive, default=1, help='threads that run an exported file (default %(default)s)')
     args = parser.parse_args(argv)
@@ -42,11 +45,23 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     args.checkpoint = None if args.exported else args.inputs.pop(0)
     if bool(args.inputs) == bool(args.video):
         parser.error('give images or folders, or --video FILE')
+    if args.tile_overlap is not None and not args.tile:
+        parser.error('--tile-overlap needs --tile')
     return args
 
 
 def detector(args: argparse.Namespace) -> 'Detect':
-    """The callable that detects in a list of images."""
+    """The callable that detects in a list of images, also in tiles of them."""
+    detect = untiled(args)
+    if not args.tile:
+        return detect
+    from tinynet_mm.deploy.tiles import tiled
+
+    return tiled(detect, args.tile, 0.2 if args.tile_overlap is None else args.tile_overlap)
+
+
+def untiled(args: argparse.Namespace) -> 'Detect':
+    """The callable that detects in complete images."""
     from tinynet_mm.deploy.runtime import Detections, Detector
 
     if args.exported:
