@@ -3,7 +3,8 @@
     python tools/train.py configs/ssdlite_tinynet_d_coco.py                                            # COCO in data/coco
     python tools/train.py configs/ssdlite_tinynet_d_coco.py --data-root my_data --schedule short      # your own data
 
-Ctrl-C stops; the same command with --resume continues. Checkpoints, logs and the complete config are in the work directory.
+Ctrl-C stops; the same command with --resume continues. Checkpoints, logs, the complete config and the report of a detector,
+report/report.html, are in the work directory.
 """
 
 import argparse
@@ -77,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # how MMEngine trains on the CPU of a machine with GPUs
+    from tinynet_mm import report
     from tinynet_mm.mmlab import checkpoints, configs, editing, running
     from tinynet_mm.training import options, progress
 
@@ -105,6 +107,8 @@ def main(argv: list[str] | None = None) -> int:
     options.add_trackers(runner, args.trackers or ())
     runner.train()
     print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(args.config).name} with every setting)')
+    if line := report.after_training(cfg, runner, cli.progress):
+        print(line)
     return 0
 
 

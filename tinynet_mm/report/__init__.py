@@ -3,6 +3,7 @@
 ``write`` goes from a model and its data to rows (:mod:`.scores`), figures (:mod:`.figures`) and the page (:mod:`.page`).
 """
 
+from .training import after_training
 from .write import write
 
-__all__ = ['write']
+__all__ = ['after_training', 'write']
