@@ -49,9 +49,13 @@ def keep_empty(cfg: Config) -> None:
     """Train on images without boxes too: the data set keeps them, and so do random crops.
 
     mmdet's ``RandomCrop`` drops them otherwise, also in a pipeline that a hook sets later.
+
+    Raises:
+        UserError: the training reads no annotation file.
     """
-    parts = [cfg.get('train_dataloader'), cfg.get('custom_hooks')]
-    for part in walk(parts):
+    if not any('ann_file' in part for part in walk(cfg.get('train_dataloader'))):
+        raise UserError('--keep-empty works with detectors that train on an annotation file; this config has none. Leave it out.')
+    for part in walk([cfg.get('train_dataloader'), cfg.get('custom_hooks')]):
         if 'ann_file' in part:
             part['filter_cfg'] = dict(part.get('filter_cfg') or {}, filter_empty_gt=False)
         elif str(part.get('type')).split('.')[-1] == 'RandomCrop' and 'crop_size' in part:
