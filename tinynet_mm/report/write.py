@@ -60,7 +60,7 @@ def write(
     runs, no_curves = _runs(Path(checkpoint).parent)
     values = dict(
         title=f'{Path(cfg.filename or checkpoint).stem} on {_data_name(place.ann_file)}',
-        subtitle=f'Detections on the {split} split, {len(data.files)} images, with {checkpoint}',
+        subtitle=f'Detections on the {split} split, {len(data.files)} image{"s" * (len(data.files) != 1)}, with {checkpoint}',
         curves=[page.embed(learning_curves(runs, [panel])) for panel in default_panels(runs)] if runs else [],
         no_curves=no_curves,
         settings=_settings(cfg, str(place.ann_file), device, model, runs),
