@@ -11,7 +11,8 @@ from mmengine.config import Config
 from PIL import Image
 from torchvision.ops import box_iou
 
-from tinynet_mm.data.check import KINDS, anchors_of, check_config, check_split
+from tinynet_mm.data.check import KINDS, check_config, check_split
+from tinynet_mm.data.priors import NO_POINT, Priors, priors_of
 from tinynet_mm.mmlab import editing
 
 
@@ -40,8 +41,8 @@ def edit(root: Path, change) -> None:
     path.write_text(json.dumps(content))
 
 
-def check(root: Path, anchors=None):
-    return check_split(root / 'annotations' / 'train.json', root / 'images', anchors)
+def check(root: Path, priors=None):
+    return check_split(root / 'annotations' / 'train.json', root / 'images', priors)
 
 
 def found(root: Path) -> dict[str, int]:
@@ -186,7 +187,7 @@ def test_unmatched_boxes_are_those_of_torchvisions_iou(valid):
     scale = torch.tensor([64 / 60, 64 / 40] * 2)
     placed = torch.from_numpy(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)) * scale
     expected = (box_iou(placed, torch.from_numpy(anchors)).max(1).values < 0.5).sum().item()
-    counts = {finding.kind: finding.count for finding in check(valid, anchors / 64).findings}
+    counts = {finding.kind: finding.count for finding in check(valid, Priors(anchors / 64)).findings}
     assert 0 < expected < 200 and counts['boxes that match no anchor'] == expected
 
 
@@ -195,10 +196,29 @@ def test_anchors_are_those_of_the_head(size):
     """Six anchors per cell cover the image: the mean distance of their centres from the middle is a quarter of the side."""
     cfg = Config.fromfile('configs/ssdlite_tinynet_e_coco.py')
     editing.set_input_size(cfg, size)
-    anchors = anchors_of(cfg)
+    anchors = priors_of(cfg).places
     assert len(anchors) == 6 * sum(side**2 for side in (-(-size // stride) for stride in (16, 32, 64, 128, 256, 512)))
     assert np.abs((anchors[:, :2] + anchors[:, 2:]) / 2 - 0.5).mean(0) == pytest.approx([0.25, 0.25], abs=0.01)
-    assert anchors_of(Config(dict(model=dict(bbox_head=dict(type='FCOSHead'))))) is None
+    assert priors_of(Config(dict(model=dict(bbox_head=dict(type='FCOSHead'))))) is None
+
+
+def test_boxes_without_a_point_of_the_head_are_counted(valid):
+    """The points of the finest level are multiples of 8 pixels; a point on the edge of a box is not inside."""
+    cfg = Config.fromfile('configs/rtmdet_tinynet_e_coco.py')
+    editing.set_input_size(cfg, 64)
+    priors = priors_of(cfg)
+    assert sorted(map(tuple, (priors.places * 64).round(3))) == [(x, y) for x in range(0, 64, 8) for y in range(0, 64, 8)]
+    boxes = np.array([[1, 1, 7, 30], [1, 1, 9, 9], [8, 8, 16, 16], [8, 8, 17, 17], [57, 57, 64, 64], [-1, -1, 1, 1]]) / 64
+    assert priors.missed(boxes).tolist() == [True, False, True, False, True, False]
+    path = valid / 'annotations' / 'train.json'
+    content = json.loads(path.read_text())
+    image = content['images'][0]
+    step = 8 * image['width'] / 64, 8 * image['height'] / 64
+    small = dict(content['annotations'][0], image_id=image['id'], bbox=[step[0] + 1e-3, step[1] + 1e-3, step[0] / 2, step[1] / 2])
+    content['annotations'] = [small, dict(small, id=99, bbox=[0, 0, image['width'], image['height']])]
+    path.write_text(json.dumps(content))
+    (found,) = [finding for finding in check(valid, priors).findings if finding.kind == NO_POINT]
+    assert found.count == 1 and '50.0% of 2 boxes' in found.example
 
 
 def test_a_config_is_checked_file_by_file(valid):

@@ -76,7 +76,7 @@ def test_lengths_that_do_not_fit_are_refused():
 
 def test_suppression_runs_on_the_cpu_if_mmcv_has_no_cuda(monkeypatch):
     """Without a GPU: results that report CUDA must be moved before they reach mmcv."""
-    from mmdet.models.dense_heads import SSDHead
+    from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 
     class OnGPU:
         is_cuda = True
@@ -88,8 +88,10 @@ def test_suppression_runs_on_the_cpu_if_mmcv_has_no_cuda(monkeypatch):
             return 'moved'
 
     seen = []
-    monkeypatch.setattr(SSDHead, '_bbox_post_process', lambda self, results, *a, **k: seen.append(results))
+    monkeypatch.setattr(BaseDenseHead, '_bbox_post_process', lambda self, results, *a, **k: seen.append(results))
+    heads = (SSDLiteHead(3, (8,) * 6), detector('configs/rtmdet_tinynet_e_coco.py', 96).bbox_head)
     for built_with, expected in (('not available', 'moved'), ('13.0', Results)):
-        monkeypatch.setattr('tinynet_mm.models.ssdlite.get_compiling_cuda_version', lambda v=built_with: v)
-        SSDLiteHead(3, (8,) * 6)._bbox_post_process(Results())
-        assert seen[-1] == expected or isinstance(seen[-1], expected)
+        monkeypatch.setattr('tinynet_mm.models.suppression.get_compiling_cuda_version', lambda v=built_with: v)
+        for head in heads:
+            head._bbox_post_process(Results())
+            assert seen[-1] == expected or isinstance(seen[-1], expected)

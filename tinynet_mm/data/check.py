@@ -16,15 +16,14 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
 from ..errors import UserError, printable
 from ..mmlab.configs import SPLITS
-from .augment import pairwise_iou
 from .coco import find_ann_file, find_layout, read_coco, splits_of
 from .convert import find_reader
 from .folders import check_classes, class_folders
 from .images import image_size
+from .priors import NO_ANCHOR, NO_POINT, Priors, priors_of
 
 # kind of finding: (is it fatal, what to do)
 KINDS = {
@@ -52,13 +51,14 @@ KINDS = {
     'categories without boxes': (False, 'they cannot be learned or measured'),
     'images without boxes': (False, 'training leaves them out without --keep-empty, testing uses them'),
     'images with only crowd annotations': (False, 'they teach background only'),
-    'boxes that match no anchor': (
+    NO_ANCHOR: (
         False,
         'IoU below 0.5 with every anchor at this input size: only the best anchor learns them',
     ),
+    NO_POINT: (False, 'the head learns nothing from them: give a larger --input-size, or predict in tiles'),
 }
 SLACK = 1  # pixels by which a box may exceed the image: annotation tools round
-ANCHOR_SAMPLE = 5000  # boxes compared with the anchors, spread evenly over the file
+PRIOR_SAMPLE = 5000  # boxes compared with the anchors or points, spread evenly over the file
 
 Problem = tuple[str, str]  # a kind of finding and one example of it
 Progress = Callable[[Iterable, int], Iterable]  # wraps an iteration; receives the iterable and its length
@@ -122,7 +122,7 @@ class Report:
 def check_split(
     ann_file: str | Path,
     image_folder: str | Path,
-    anchors: np.ndarray | None = None,
+    priors: Priors | None = None,
     progress: Progress = no_progress,
 ) -> Report:
     """Check an annotation file and decode every image that it names.
@@ -130,7 +130,7 @@ def check_split(
     Args:
         ann_file: annotations in COCO format.
         image_folder: the folder that the file names are relative to.
-        anchors: (N, 4) xyxy as fractions of the input's sides, from :func:`anchors_of`; None skips the comparison.
+        priors: the anchors or points of the head, from :func:`~.priors.priors_of`; None skips the comparison.
         progress: wraps the iteration over the images, to display progress.
 
     Raises:
@@ -141,8 +141,8 @@ def check_split(
     problems = list(entry_problems(content))
     if not problems:  # every entry has the fields that the other checks read
         problems += [*box_problems(content), *content_problems(content)]
-        if anchors is not None:
-            problems += anchor_problems(content, anchors)
+        if priors is not None:
+            problems += prior_problems(content, priors)
         problems += image_problems(content['images'], Path(image_folder), progress)
     counts, examples = Counter(kind for kind, _ in problems), dict(reversed(problems))
     findings = tuple(Finding(kind, counts[kind], examples[kind]) for kind in KINDS if kind in counts)
@@ -150,15 +150,17 @@ def check_split(
 
 
 def check_config(cfg: Config, splits: Sequence[str] = SPLITS, progress: Progress = no_progress) -> Iterator[Report]:
-    """Check the splits that a detector's config reads, against its own anchors; a file that two splits share is checked once.
+    """Check the splits that a detector's config reads, against the anchors or points of its head.
+
+    A file that two splits share is checked once.
 
     Raises:
         FileNotFoundError, UserError: as :func:`check_split`.
     """
-    anchors = anchors_of(cfg)
+    priors = priors_of(cfg)
     pairs = [(split.ann_file, split.images) for name, split in splits_of(cfg).items() if name in splits]
     for ann_file, images in dict.fromkeys(pairs):
-        yield check_split(ann_file, images, anchors, progress)
+        yield check_split(ann_file, images, priors, progress)
 
 
 def check_root(root: Path, progress: Progress = no_progress) -> Iterator[Report]:
@@ -306,25 +308,23 @@ def content_problems(content: dict) -> Iterator[Problem]:
             yield 'images with only crowd annotations', image['file_name']
 
 
-def anchor_problems(content: dict, anchors: np.ndarray) -> Iterator[Problem]:
-    """Find boxes whose IoU with every anchor is below 0.5, the matcher's threshold.
+def prior_problems(content: dict, priors: Priors) -> Iterator[Problem]:
+    """Find boxes that the anchors or points of the head do not fit.
 
     Args:
         content: the annotations.
-        anchors: (N, 4) xyxy as fractions of the input's sides; boxes are scaled to the same fractions of their image.
+        priors: of the head; boxes are scaled to the same fractions of their image.
     """
     usable = list(usable_boxes(content))
-    sample = usable[:: -(-len(usable) // ANCHOR_SAMPLE)] if usable else []
+    sample = usable[:: -(-len(usable) // PRIOR_SAMPLE)] if usable else []
     boxes = np.array(
         [(*annotation['bbox'], image['width'], image['height']) for annotation, image in sample], np.float32
     ).reshape(-1, 6)
     sides = boxes[:, 4:]
     boxes = np.concatenate([boxes[:, :2] / sides, (boxes[:, :2] + boxes[:, 2:4]) / sides], 1).clip(0, 1)
-    chunks = np.split(boxes, range(256, len(boxes), 256))
-    best = np.concatenate([pairwise_iou(chunk, anchors.astype(np.float32)).max(1) for chunk in chunks])
-    missed = np.flatnonzero(best < 0.5)
+    missed = np.flatnonzero(priors.missed(boxes))
     share = f'{len(missed) / max(len(sample), 1):.1%} of {len(sample)} boxes'
-    yield from (('boxes that match no anchor', f'{share}, {describe(*sample[index])}') for index in missed)
+    yield from ((priors.kind, f'{share}, {describe(*sample[index])}') for index in missed)
 
 
 def image_problems(images: list[dict], folder: Path, progress: Progress) -> Iterator[Problem]:
@@ -348,12 +348,3 @@ def image_problem(folder: Path, image: dict) -> Problem | None:
         stated = f'{image["width"]}x{image["height"]}'
         return 'images of another size than in the file', f'{path} is {size[0]}x{size[1]}, not {stated}'
     return None
-
-
-def anchors_of(cfg: Config) -> np.ndarray | None:
-    """The anchors of an SSDLite config, (N, 4) xyxy as fractions of the input's sides; None for heads without ``input_size``."""
-    if 'SSDLiteHead' not in cfg.model.get('bbox_head', {}).get('type', ''):
-        return None
-    head = MODELS.build(dict(cfg.model.bbox_head, _scope_='mmdet'))
-    levels = head.prior_generator.grid_priors([(side, side) for side in head.sides], device='cpu')
-    return np.concatenate([level.numpy() for level in levels]) / head.input_size

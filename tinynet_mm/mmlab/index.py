@@ -45,7 +45,7 @@ class Group:
 
 
 GROUPS = (
-    Group('configs', 'ssdlite_*_coco.py', 'Object Detection', 'COCO'),
+    Group('configs', '*_coco.py', 'Object Detection', 'COCO'),
     Group('configs/imagenet', '*_in1k*.py', 'Image Classification', 'ImageNet-1k'),
 )
 

@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmcv.cnn import DepthwiseSeparableConvModule
-from mmcv.ops import get_compiling_cuda_version
 from mmdet.models.dense_heads.rtmdet_head import RTMDetSepBNHead
 from mmdet.models.necks import CSPNeXtPAFPN
 from mmengine.registry import MODELS
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .suppression import SuppressOnCPU
 
 
 @MODELS.register_module()
@@ -66,7 +65,7 @@ def check_sides(maps: Sequence[Tensor]) -> None:
 
 
 @MODELS.register_module()
-class LightHead(RTMDetSepBNHead):
+class LightHead(SuppressOnCPU, RTMDetSepBNHead):
     """RTMDet's head with depthwise convolutions; by default they are shared by the levels, and 5x5.
 
     Args:
@@ -89,10 +88,7 @@ class LightHead(RTMDetSepBNHead):
         self.reg_convs = nn.ModuleList(self._branch() for _ in levels)
         if self.share_conv:
             for branches in (self.cls_convs, self.reg_convs):
-                for branch in list(branches)[1:]:
-                    for layer, first in zip(branch, branches[0]):
-                        layer.depthwise_conv.conv = first.depthwise_conv.conv
-                        layer.pointwise_conv.conv = first.pointwise_conv.conv
+                _share(branches)
         self.rtm_cls = nn.ModuleList(self._last(self.num_base_priors * self.cls_out_channels) for _ in levels)
         self.rtm_reg = nn.ModuleList(self._last(self.num_base_priors * 4) for _ in levels)
         if self.with_objectness:
@@ -109,8 +105,10 @@ class LightHead(RTMDetSepBNHead):
     def _last(self, channels: int) -> nn.Conv2d:
         return nn.Conv2d(self.feat_channels, channels, self.pred_kernel_size, padding=self.pred_kernel_size // 2)
 
-    def _bbox_post_process(self, results: InstanceData, *args: Any, **kwargs: Any) -> InstanceData:
-        """Run non-maximum suppression on the CPU if mmcv's operators were built without CUDA."""
-        if results.scores.is_cuda and get_compiling_cuda_version() == 'not available':
-            results = results.cpu()
-        return super()._bbox_post_process(results, *args, **kwargs)
+
+def _share(branches: nn.ModuleList) -> None:
+    """Give all branches the kernels of the first one; the norms stay their own."""
+    for branch in list(branches)[1:]:
+        for layer, first in zip(branch.children(), branches[0].children()):
+            for part in ('depthwise_conv', 'pointwise_conv'):
+                layer.get_submodule(part).add_module('conv', first.get_submodule(f'{part}.conv'))

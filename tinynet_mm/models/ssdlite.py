@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from mmcv.ops import get_compiling_cuda_version
 from mmdet.models.dense_heads import SSDHead
 from mmengine.registry import MODELS
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..errors import UserError
+from .suppression import SuppressOnCPU
 
 # Anchor sizes as shares of the input side, from SSD300 on COCO (Liu et al., 2016, section 3.4 and the published code): a small
 # first level, then 0.15 to 0.87 in equal steps. The last number is only used for the second square anchor of the last level.
@@ -25,7 +24,7 @@ SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
 
 
 @MODELS.register_module()
-class SSDLiteHead(SSDHead):
+class SSDLiteHead(SuppressOnCPU, SSDHead):
     """Depthwise SSD head; ``input_size`` and the strides of the levels define the anchors.
 
     Args:
@@ -96,9 +95,3 @@ class SSDLiteHead(SSDHead):
         losses = F.cross_entropy(cls_score[negative], labels[negative], reduction='none')
         hardest = losses.topk(min(self.train_cfg['neg_pos_ratio'], len(losses))).values
         return hardest.sum()[None] / avg_factor, found[1]
-
-    def _bbox_post_process(self, results: InstanceData, *args: Any, **kwargs: Any) -> InstanceData:
-        """Run non-maximum suppression on the CPU if mmcv's operators were built without CUDA."""
-        if results.scores.is_cuda and get_compiling_cuda_version() == 'not available':
-            results = results.cpu()
-        return super()._bbox_post_process(results, *args, **kwargs)
