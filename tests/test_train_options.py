@@ -12,13 +12,14 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, VISBACKENDS
+from mmengine.runner import EpochBasedTrainLoop
 from mmengine.visualization.vis_backend import BaseVisBackend
 
 from tinynet_mm import errors
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab.reading import read
-from tinynet_mm.training import StopWithoutImprovement, options
+from tinynet_mm.training import StopWithoutImprovement, options, progress
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 EPOCH = re.compile(r'epoch (\d)/(\d)  loss [\d.]+ \(cls [\d.]+, bbox [\d.]+\)(.*?)  lr [\d.e-]+(  \d+:\d\d:\d\d left)?')
@@ -78,6 +79,35 @@ def test_the_console_has_one_line_an_epoch_and_the_log_file_has_all(shapes, tmp_
     assert means == pytest.approx([row['loss'] for row in scalars if 'loss' in row], rel=1e-3)
 
 
+def test_a_bar_for_each_epoch_and_validation(monkeypatch):
+    bars = []
+
+    class Bar(SimpleNamespace):
+        def __init__(self, total, initial, desc, **more):
+            super().__init__(text=[desc, total, initial])
+            assert more['disable'] is None  # hidden unless on a terminal
+            bars.append(self.text)
+
+        def update(self):
+            self.text[2] += 1
+
+        def close(self):
+            self.text.append('closed')
+
+    monkeypatch.setattr(progress, 'tqdm', Bar)
+    loop = object.__new__(EpochBasedTrainLoop)
+    runner = SimpleNamespace(train_loop=loop, epoch=1, max_epochs=3, train_dataloader=range(2), val_dataloader=range(1))
+    hook = progress.EpochLines()
+    hook.before_train_epoch(runner)
+    hook.after_train_iter(runner, 0)
+    hook.after_train_iter(runner, 1)
+    hook.after_train_epoch(runner)
+    hook.before_val_epoch(runner)
+    hook.after_val_iter(runner, 0)
+    hook.close()  # as after an error
+    assert bars == [['epoch 2/3', 2, 2, 'closed'], ['validation', 1, 1, 'closed']]
+
+
 def test_verbose_brings_the_lines_of_mmengine_back(shapes, tmp_path, capsys):
     assert train(shapes, tmp_path, '--epochs', '1', '--verbose') == 0
     out = capsys.readouterr().out
@@ -117,7 +147,7 @@ def stop_epoch(scores, patience, rule=None):
     hook, logger = StopWithoutImprovement('mAP', patience, rule), SimpleNamespace(info=lambda text, extra: None)
     hub = SimpleNamespace(update_info=lambda key, value: None, runtime_info={})
     for epoch, score in enumerate(scores, 1):
-        runner = SimpleNamespace(epoch=epoch, train_loop=Loop(), logger=logger, message_hub=hub)
+        runner = SimpleNamespace(iter=epoch, train_loop=Loop(), logger=logger, message_hub=hub)
         hook.after_val_epoch(runner, {} if score is None else {'mAP': score})
         if runner.train_loop.stop_training:
             return epoch

@@ -54,7 +54,8 @@ def configure(args: argparse.Namespace):
     if args.epochs:
         editing.set_epochs(cfg, args.epochs)
     editing.prepare(cfg, args.data_root, args.input_size, note=cli.note, val_share=args.val_share)
-    editing.limit_workers(cfg, ('train', 'val'), cli.note)
+    if args.workers is None:
+        editing.limit_workers(cfg, ('train', 'val'), cli.note)
     configs.merge_options(cfg, configs.parse_options(args.cfg_options), UNUSED)
     if args.keep_empty:
         balance.keep_empty(cfg)
@@ -96,8 +97,9 @@ def main(argv: list[str] | None = None) -> int:
     if note := options.set_threads(args.threads):
         cli.note(note)
     runner = running.build_runner(cfg, running.VerboseRunner if args.verbose else running.TrainingRunner)
+    lines = progress.EpochLines()
     if not args.verbose:
-        runner.register_hook(progress.EpochLines())
+        runner.register_hook(lines)
     if content and (note := checkpoints.start_from(runner, content)):
         cli.note(note)
     if args.batch_size:
@@ -105,7 +107,10 @@ def main(argv: list[str] | None = None) -> int:
     if note := running.check_batches(runner):
         cli.note(note)
     options.add_trackers(runner, args.trackers or ())
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        lines.close()
     print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(args.config).name} with every setting)')
     if line := report.after_training(cfg, runner, cli.progress):
         print(line)

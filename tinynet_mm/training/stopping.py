@@ -7,6 +7,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..mmlab.running import CONSOLE
+from .progress import counts_epochs
 
 STATE = 'stop_without_improvement'  # in the message hub, which a checkpoint contains
 
@@ -29,7 +30,7 @@ class StopWithoutImprovement(EarlyStoppingHook):
 
     def __init__(self, monitor: str, patience: int, rule: str | None = None):
         super().__init__(monitor, rule=rule, min_delta=1e-9, patience=patience)
-        self.best_epoch = 0
+        self.best_place = ''
 
     def before_run(self, runner: Runner) -> None:
         """Nothing: MMEngine's check builds the training loop, also for a test."""
@@ -37,23 +38,24 @@ class StopWithoutImprovement(EarlyStoppingHook):
     def before_train(self, runner: Runner) -> None:
         """Continue the count of a resumed training."""
         if state := runner.message_hub.runtime_info.get(STATE):
-            self.best_score, self.wait_count, self.best_epoch = state
+            self.best_score, self.wait_count, self.best_place = state
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Count a validation without improvement, and stop the training if there were ``patience`` of them."""
         score = (metrics or {}).get(self.monitor)
         if score is None:
             return
+        place = f'epoch {runner.epoch}' if counts_epochs(runner) else f'iteration {runner.iter}'
         stop, _ = self._check_stop_condition(score)
         if not self.wait_count:
-            self.best_epoch = runner.epoch
-        runner.message_hub.update_info(STATE, [float(self.best_score), self.wait_count, self.best_epoch])
+            self.best_place = place
+        runner.message_hub.update_info(STATE, [float(self.best_score), self.wait_count, self.best_place])
         if stop:
             runner.train_loop.stop_training = True
-            runner.logger.info(self._reason(runner.epoch, score), extra=CONSOLE)
+            runner.logger.info(f'stopped after {place}: {self._reason(score)}', extra=CONSOLE)
 
-    def _reason(self, epoch: int, score: float) -> str:
+    def _reason(self, score: float) -> str:
         if not math.isfinite(score):
-            return f'stopped after epoch {epoch}: {self.monitor} is {score}.'
-        best = f'{self.best_score:.4g} of epoch {self.best_epoch}'
-        return f'stopped after epoch {epoch}: {self.wait_count} validations without a {self.monitor} better than {best}.'
+            return f'{self.monitor} is {score}.'
+        count = f'{self.wait_count} validation{"s" * (self.wait_count > 1)}'
+        return f'{count} without a {self.monitor} better than {self.best_score:.4g} of {self.best_place}.'
