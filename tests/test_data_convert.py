@@ -315,6 +315,25 @@ def test_a_coco_set_with_train_only_is_divided_for_a_training(tmp_path, capsys):
     assert 'unchanged' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('name', ['annotations/instances_default.json', 'result.json', '_annotations.coco.json'])
+def test_one_coco_file_without_splits(name, tmp_path):
+    content = read(convert(yolo(tmp_path / 'source', many())).folder, 'train')
+    for entry in content['images']:
+        entry['file_name'] = Path(entry['file_name']).name
+        image(tmp_path / 'coco' / 'images' / entry['file_name'])
+    text(tmp_path / 'coco' / name, json.dumps(content))
+    layout = find_layout(tmp_path / 'coco', hold_out=True, note=lambda text: None)
+    assert layout.val and not any(report.fatal for report in check_root(tmp_path / 'coco'))
+
+
+def test_a_share_without_effect_is_named(tmp_path):
+    for root in (yolo(tmp_path / 'yolo'), convert(voc(tmp_path / 'voc')).folder):
+        find_layout(root, note=lambda text: None)
+        said = []
+        find_layout(root, val_share=0.4, note=said.append)
+        assert said == [f'{root} has a val or test split, so --val-share has no effect.']
+
+
 # The written folder -----------------------------------------------------------------------------------------------------------
 
 
@@ -331,6 +350,12 @@ def test_a_changed_set_is_converted_again(tmp_path):
     shutil.rmtree(root / 'images' / 'test')
     shutil.rmtree(root / 'labels' / 'test')
     assert '(train 3, val 2)' in convert(root).note and not (folder / 'annotations' / 'test.json').exists()
+
+
+def test_the_current_folder_is_a_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(yolo(tmp_path))
+    assert not any(report.fatal for report in check_root(Path()))
+    assert convert(Path()).note is None and (tmp_path / FOLDER / 'annotations' / 'val.json').is_file()
 
 
 def test_a_set_can_be_moved_with_its_files(tmp_path):

@@ -21,6 +21,8 @@ from ..mmlab.configs import SPLITS, walk
 from .convert import convert, convert_single, default_folder
 from .records import SPELLINGS
 
+SINGLE = ('annotations/instances_default.json', 'result.json', '_annotations.coco.json')  # exports without splits
+NO_SHARE = '{} has a val or test split, so --val-share has no effect.'
 LOGGER = logging.getLogger(__name__)
 SKIPPED_HEADS = ('backbone', 'rpn_head')  # parts of a model whose num_classes is not the number of classes of the data
 
@@ -125,14 +127,18 @@ def find_layout(
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder; give the folder of a data set.')
     layout = read_layout(root)
+    complete = layout is not None and (layout.val or layout.test or layout.train is None)
+    if val_share is not None and complete:
+        note(NO_SHARE.format(root))
     if layout is None:
         done = convert(root, out, val_share)
-    elif layout.val or layout.test or layout.train is None or not (hold_out or was_divided(root, out)):
+    elif complete or layout.train is None or not (hold_out or was_divided(root, out)):
         return layout
     else:
         done = convert_single(read_coco(layout.train.ann_file), layout.train, root, out, val_share)
-    if done.note:
-        note(done.note)
+    for sentence in (done.note, NO_SHARE.format(root) if val_share is not None and not done.divided else None):
+        if sentence:
+            note(sentence)
     converted = read_layout(done.folder)
     assert converted is not None, done.folder
     return converted
@@ -166,7 +172,8 @@ def find_ann_file(root: Path, split: str) -> Path | None:
         for path in (root / 'annotations' / f'{name}.json', root / name / '_annotations.coco.json'):
             if path.is_file():
                 return path
-    return None
+    singles = [path for name in SINGLE if (path := root / name).is_file()] if split == 'train' else []
+    return singles[0] if singles else None
 
 
 def find_images(root: Path, split: str, ann_file: Path, content: dict) -> Path:
@@ -178,7 +185,7 @@ def find_images(root: Path, split: str, ann_file: Path, content: dict) -> Path:
     stem = ann_file.stem.removeprefix('instances_')
     candidates = [root / stem, root / 'images' / stem, root / 'images', root / split, root / 'images' / split]
     if ann_file.parent.name != 'annotations':
-        candidates = [ann_file.parent]
+        candidates = [ann_file.parent, root / 'images'] if ann_file.parent == root else [ann_file.parent]
     first = content['images'][0].get('file_name') if content['images'] else None
     for folder in (*candidates, root):
         if isinstance(first, str) and (folder / first).is_file():

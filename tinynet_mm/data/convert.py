@@ -37,15 +37,17 @@ LAYOUTS = (
     'annotations/instances_train2017.json with train2017/',
     'annotations/train.json with images/',
     "Roboflow's train/_annotations.coco.json next to the images",
+    'one file: annotations/instances_default.json (CVAT), result.json (Label Studio) or _annotations.coco.json',
 )
 LOOKED_FOR = (f'COCO: {", ".join(LAYOUTS)}', voc.LOOKED_FOR, yolo.LOOKED_FOR, labelme.LOOKED_FOR, cvat.LOOKED_FOR)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """The folder of the COCO files, and a sentence if they were written now."""
+    """The folder of the COCO files, whether val was held out from train, and a sentence if they were written now."""
 
     folder: Path
+    divided: bool
     note: str | None = None
 
 
@@ -75,15 +77,15 @@ def convert(root: Path, out: Path | None = None, val_share: float | None = None)
         UserError: an unknown format, a fault in a file of the set, or a folder that cannot be written.
     """
     folder = out or default_folder(root)
-    share, is_current = _earlier(root, folder, val_share)
-    if is_current:
-        return Converted(folder)
+    share, current = _earlier(root, folder, val_share)
+    if current:
+        return current
     read = find_reader(root)
     if read is None:
         raise UserError(f'{root} has no annotations in a known format: looked for {"; ".join(LOOKED_FOR)}.')
     source = read(root)
     check(source, root)
-    return Converted(folder, write(source, root, folder, share))
+    return write(source, root, folder, share)
 
 
 def convert_single(content: dict, split: 'Split', root: Path, out: Path | None, val_share: float | None) -> Converted:
@@ -92,35 +94,36 @@ def convert_single(content: dict, split: 'Split', root: Path, out: Path | None, 
     The other arguments and the errors are those of :func:`convert`.
     """
     folder = out or default_folder(root)
-    share, is_current = _earlier(root, folder, val_share)
-    if is_current:
-        return Converted(folder)
+    share, current = _earlier(root, folder, val_share)
+    if current:
+        return current
     images = [
         dict(image, file_name=file_name(split.images / str(image.get('file_name')), root, folder)) for image in content['images']
     ]
     train, val = divide(dict(content, images=images), share)
     marker = marker_of('COCO', [split.ann_file], root, folder)
-    write_files(folder, dict(train=train, val=val), dict(marker, val_share=share))
+    write_files(folder, dict(train=train, val=val), dict(marker, val_share=share, divided=True))
     parts = f'train {len(train["images"])}, val {len(val["images"])}'
     return Converted(
-        folder, f'{root} has no val and no test: {share:.0%} of its images are held out for val ({parts}) in {folder}'
+        folder, True, f'{root} has no val and no test: {share:.0%} of its images are held out for val ({parts}) in {folder}'
     )
 
 
-def _earlier(root: Path, folder: Path, val_share: float | None) -> tuple[float, bool]:
-    """The share to hold out, and whether the files in ``folder`` are those of this set and share.
+def _earlier(root: Path, folder: Path, val_share: float | None) -> tuple[float, Converted | None]:
+    """The share to hold out, and the files in ``folder`` if they are those of this set and share.
 
     Raises:
         UserError: the folder has files of another origin, or cannot be written.
     """
     marker = _read_marker(folder)
     share = val_share if val_share is not None else marker.get('val_share', SHARE)
-    if marker.get('val_share') == share and marker.get('root') == _place(root, folder) and _is_unchanged(marker, root):
-        return share, True
+    same = marker.get('val_share') == share or marker.get('divided') is False
+    if same and marker.get('root') == _place(root, folder) and _is_unchanged(marker, root):
+        return share, Converted(folder, bool(marker.get('divided')))
     if folder.name != FOLDER and not (folder / MARKER).exists() and any((folder / 'annotations').glob('*.json')):
         raise UserError(f'{folder / "annotations"} has files of another data set; choose another folder with --out.')
     check_writable(folder / MARKER)
-    return share, False
+    return share, None
 
 
 def check(source: Source, root: Path) -> None:
@@ -144,23 +147,24 @@ def check(source: Source, root: Path) -> None:
         raise UserError(f'{root} is in {source.kind} format, but has no images; copy them there.')
 
 
-def write(source: Source, root: Path, folder: Path, share: float) -> str:
-    """Write the COCO files and the marker; returns a sentence on what was converted."""
+def write(source: Source, root: Path, folder: Path, share: float) -> Converted:
+    """Write the COCO files and the marker."""
     contents = {split: content_of(images, source, root, folder) for split, images in source.splits.items() if images}
     held = set(contents) == {'train'}
     if held:
         contents['train'], contents['val'] = divide(contents['train'], share)
     pictures = [image for images in source.splits.values() for image in images]
     files = {*(image.path for image in pictures), *(image.source for image in pictures), *source.files}
-    write_files(folder, contents, dict(marker_of(source.kind, files, root, folder), val_share=share))
+    write_files(folder, contents, dict(marker_of(source.kind, files, root, folder), val_share=share, divided=held))
     boxes = sum(len(content['annotations']) for content in contents.values())
     parts = ', '.join(f'{split} {len(content["images"])}' for split, content in contents.items())
     extra = f', {share:.0%} of the images are held out for val' if held else ''
-    return (
+    said = (
         f'{root} is in {source.kind} format: {sum(map(len, source.splits.values()))} images ({parts}{extra}), {boxes} boxes, '
         f'{len(source.classes)} classes ({listed(source.classes, 10)}) converted to {folder}'
         + ''.join(f'; {sentence}' for sentence in source.omitted)
     )
+    return Converted(folder, held, said)
 
 
 def write_files(folder: Path, contents: Mapping[str, dict], marker: dict) -> None:
