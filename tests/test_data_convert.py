@@ -14,10 +14,11 @@ from mmengine.registry import DATASETS
 
 from tinynet_mm.data.check import check_root
 from tinynet_mm.data.coco import adopt, find_layout
-from tinynet_mm.data.convert import FOLDER, MARKER, convert, file_name
+from tinynet_mm.data.convert import FOLDER, convert, file_name
 from tinynet_mm.data.folders import named_classes
 from tinynet_mm.data.holdout import held_out
 from tinynet_mm.errors import UserError
+from tinynet_mm.files import write_json
 
 CLASSES = ('bolt', 'nut')  # sorted, as VOC and LabelMe do not list them
 WIDTH, HEIGHT = 40, 30
@@ -337,7 +338,13 @@ def test_a_share_without_effect_is_named(tmp_path):
 # The written folder -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_changed_set_is_converted_again(tmp_path):
+def stop_at_val(path: Path, *arguments, **options) -> None:
+    if path.name == 'val.json':
+        raise KeyboardInterrupt
+    write_json(path, *arguments, **options)
+
+
+def test_a_changed_set_is_converted_again(tmp_path, monkeypatch):
     root = yolo(tmp_path)
     folder = convert(root).folder
     assert convert(root).note is None
@@ -345,8 +352,12 @@ def test_a_changed_set_is_converted_again(tmp_path):
     assert '8 boxes' in convert(root).note and convert(root).note is None
     image(root / 'images' / 'val' / 'new.png')
     assert '6 images' in convert(root).note
-    (folder / MARKER).unlink()  # what an interrupted conversion leaves
-    assert convert(root).note is not None
+    monkeypatch.setattr('tinynet_mm.data.convert.write_json', stop_at_val)
+    text(root / 'labels' / 'train' / 'b.txt', '')
+    with pytest.raises(KeyboardInterrupt):
+        convert(root)
+    monkeypatch.undo()
+    assert '6 boxes' in convert(root).note and convert(root).note is None, 'an interrupted conversion does not count'
     shutil.rmtree(root / 'images' / 'test')
     shutil.rmtree(root / 'labels' / 'test')
     assert '(train 3, val 2)' in convert(root).note and not (folder / 'annotations' / 'test.json').exists()
@@ -483,7 +494,9 @@ def test_faults_of_voc(tmp_path):
     fails(root, 'c.xml, object 1 (nut): the box ends at (3, 4), before its start (10, 3)')
     root = voc(tmp_path / 'f')
     text(root / 'ImageSets' / 'Main' / 'val.txt', 'c\na\n')
-    fails(root, 'a.png is twice in train and val')
+    fails(root, 'a.png is in train and in val')
+    text(root / 'ImageSets' / 'Main' / 'val.txt', 'c\nc\n')
+    fails(root, 'c.png is twice in val')
     root = voc(tmp_path / 'g')
     text(root / 'Annotations' / 'c.xml', xml_of('c', [('nut', 1, 2, 'inf', 4)]))
     fails(root, "c.xml, object 1 (nut): 'inf' is not a finite number")

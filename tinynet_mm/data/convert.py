@@ -1,7 +1,7 @@
 """Convert a data set in Pascal VOC, YOLO, LabelMe or CVAT format to COCO files, once; the images stay where they are.
 
 The files are ``annotations/{train,val,test}.json`` in the folder ``tinynet_coco`` inside the data set, or in ``work_dirs`` if it
-cannot be written. ``source.json`` next to them is written last: it has the names, sizes and times of the source files, so a
+cannot be written. ``source.json`` next to them is complete last: it has the names, sizes and times of the source files, so a
 changed set is converted again and an incomplete conversion does not count. A set without val and test gets a val split that is
 held out from train (see :mod:`.holdout`).
 """
@@ -120,7 +120,7 @@ def _earlier(root: Path, folder: Path, val_share: float | None) -> tuple[float, 
     same = marker.get('val_share') == share or marker.get('divided') is False
     if same and marker.get('root') == _place(root, folder) and _is_unchanged(marker, root):
         return share, Converted(folder, bool(marker.get('divided')))
-    if folder.name != FOLDER and not (folder / MARKER).exists() and any((folder / 'annotations').glob('*.json')):
+    if FOLDER not in folder.parts and not (folder / MARKER).exists() and any((folder / 'annotations').glob('*.json')):
         raise UserError(f'{folder / "annotations"} has files of another data set; choose another folder with --out.')
     check_writable(folder / MARKER)
     return share, None
@@ -137,11 +137,8 @@ def check(source: Source, root: Path) -> None:
         for image in images:
             if image.path in seen:
                 other, first = seen[image.path]
-                places = f'{other} and {split}' if other != split else split
-                raise UserError(
-                    f'{image.path} is twice in {places}, from {first} and {image.source}: a test on training images says '
-                    'nothing; remove one of them.'
-                )
+                where = f'in {other} and in {split}, so a test says nothing' if other != split else f'twice in {split}'
+                raise UserError(f'{image.path} is {where} (from {first} and {image.source}); remove one of them.')
             seen[image.path] = (split, image.source)
     if not seen:
         raise UserError(f'{root} is in {source.kind} format, but has no images; copy them there.')
@@ -168,8 +165,8 @@ def write(source: Source, root: Path, folder: Path, share: float) -> Converted:
 
 
 def write_files(folder: Path, contents: Mapping[str, dict], marker: dict) -> None:
-    """Write ``annotations/{split}.json`` and then the marker; without the marker, the files do not count."""
-    (folder / MARKER).unlink(missing_ok=True)
+    """Write ``annotations/{split}.json`` and then the marker; until then, a marker of version 0 says that they do not count."""
+    write_json(folder / MARKER, dict(version=0))
     for split in ('train', 'val', 'test'):
         path = folder / 'annotations' / f'{split}.json'
         if split in contents:
