@@ -10,5 +10,6 @@ from .resnet import ScaledResNet
 __all__ = ['Classifier', 'ScaledEfficientNet', 'ScaledGhostNet', 'ScaledResNet', 'TinyNet']
 
 if find_spec('mmdet'):  # mmdet is not required for classification
+    from .assignment import AlignedAssigner  # noqa: F401
     from .rtmdet import LightHead, LightPAN  # noqa: F401
     from .ssdlite import SSDLiteHead  # noqa: F401

@@ -10,12 +10,14 @@ The parts are mmdet's (Lyu et al., RTMDet, 2022, arXiv 2212.07784). Differences,
 * :class:`LightPAN` adds levels of larger strides for large objects, which RTMDet does not have.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from mmcv.cnn import DepthwiseSeparableConvModule
 from mmdet.models.dense_heads.rtmdet_head import RTMDetSepBNHead
 from mmdet.models.necks import CSPNeXtPAFPN
+from mmengine.model import normal_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -73,11 +75,14 @@ class LightHead(SuppressOnCPU, RTMDetSepBNHead):
         in_channels: channels of every level.
         kernel_size: of the depthwise convolutions.
         share_conv: whether the levels share kernels; each level has its own norms and its own last layer.
+        initial: side of the predicted boxes before training, in strides; 2 in mmdet.
         kwargs: further arguments of mmdet's ``RTMDetSepBNHead``.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, kernel_size: int = 5, share_conv: bool = True, **kwargs: Any):
-        self.kernel_size = kernel_size
+    def __init__(
+        self, num_classes: int, in_channels: int, kernel_size: int = 5, share_conv: bool = True, initial: float = 4, **kwargs: Any
+    ):
+        self.kernel_size, self.initial = kernel_size, initial
         settings = dict(feat_channels=in_channels, stacked_convs=2, with_objectness=False, exp_on_reg=True) | kwargs
         super().__init__(num_classes, in_channels, share_conv=share_conv, use_depthwise=True, **settings)
 
@@ -93,6 +98,12 @@ class LightHead(SuppressOnCPU, RTMDetSepBNHead):
         self.rtm_reg = nn.ModuleList(self._last(self.num_base_priors * 4) for _ in levels)
         if self.with_objectness:
             self.rtm_obj = nn.ModuleList(self._last(1) for _ in levels)
+
+    def init_weights(self) -> None:
+        """Initialise as mmdet, with boxes of ``initial`` strides."""
+        super().init_weights()
+        for layer in self.rtm_reg:
+            normal_init(layer, std=0.01, bias=math.log(self.initial / 2))
 
     def _branch(self) -> nn.ModuleList:
         channels = [self.in_channels] + [self.feat_channels] * self.stacked_convs
