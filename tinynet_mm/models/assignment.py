@@ -1,8 +1,8 @@
 """Assignment of points to boxes for the light head: task alignment (Feng et al., TOOD, 2021, arXiv 2108.07755, section 3.2).
 
 RTMDet's ``DynamicSoftLabelAssigner`` gives a box as many positive points as the sum of its best IoUs: one to three in the first
-epochs. With one object per image a batch then has about ten positives. Here every box gets the ``topk`` best points inside it from
-the first iteration.
+epochs. With one object per image a batch then has about ten positives. Here every box gets the ``topk`` best points inside it,
+from the first iteration.
 
 mmdet's ``TaskAlignedAssigner`` takes the best points of the complete image and then drops those outside of the box, so a box can
 lose all of them, and it leaves the scaling of its metric to ``TOODHead``.
