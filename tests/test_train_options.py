@@ -122,7 +122,10 @@ def test_patience_stops_at_the_best_averaged_weights(shapes, tmp_path, capsys):
     assert train(shapes, tmp_path, '--epochs', '5', '--patience', '2', '--cfg-options', scores) == 0
     out = capsys.readouterr().out
     assert 'stopped after epoch 4: 2 validations without a coco/bbox_mAP better than 0.3 of epoch 2.' in out.splitlines()
-    assert 'epoch 4/5' in out and 'epoch 5/5' not in out
+    assert out.index('epoch 4/5') < out.index('stopped after') and 'epoch 5/5' not in out
+    assert [line.startswith('epoch') and '(best so far)' in line for line in out.splitlines() if 'epoch ' in line[:6]] == [
+        True, True, False, False,
+    ]  # fmt: skip
     best = read(tmp_path / 'best_coco_bbox_mAP_epoch_2.pth')
     raw = {key.removeprefix('module.'): value for key, value in best['ema_state_dict'].items()}  # MMEngine exchanges the two
     key = 'backbone.stem.0.weight' if 'backbone.stem.0.weight' in raw else next(k for k in raw if k.endswith('weight'))
@@ -161,6 +164,7 @@ def stop_epoch(scores, patience, rule=None):
         ([0.1, 0.11, 0.12, 0.12], 1, None, 4),  # increases of less than 0.1 count, equal scores do not
         ([0.3, 0.2, 0.31, 0.2, 0.2], 2, None, 5),
         ([None, None, 0.1, 0.0], 1, None, 4),
+        ([0.0, 0.0, 0.1, 0.2, 0.0], 1, None, 5),  # nothing is detected at first
         ([3.0, 2.0, 2.5], 1, 'less', 3),
         ([0.1, float('nan')], 5, None, 2),
     ],

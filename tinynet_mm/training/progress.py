@@ -24,7 +24,7 @@ class EpochLines(Hook):
     for each validation. The hook is registered at the Runner, not in the config, which is saved for later commands.
     """
 
-    priority = 'LOWEST'  # after the loss and the scores are in the message hub
+    priority = 'VERY_LOW'  # after the best checkpoint is saved, before a hook says why the training stops
 
     def __init__(self) -> None:
         self.waiting = False  # whether the last epoch has no line yet

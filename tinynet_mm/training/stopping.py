@@ -18,7 +18,7 @@ class StopWithoutImprovement(EarlyStoppingHook):
 
     The scores are those of the averaged weights if there is an EMAHook: it swaps them in before a validation. MMEngine's hook
     forgets its count when a training resumes, counts an increase of less than 0.1 as none, and builds the training loop in a
-    test. A validation without the score, because nothing is detected yet, is not counted.
+    test. Validations before the first detection, without the score or with 0, are not counted.
 
     Args:
         monitor: the score, like ``coco/bbox_mAP``.
@@ -43,7 +43,7 @@ class StopWithoutImprovement(EarlyStoppingHook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Count a validation without improvement, and stop the training if there were ``patience`` of them."""
         score = (metrics or {}).get(self.monitor)
-        if score is None:
+        if score is None or (self.rule == 'greater' and max(score, self.best_score) <= 0):
             return
         place = f'epoch {runner.epoch}' if counts_epochs(runner) else f'iteration {runner.iter}'
         stop, _ = self._check_stop_condition(score)
