@@ -1,5 +1,6 @@
 """Balanced training sets and images without boxes: what a loader shows, compared with counts by hand, and the losses."""
 
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -115,6 +116,21 @@ def test_images_without_boxes_reach_the_training(name, root):
         assert not any(len(sample.gt_instances) for sample in samples)
     later = [part for part in configs.walk(cfg.get('custom_hooks')) if part.get('type') == 'mmdet.RandomCrop']
     assert all(part.allow_negative_crop for part in later) and len(later) == (name == RTMDET)
+
+
+def test_the_options_of_the_tool(root, capsys):
+    spec = importlib.util.spec_from_file_location('tools_train', Path('tools') / 'train.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    common = [SSD, '--data-root', str(root), '--schedule', 'short', '--input-size', '64']
+    assert shown(tool.configure(tool.parse_arguments(common))) == list(range(16))
+    assert shown(tool.configure(tool.parse_arguments([*common, '--balance', '--keep-empty']))) == [
+        *range(16),
+        15,
+        15,
+        *range(16, 20),
+    ]
+    assert 'rare (in 1) 3 times' in capsys.readouterr().out
 
 
 def sample(size: int, boxes: list) -> DetDataSample:

@@ -350,6 +350,10 @@ def test_a_changed_set_is_converted_again(tmp_path, monkeypatch):
     assert convert(root).note is None
     text(root / 'labels' / 'train' / 'b.txt', rows_of([('nut', 1, 1, 9, 9)]) * 2)
     assert '8 boxes' in convert(root).note and convert(root).note is None
+    label = root / 'labels' / 'train' / 'b.txt'
+    label.write_text(label.read_text().replace('1 ', '0 '))  # of the same size
+    os.utime(label, ns=(1, 1))
+    assert convert(root).note is not None
     image(root / 'images' / 'val' / 'new.png')
     assert '6 images' in convert(root).note
     monkeypatch.setattr('tinynet_mm.data.convert.write_json', stop_at_val)
