@@ -22,7 +22,7 @@ from tinynet_mm import report
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
 from tinynet_mm.plots import Boxes
-from tinynet_mm.report import page, scores
+from tinynet_mm.report import figures, page, scores
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 NAMES = ('cat', 'dog', 'emu', 'none')
@@ -141,6 +141,27 @@ def test_detections_on_a_crowd_do_not_count():
     found = Boxes([[10, 10, 20, 20], [60, 60, 80, 80]], [0, 1], [0.9, 0.8])
     assert scores.confusion({1: nothing}, {1: found}, 2, 0.5).tolist() == [[0, 0, 0], [0, 0, 0], [1, 1, 0]]
     assert scores.confusion({1: nothing}, {1: found}, 2, 0.5, {1: crowd}).tolist() == [[0, 0, 0], [0, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize('count', [1, 3, 7, 8, 80])
+def test_the_figures_have_all_classes(count):
+    curve = np.linspace(1, 0, 101)
+    rows = [scores.ClassScores(f'class {k}', 5, 5, 0.5, 0.6, curve, 0.5, 0.3) for k in range(count)]
+    rows.append(scores.ClassScores('without boxes', 0, 0, np.nan, np.nan, -np.ones(101), 0.0, 0.0))
+    (axes,) = figures.precision_recall(rows).axes
+    assert len(axes.lines) == (count if count <= 7 else count + 1)  # and their mean
+    assert all((line.get_ydata() == curve).all() for line in axes.lines[:count])
+    matrix = np.arange((count + 1) ** 2).reshape(count + 1, -1)
+    (axes,) = figures.confusion_figure(matrix, [f'class {k}' for k in range(count)]).axes
+    shares = axes.images[0].get_array()
+    np.testing.assert_allclose(shares, matrix / matrix.sum(1, keepdims=True))
+    assert [text.get_text() for text in axes.get_xticklabels()][-1] == 'background'
+    assert len(axes.texts) == ((count + 1) ** 2 - 1 if count <= 15 else 0)
+
+
+def test_no_classes_with_boxes_draw_empty_axes():
+    row = scores.ClassScores('a', 0, 0, np.nan, np.nan, -np.ones(101), 0.0, 0.0)
+    assert not figures.precision_recall([row]).axes[0].lines
 
 
 # The page ---------------------------------------------------------------------------------------------------------------------

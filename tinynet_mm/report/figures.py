@@ -10,6 +10,7 @@ from ..plots import COLOURS, new_figure, styled
 from .scores import ClassScores
 
 RECALL = np.linspace(0, 1, 101)
+LONGEST = 24  # letters of a name on an axis
 NUMBERED = 16  # number of classes above which the cells have no numbers
 
 
@@ -21,8 +22,9 @@ def precision_recall(classes: Sequence[ClassScores]) -> Figure:
         figure = new_figure(width=5.2, height=4.2)
         axes = figure.add_subplot()
         for k, row in enumerate(shown):
-            look: dict[str, Any] = dict(color=COLOURS[k], label=f'{row.name}, AP50 {row.ap50:.3f}')
-            look = look if few else dict(color='#bdbdbd', linewidth=0.7)
+            look: dict[str, Any] = dict(color='#bdbdbd', linewidth=0.7)
+            if few:
+                look = dict(color=COLOURS[k], label=f'{row.name}, AP50 {row.ap50:.3f}')
             axes.plot(RECALL, row.precision, **look)
         if shown and not few:
             mean = np.mean([row.precision for row in shown], axis=0)
@@ -35,11 +37,12 @@ def precision_recall(classes: Sequence[ClassScores]) -> Figure:
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw a confusion matrix (K + 1, K + 1): counts as numbers, the share of the row as colour."""
-    labels = [*names, 'background']
+    labels = [name if len(name) <= LONGEST else f'{name[: LONGEST - 1]}…' for name in (*names, 'background')]
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = min(14.0, max(3.6, 1.6 + 0.52 * len(labels)))
     with styled():
-        figure = new_figure(width=side + 0.8, height=side)
+        names_width = 0.08 * max(map(len, labels))  # inches
+        figure = new_figure(width=side + names_width, height=side + 0.6 * names_width)
         axes = figure.add_subplot()
         axes.imshow(shares, cmap='Blues', vmin=0, vmax=1)
         axes.grid(False)
