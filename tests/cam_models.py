@@ -2,9 +2,10 @@
 
 import functools
 from functools import partial
+from pathlib import Path
 
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
@@ -68,6 +69,14 @@ def ssdlite() -> nn.Module:
     return spread(model, *[m for m in model.bbox_head.cls_convs.modules() if isinstance(m, nn.Conv2d) and m.out_channels == 48])
 
 
+def light() -> nn.Module:
+    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'rtmdet_tinynet_e_coco.py').model
+    cfg.backbone.pop('init_cfg')
+    cfg.bbox_head.num_classes = 7
+    model = build(cfg, 'mmdet')
+    return spread(model, *model.bbox_head.rtm_cls)
+
+
 def faster_rcnn() -> nn.Module:
     cfg = shrink('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')
     cfg.rpn_head.update(in_channels=24, feat_channels=24)
@@ -119,6 +128,7 @@ DETECTORS = {
     'fcos': (fcos, lambda m, level: m.neck.fpn_convs[level]),
     'rtmdet': (rtmdet, lambda m, level: m.neck.out_convs[level]),
     'ssdlite': (ssdlite, lambda m, level: [m.backbone.level_modules(4)[-1], m.backbone.level_modules(7)[-1]][level]),
+    'light': (light, lambda m, level: [*m.neck.out_convs, *m.neck.extra][level]),
     'faster_rcnn': (faster_rcnn, lambda m, level: m.neck.fpn_convs[level]),
 }
 OTHERS = {'gfl': gfl, 'atss': atss, 'yolox': yolox}  # heads that decode or score differently

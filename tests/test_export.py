@@ -31,6 +31,7 @@ HEADS = {
     'atss': (cam_models.atss, STRETCH, NORM),
     'gfl': (cam_models.gfl, STRETCH, NORM),
     'rtmdet': (cam_models.rtmdet, LETTERBOX, PLAIN),
+    'light': (cam_models.light, STRETCH, NORM),
     'yolox': (lambda: detector_of('yolox'), LETTERBOX, {}),
 }
 FORMS = [

@@ -1,5 +1,7 @@
 """The light detector: its configs, its shared kernels, and its parts against mmdet's."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -7,9 +9,11 @@ import torch
 import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from test_detection_tools import tool
 from test_ssdlite import detector
 
 from tinynet_mm.bench.batches import random_batch
+from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab import configs, editing
 from tinynet_mm.mmlab.counting import count_config
@@ -138,3 +142,15 @@ def test_the_short_schedule_keeps_the_input_size():
         editing.apply_schedule(cfg, 'short')
         sizes = [t['size'] for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'SSDWarp']
         assert sizes == [size] and cfg.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)
+
+
+def test_the_recipe_for_coco_trains_with_mosaics_and_without(tmp_path):
+    """On made-up shapes: one epoch of mosaics and one without them, with averaged weights."""
+    list(make_shapes(tmp_path / 'data', ShapesSpec(train=6, val=2, test=1, size=96, class_train=1, class_val=1, class_size=32)))
+    root = next(path.parent.parent for path in (tmp_path / 'data').rglob('train.json'))
+    options = ['train_dataloader.dataset.pipeline.2.max_cached_images=6', 'custom_hooks.2.switch_epoch=1']
+    arguments = [E, '--data-root', str(root), '--input-size', '64', '--batch-size', '3', '--workers', '0', '--epochs', '2']
+    assert tool('train')([*arguments, '--from-scratch', '--work-dir', str(tmp_path / 'run'), '--cfg-options', *options]) == 0
+    epochs = [json.loads(line) for line in next((tmp_path / 'run').glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert 'coco/bbox_mAP' in epochs[-1] and all(math.isfinite(row['loss']) for row in epochs if 'loss' in row)
+    assert torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=False)['ema_state_dict']

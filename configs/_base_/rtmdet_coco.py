@@ -48,7 +48,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet.CachedMosaic', img_scale=(320, 320), pad_val=114.0, max_cached_images=20, random_pop=False),
-    dict(type='mmdet.RandomResize', scale=(640, 640), ratio_range=(0.5, 2.0), keep_ratio=False),
+    dict(type='RandomResize', scale=(640, 640), ratio_range=(0.5, 2.0), keep_ratio=False),
     dict(type='mmdet.RandomCrop', crop_size=(320, 320)),
     dict(type='mmdet.YOLOXHSVRandomAug'),
     dict(type='mmdet.RandomFlip', prob=0.5),
@@ -58,7 +58,7 @@ train_pipeline = [
 last_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
-    dict(type='mmdet.RandomResize', scale=(320, 320), ratio_range=(0.5, 2.0), keep_ratio=False),
+    dict(type='RandomResize', scale=(320, 320), ratio_range=(0.5, 2.0), keep_ratio=False),
     dict(type='mmdet.RandomCrop', crop_size=(320, 320)),
     dict(type='mmdet.YOLOXHSVRandomAug'),
     dict(type='mmdet.RandomFlip', prob=0.5),
