@@ -18,7 +18,7 @@ demo: env
 	$(RUN) tools/demo.py $(ARGS)
 
 test: lint
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 lint: env
 	$(RUN) -m ruff check .

@@ -1,6 +1,7 @@
 """The runtime of exported files: the results of mmdet and mmpretrain, and bad input."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from runtime_models import CROP, IMAGES, MODELS, assert_same, detector_of, expor
 
 from tinynet_mm.data.images import write_image
 from tinynet_mm.deploy import backends
-from tinynet_mm.deploy.export import Options, export_model
+from tinynet_mm.deploy.export import Options, convert, export_model
 from tinynet_mm.deploy.runtime import Classifier, Detector
 from tinynet_mm.deploy.spec import KEY
 from tinynet_mm.errors import MissingPackageError, UserError
@@ -174,3 +175,26 @@ def test_a_classifier_returns_the_probabilities_of_mmpretrain(tmp_path, steps, s
     best = classifier.top(IMAGES, 2)
     assert [row[0][0] for row in best] == ['abcdefghij'[i] for i in expected.argmax(axis=1)] and len(best[0]) == 2
     assert classifier([]).shape == (0, 10)
+
+
+SIGNALS = """
+import gc, os, signal, sys
+from tinynet_mm.deploy.backends import open_network
+
+signal.signal(signal.SIGUSR1, lambda *_: print('handled', flush=True))
+first, second = (open_network(sys.argv[1]) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_models_of_openvino(tmp_path):
+    """OpenVINO leaves a signal stack that is unmapped if networks are deleted in the order in which they were opened."""
+    pytest.importorskip('openvino')
+    path = convert(exported('ssdlite'), tmp_path / 'model.xml')
+    for switches in ((), ('-X', 'faulthandler')):  # faulthandler has a signal stack, Python without it has none
+        done = subprocess.run([sys.executable, *switches, '-c', SIGNALS, path], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr

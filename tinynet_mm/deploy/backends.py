@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingPackageError, UserError, without_stderr
+from .signals import same_signal_stack
 from .spec import INPUT, KEY, Spec
 
 PARTS: dict[str, tuple[str, ...]] = {'.onnx': (), '.xml': ('.bin',), '.param': ('.bin', '.json')}
@@ -93,6 +94,7 @@ def _provider(device: str, available: list[str]) -> str | tuple[str, dict[str, s
     return 'CUDAExecutionProvider', {'device_id': number or '0'}
 
 
+@same_signal_stack()
 def _open_openvino(path: Path, threads: int, device: str) -> Network:
     try:
         import openvino

@@ -27,6 +27,7 @@ from ..errors import UserError, one_line
 from .backends import open_network
 from .onnxfile import attach
 from .packages import package
+from .signals import same_signal_stack
 from .spec import INPUT, KEY, Spec
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def _answers(path: str | Path, batches: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.asarray(network.run(batch)[name]).ravel() for batch in batches]).astype(np.float64)
 
 
+@same_signal_stack()
 def quantise_openvino(source: str | Path, target: Path, batches: Sequence[np.ndarray], keep_float: Iterable[str] = ()) -> Path:
     """Write an int8 OpenVINO file (``.xml`` with ``.bin``) with NNCF; arguments as :func:`quantise_onnx`."""
     package('openvino')
