@@ -33,7 +33,7 @@ model = dict(
         loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0),
         loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
     ),
-    train_cfg=dict(assigner=dict(type='DynamicSoftLabelAssigner', topk=13), allowed_border=-1, pos_weight=-1, debug=False),
+    train_cfg=dict(assigner=dict(type='AlignedAssigner', topk=13), allowed_border=-1, pos_weight=-1, debug=False),
     test_cfg=dict(
         nms_pre=1000,
         nms=dict(type='nms', iou_threshold=0.6),
