@@ -4,7 +4,7 @@
     python tools/benchmark_detection.py ... --seeds 0 1 2 --jobs 2 --out detection.csv
 
 Trainings use the short schedule and one CPU thread each. Rows in --out are kept and not measured again, and an interrupted
-training continues, so the same command goes on after ctrl-C. Accuracies are those of the last checkpoint; best_val_mAP is that of
+training continues: give the same command again after ctrl-C. Accuracies are those of the last checkpoint; best_val_mAP is that of
 the best epoch.
 """
 
