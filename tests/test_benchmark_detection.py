@@ -1,4 +1,4 @@
-"""The comparison of trained detectors: rows, kept rows, continued trainings and failures, with short scripts in place of the two tools."""
+"""The comparison of trained detectors: rows, kept rows, continued trainings, failures; short scripts replace the two tools."""
 
 import csv
 from pathlib import Path
