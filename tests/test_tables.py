@@ -155,3 +155,22 @@ def test_accuracy_and_latency_of_int8_stand_side_by_side():
     lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in latency_tables.int8_table(rows).splitlines()[2:]]
     assert lines[0] == ['`a`', 'openvino 1, float', 'mAP 28.73', '8', '–']
     assert lines[1][1:] == ['openvino 1, int8', 'mAP 28.73', '4', '2 (1.8 to 2.2)']
+
+
+def test_targets_are_compared_with_the_measured_times():
+    def row(model, runtime, median, roof='', height=320):
+        return dict(model=model, runtime=runtime, median_ms=median, times_roof=roof, height=height)
+
+    rows = [row(name, 'onnxruntime 1', 10.0, roof) for name, roof in (('tinynet_a', 1.3), ('tinynet_e', 1.6), ('timm:lcnet', 2))]
+    rows += [row('timm:tinynet_a', 'torch 2 eager', 24.9), row('timm:lcnet', 'torch 2 eager', 25.0)]
+    files = [row('x', 'mmdet 3 inference_detector', 40.0), row('x', 'onnxruntime 1', 10.0), row('x', 'ncnn 1', 1.0)]
+    lines = [
+        [cell.strip() for cell in line.split('|')[1:-1]] for line in latency_tables.targets_table(rows, files).splitlines()[2:]
+    ]
+    assert [(line[0], line[2], line[3], line[4]) for line in lines] == [
+        ('`tinynet_a`', 'at least 2.5', '2.49', 'no'),
+        ('`timm:lcnet`', 'at least 2.5', '2.5', 'yes'),
+        ('`tinynet_a`', 'at most 1.2', '1.3', 'no'),
+        ('`tinynet_e`', 'at most 1.7', '1.6', 'yes'),
+        ('`SSDLite-320`', 'at least 4', '4', 'yes'),
+    ]

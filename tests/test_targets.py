@@ -170,6 +170,19 @@ def test_every_runtime_computes_what_the_model_does(tmp_path, detector, runtime,
         assert np.abs(found[name] - value.numpy()).max() <= 1e-3 * value.abs().max()
 
 
+def test_a_network_is_compiled_once(tmp_path, monkeypatch):
+    """With torch's own tracing, and a backend that counts graphs in place of the compiler."""
+    graphs, original = [], torch.compile
+    monkeypatch.setattr(
+        torch, 'compile', lambda f, dynamic: original(f, dynamic=dynamic, backend=lambda g, _: graphs.append(g) or g)
+    )
+    model, spec = bare_classifier(EFFICIENTNET_B0, 10).build(SMALL)
+    network = prepare(model, spec, 'compile', 1, tmp_path)
+    for _ in range(2):
+        network.run(random_images(network.spec, 1).numpy())
+    assert len(graphs) == 1
+
+
 def test_the_meter_measures_each_network_once_and_says_what_it_measured(detector, monkeypatch):
     """With a clock of 1 ms for 10 M multiply-adds of the classifier."""
     runtimes, notes = [], []

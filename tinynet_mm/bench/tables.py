@@ -31,6 +31,12 @@ in the same run.
 
 {ratios}
 
+## Targets
+
+What this project aimed at with ONNX Runtime, one thread and batch 1, and what was measured.
+
+{targets}
+
 ## Detectors, network with decoded boxes
 
 torchvision's network is timed without decoding. {about_detectors}
@@ -40,8 +46,9 @@ torchvision's network is timed without decoding. {about_detectors}
 
 ## Detector, from an image file to boxes
 
-SSDLite with TinyNet-D trained on BCCD at 320 pixels (three classes), image {image}. Before the network: reading,
-decoding, resizing, normalising; after it: selection and non-maximum suppression. These parts are means. {about_files}
+SSDLite with TinyNet-D trained on BCCD at 320 pixels (three classes), image {image}; one run for each input size.
+Before the network: reading, decoding, resizing, normalising; after it: selection and non-maximum suppression. These parts are
+means. {about_files}
 `results/latency_file.csv`
 
 {files}
@@ -54,6 +61,7 @@ single runs. {about_int8} `results/int8.csv`
 
 {int8}
 """
+EAGER, ROOF, FILE = 2.5, {'tinynet_a': 1.2, 'tinynet_e': 1.7}, 4.0  # targets: speed-ups at least, times the roof at most
 README = (
     *('tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e', 'efficientnet_b0', 'efficientnet_b-4'),
     *('timm:mobilenetv3_small_100', 'timm:ghostnet_100', 'timm:lcnet_050'),
@@ -130,6 +138,34 @@ def _ratio(first: Mapping, second: Mapping) -> str:
     return f'{float(first["median_ms"]) / float(second["median_ms"]):.2f}'
 
 
+def targets_table(classifiers: Sequence[Mapping], files: Sequence[Mapping]) -> str:
+    """The targets of latency, what was measured, and whether it is enough."""
+    models, lines = by_model(classifiers), []
+    ours = {name: found for name, found in models.items() if name.removeprefix('timm:') not in models.keys() - {name}}
+    for name, found in ours.items():
+        eager = models.get(f'timm:{name}', found if name.startswith('timm:') else {}).get('eager')
+        if eager and 'onnxruntime' in found:
+            lines.append(_target(name, 'times faster than timm in eager PyTorch', _speedup(eager, found['onnxruntime']), EAGER))
+    lines += [
+        _target(name, 'times the roof', -float(models[name]['onnxruntime']['times_roof']), -most) for name, most in ROOF.items()
+    ]
+    for row in files:
+        if str(row['runtime']).startswith('onnxruntime'):
+            api = next(r for r in files if 'inference_detector' in str(r['runtime']) and r['height'] == row['height'])
+            lines.append(_target(f'SSDLite-{row["height"]}', 'file to boxes, times faster than mmdet', _speedup(api, row), FILE))
+    return markdown(['network', 'quantity', 'target', 'measured', 'reached'], lines)
+
+
+def _speedup(slow: Mapping, fast: Mapping) -> float:
+    return float(slow['median_ms']) / float(fast['median_ms'])
+
+
+def _target(name: str, quantity: str, value: float, least: float) -> list[object]:
+    """A line of the table; an upper limit is given as negative numbers."""
+    word = 'at least' if least > 0 else 'at most'
+    return [f'`{name}`', quantity, f'{word} {abs(least):g}', number(abs(value)), 'yes' if value >= least else 'no']
+
+
 def file_table(rows: Sequence[Mapping]) -> str:
     """The time from an image file to boxes, with its parts; the speed-up is over mmdet's inference in the same run."""
     api = {row['height']: float(row['median_ms']) for row in rows if 'inference_detector' in str(row['runtime'])}
@@ -163,6 +199,11 @@ def protocol(rows: Sequence[Mapping]) -> str:
     )
 
 
+def by_height(rows: Sequence[Mapping]) -> list[list[Mapping]]:
+    """Rows grouped by input size, which are separate runs of results/latency_file.csv."""
+    return [[row for row in rows if row['height'] == height] for height in dict.fromkeys(row['height'] for row in rows)]
+
+
 def make_page(results: Path) -> str:
     """The page docs/latency.md from the CSV files of a folder.
 
@@ -175,10 +216,11 @@ def make_page(results: Path) -> str:
         classifiers=latency_table(classifiers),
         about_classifiers=protocol(classifiers),
         ratios=ratios_table(classifiers),
+        targets=targets_table(classifiers, files),
         detectors=latency_table(detectors),
         about_detectors=protocol(detectors),
         files=file_table(files),
-        about_files=protocol(files),
+        about_files=' '.join(protocol(list(rows)) for rows in by_height(files)),
         image=files[0]['input'],
         int8=int8_table(int8),
         about_int8=protocol(int8),

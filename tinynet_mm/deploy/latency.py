@@ -97,8 +97,8 @@ def prepare(model: nn.Module, spec: Spec, runtime: str, threads: int, folder: Pa
     """Open a model in a runtime to time it.
 
     The file is made as in :mod:`~tinynet_mm.deploy.export`, but its outputs are not compared with those of the model, which takes
-    as long as the rest. An int8 file is calibrated on random images: its outputs are of no use, and its time is that of a file
-    calibrated on photographs, since both have the same operators.
+    as long as the rest. An int8 file is calibrated on random images: its outputs are of no use, but its operators are those of a
+    file calibrated on photographs.
 
     Args:
         model: on the CPU; set to evaluation mode.
@@ -152,7 +152,7 @@ def compiled(graph: nn.Module, images: torch.Tensor) -> Callable[[torch.Tensor],
     call = torch.compile(forward, dynamic=False)
     try:
         with torch.inference_mode():
-            call(images)
+            call(images.clone())  # created in this mode like the images of each run, or torch compiles a second time
     except (RuntimeError, ImportError, OSError) as error:
         raise UserError(f'torch.compile fails: {one_line(error)[:200]}') from error
     return call
