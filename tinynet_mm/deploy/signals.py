@@ -1,9 +1,9 @@
 """Keep the stack on which this process handles signals, which OpenVINO replaces.
 
 When a ``Core`` of OpenVINO 2026.4 loads its CPU plugin, to list devices or to compile, the plugin gives the calling thread a
-signal stack of its own (``sigaltstack``), and it restores the one before when the ``Core`` is deleted. If Cores are deleted in the
-order in which they were made, the last one restores a stack that is unmapped. The next signal with a handler in Python, such as
-SIGCHLD after a data loader of torch, then ends the process without a message.
+signal stack of its own (``sigaltstack``), and it restores the one before when the ``Core`` is deleted. If Cores are deleted
+in the order in which they were made, the last one restores a stack that is unmapped. The next signal with a handler in
+Python, such as SIGCHLD after a data loader of torch, then ends the process without a message.
 """
 
 import ctypes
