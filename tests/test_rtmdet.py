@@ -149,6 +149,7 @@ def test_the_recipe_for_coco_trains_with_mosaics_and_without(tmp_path):
     list(make_shapes(tmp_path / 'data', ShapesSpec(train=6, val=2, test=1, size=96, class_train=1, class_val=1, class_size=32)))
     root = next(path.parent.parent for path in (tmp_path / 'data').rglob('train.json'))
     options = ['train_dataloader.dataset.pipeline.2.max_cached_images=6', 'custom_hooks.2.switch_epoch=1']
+    options += ['visualizer.name=light']  # MMEngine would write to the folder of an earlier test
     arguments = [E, '--data-root', str(root), '--input-size', '64', '--batch-size', '3', '--workers', '0', '--epochs', '2']
     assert tool('train')([*arguments, '--from-scratch', '--work-dir', str(tmp_path / 'run'), '--cfg-options', *options]) == 0
     epochs = [json.loads(line) for line in next((tmp_path / 'run').glob('*/vis_data/scalars.json')).read_text().splitlines()]

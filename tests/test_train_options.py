@@ -1,7 +1,9 @@
 """The options of tools/train.py on short trainings of drawn shapes: console, early stopping, batch, threads, device, trackers."""
 
 import importlib.util
+import io
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -18,6 +20,7 @@ from mmengine.visualization.vis_backend import BaseVisBackend
 from tinynet_mm import errors
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
+from tinynet_mm.mmlab import running
 from tinynet_mm.mmlab.reading import read
 from tinynet_mm.training import StopWithoutImprovement, options, progress
 
@@ -332,3 +335,13 @@ def test_wandb_itself_without_network(shapes, tmp_path, monkeypatch):
     monkeypatch.setenv('WANDB_MODE', 'offline')
     assert train(shapes, tmp_path, '--epochs', '1', '--wandb') == 0
     assert list(tmp_path.glob('*/vis_data/wandb/offline-run-*/*.wandb'))
+
+
+def test_a_closed_console_does_not_stop_the_program(monkeypatch):
+    monkeypatch.setattr(logging, 'raiseExceptions', False)
+    stream = io.StringIO()
+    handler = running.PlainConsole(stream)
+    handler.emit(logging.makeLogRecord(dict(msg='a line', levelno=logging.INFO)))
+    assert stream.getvalue() == 'a line\n'
+    stream.close()
+    handler.emit(logging.makeLogRecord(dict(msg='another', levelno=logging.INFO)))

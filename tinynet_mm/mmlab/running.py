@@ -71,10 +71,13 @@ class PlainConsole(logging.StreamHandler):
     """Print records without time and name, above a progress bar if there is one; a warning starts with ``warning:``."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
+        """Print one record; as in all handlers of Python, a stream that is closed does not stop the program."""
         level = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
-        tqdm.write(f'{level}{record.getMessage()}', file=self.stream)
-        self.flush()
+        try:
+            tqdm.write(f'{level}{record.getMessage()}', file=self.stream)
+            self.flush()
+        except (ValueError, OSError):
+            self.handleError(record)
 
 
 class QuietRunner(Runner):
