@@ -1,8 +1,9 @@
 """Assignment of points to boxes for the light head: task alignment (Feng et al., TOOD, 2021, arXiv 2108.07755, section 3.2).
 
-RTMDet's ``DynamicSoftLabelAssigner`` gives a box as many positive points as the sum of its best IoUs: one to three in the first
-epochs. With one object per image a batch then has about ten positives. Here every box gets the ``topk`` best points inside it,
-from the first iteration.
+RTMDet's ``DynamicSoftLabelAssigner`` gives a box as many positive points as the sum of its best IoUs. Before training that is
+4.6 points a box on the sets BCCD and AquaTrash at 320 pixels, 46 in a batch of eight images of AquaTrash, which have one or
+two objects. Here every box gets the ``topk`` best points inside it from the first iteration: 12.6 points a box, 118 in that
+batch. The effect on accuracy is not measured yet.
 
 mmdet's ``TaskAlignedAssigner`` takes the best points of the complete image and then drops those outside of the box, so a box can
 lose all of them, and it leaves the scaling of its metric to ``TOODHead``.
