@@ -33,16 +33,15 @@ class LightPAN(CSPNeXtPAFPN):
         in_channels: channels of the maps of the backbone, of strides 8, 16 and 32.
         out_channels: channels of every output map.
         extra_levels: number of levels that are computed from the last output, each at twice the stride of the one before.
-        kernel_size: of the depthwise convolution of an extra level.
         kwargs: further arguments of mmdet's ``CSPNeXtPAFPN``.
     """
 
-    def __init__(self, in_channels: Sequence[int], out_channels: int, extra_levels: int = 0, kernel_size: int = 5, **kwargs: Any):
+    def __init__(self, in_channels: Sequence[int], out_channels: int, extra_levels: int = 0, **kwargs: Any):
         settings = dict(num_csp_blocks=1, use_depthwise=True) | kwargs
         super().__init__(list(in_channels), out_channels, **settings)
         shared = {key: settings[key] for key in ('norm_cfg', 'act_cfg') if key in settings}
         self.extra = nn.ModuleList(
-            DepthwiseSeparableConvModule(out_channels, out_channels, kernel_size, stride=2, padding=kernel_size // 2, **shared)
+            DepthwiseSeparableConvModule(out_channels, out_channels, 5, stride=2, padding=2, **shared)
             for _ in range(extra_levels)
         )
 
@@ -83,8 +82,8 @@ class LightHead(SuppressOnCPU, RTMDetSepBNHead):
         self, num_classes: int, in_channels: int, kernel_size: int = 5, share_conv: bool = True, initial: float = 4, **kwargs: Any
     ):
         self.kernel_size, self.initial = kernel_size, initial
-        settings = dict(feat_channels=in_channels, stacked_convs=2, with_objectness=False, exp_on_reg=True) | kwargs
-        super().__init__(num_classes, in_channels, share_conv=share_conv, use_depthwise=True, **settings)
+        settings = dict(feat_channels=in_channels, stacked_convs=2, exp_on_reg=True) | kwargs
+        super().__init__(num_classes, in_channels, share_conv=share_conv, use_depthwise=True, with_objectness=False, **settings)
 
     def _init_layers(self) -> None:
         """Build a branch for scores and one for boxes at each level."""
@@ -96,8 +95,6 @@ class LightHead(SuppressOnCPU, RTMDetSepBNHead):
                 _share(branches)
         self.rtm_cls = nn.ModuleList(self._last(self.num_base_priors * self.cls_out_channels) for _ in levels)
         self.rtm_reg = nn.ModuleList(self._last(self.num_base_priors * 4) for _ in levels)
-        if self.with_objectness:
-            self.rtm_obj = nn.ModuleList(self._last(1) for _ in levels)
 
     def init_weights(self) -> None:
         """Initialise as mmdet, with boxes of ``initial`` strides."""
