@@ -147,6 +147,18 @@ def test_the_tool_writes_the_table(main, tmp_path, capsys, detector_file):
     assert torch.get_num_threads() == threads
 
 
+def test_int8_is_a_runtime_of_networks_and_not_of_files(detector_file):
+    notes = []
+    rows = compare(['efficientnet_b-4', str(detector_file)], ['onnx', 'onnx-int8', 'openvino-int8'], QUICK, note=notes.append)
+    assert [(row['model'], row['runtime'].split()[0], row['runtime'].endswith('int8'), row['precision']) for row in rows] == [
+        ('efficientnet_b-4', 'onnxruntime', False, 'fp32'),
+        ('efficientnet_b-4', 'onnxruntime', True, 'int8'),
+        ('efficientnet_b-4', 'openvino', True, 'int8'),
+        (str(detector_file), 'onnxruntime', False, 'fp32'),
+    ]
+    assert sum('has no row for' in note and 'networks that are no files' in note for note in notes) == 2
+
+
 def test_a_detector_is_timed_from_file_to_boxes(detector_file, picture):
     (row,) = compare([str(detector_file)], ['onnx'], replace(QUICK, image=picture))
     parts = [float(row[key]) for key in ('pre_ms', 'network_ms', 'post_ms')]

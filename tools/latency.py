@@ -9,7 +9,8 @@ A MODEL is a preset, timm:NAME, torchvision:NAME, a config (.py or package::name
 .param).
 All networks and runtimes take turns. mean_ms is the time of one batch; with --image, that of an exported detector from the image
 file to boxes, and its parts are pre_ms, network_ms and post_ms. roof_ms is the time of the multiply-adds of the network at the
-rate of a float32 matrix product in the same run (median), and times_roof is the median of the network divided by it.
+rate of a float32 matrix product in the same run (median), and times_roof is the median of the network divided by it. The int8
+runtimes calibrate on random images: the times are those of int8, the outputs are of no use.
 """
 
 import argparse
@@ -26,9 +27,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='*', metavar='MODEL', help='networks to time')
-    parser.add_argument(
-        '--runtime', default='eager,onnx,openvino', help='some of eager, compile, onnx, openvino, ncnn (default %(default)s)'
-    )
+    known = 'some of eager, compile, onnx, openvino, ncnn, onnx-int8, openvino-int8 (default %(default)s)'
+    parser.add_argument('--runtime', default='eager,onnx,openvino', help=known)
     parser.add_argument('--threads', type=cli.positive, default=1, help='threads inside an operator (default %(default)s)')
     parser.add_argument('--batch', type=cli.positive, default=1, help='images in a batch (default %(default)s)')
     parser.add_argument('--runs', type=cli.positive, default=1000, help='timed runs of each contender (default %(default)s)')

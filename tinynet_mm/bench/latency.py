@@ -1,4 +1,4 @@
-"""The table of latency: networks in eager torch, torch.compile, ONNX Runtime, OpenVINO and ncnn.
+"""The table of latency: networks in eager torch, torch.compile, ONNX Runtime, OpenVINO and ncnn, in float32 and in int8.
 
 The protocol is that of the paper's table 4: one thread, batch 1, and the mean of the runs; the median, the 95th percentile and
 the CPU time are given too. All contenders run in turns. In each round a product of two square float32 matrices runs as
@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,17 @@ from ..data.images import read_image
 from ..deploy.backends import check_threads, open_network
 from ..deploy.describe import describe
 from ..deploy.export import Options, convert, export_model, export_onnx, random_images
-from ..deploy.latency import Step, check_runs, check_runtime, compiled, network_step, runtime_name, timed_rounds
+from ..deploy.latency import (
+    RUNTIMES,
+    Step,
+    check_runs,
+    check_runtime,
+    compiled,
+    converted,
+    network_step,
+    runtime_name,
+    timed_rounds,
+)
 from ..deploy.resize import Placed
 from ..deploy.runtime import Detector
 from ..deploy.spec import Spec
@@ -33,7 +43,7 @@ from ..mmlab.checkpoints import load_model
 from ..mmlab.configs import load_config, test_pipeline
 from .networks import Candidate, find_network, with_loss
 
-RUNTIMES = ('eager', 'compile', 'onnx', 'openvino', 'ncnn')
+IN_TORCH = ('eager', 'compile')
 SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'ncnn': '.param'}
 PRODUCT = 'matrix product'
 SIDE = 1024  # of the matrices: one product takes 15 to 40 ms on one core
@@ -82,7 +92,7 @@ class Contender:
 
 def compare(
     names: Sequence[str],
-    runtimes: Sequence[str] = RUNTIMES,
+    runtimes: Sequence[str],
     protocol: Protocol = Protocol(),
     reference: tuple[str, str] | None = None,
     note: Note = lambda text: None,
@@ -92,7 +102,7 @@ def compare(
 
     Args:
         names: of :func:`~tinynet_mm.bench.networks.find_network`.
-        runtimes: some of :data:`RUNTIMES`.
+        runtimes: some of :data:`~tinynet_mm.deploy.latency.RUNTIMES`; int8 is calibrated on random images.
         protocol: how to time.
         reference: config and checkpoint of a detector whose time from file to boxes in mmdet's ``inference_detector`` is a row.
         note: receives a line for each contender that is left out.
@@ -137,7 +147,7 @@ def _check(names: Sequence[str], runtimes: Sequence[str], protocol: Protocol, re
         read_image(protocol.image)
     elif reference:
         raise UserError('the time of a reference is that from an image file to boxes; give --image.')
-    for runtime in set(runtimes) & SUFFIX.keys():
+    for runtime in set(runtimes) - set(IN_TORCH):
         check_runtime(runtime)
     if 'ncnn' in runtimes and protocol.batch != 1:
         raise UserError(f'ncnn takes one image at a time, not --batch {protocol.batch}; leave out ncnn, or give --batch 1.')
@@ -169,26 +179,32 @@ def _contenders(
     candidate: Candidate, runtimes: Sequence[str], protocol: Protocol, folder: Path, note: Note
 ) -> Iterator[Contender]:
     file = candidate.path
-    if file is None and set(runtimes) & SUFFIX.keys():
+    if file is None and set(runtimes) - set(IN_TORCH):
         folder.mkdir()
         file = _exported(candidate, folder / 'network.onnx')
     for runtime in runtimes:
-        if runtime not in SUFFIX:
+        if runtime in IN_TORCH:
             if candidate.graph is None:
                 note(f'{candidate.name} is a file, so it has no row for {runtime}.')
             else:
                 yield from _in_torch(candidate, runtime, note)
-        elif file and file.suffix == SUFFIX[runtime]:
+        elif file and file.suffix == SUFFIX.get(runtime):
             yield _of_file(candidate, file, runtime, protocol)
         elif file and candidate.path is None:
             try:
-                yield _of_file(candidate, convert(file, file.with_suffix(SUFFIX[runtime])), runtime, protocol)
+                yield _of_file(candidate, _converted(file, candidate.spec, runtime), runtime, protocol)
             except UserError as error:
                 if isinstance(error, MissingPackageError):
                     raise
                 note(f'{candidate.name} has no row for {runtime}: {error}')
         else:
-            note(f'{candidate.name} has no row for {runtime}, which runs files ({SUFFIX[runtime]}) from tools/export.py.')
+            kinds = f'files ({SUFFIX[runtime]}) from tools/export.py' if runtime in SUFFIX else 'networks that are no files'
+            note(f'{candidate.name} has no row for {runtime}, which takes {kinds}.')
+
+
+def _converted(file: Path, spec: Spec, runtime: str) -> Path:
+    """The file of a runtime, made beside an ONNX file; in float32 its outputs are compared."""
+    return convert(file, file.with_suffix(SUFFIX[runtime])) if runtime in SUFFIX else converted(file, spec, runtime)
 
 
 def _exported(candidate: Candidate, path: Path) -> Path:
@@ -219,12 +235,12 @@ def _in_torch(candidate: Candidate, runtime: str, note: Note) -> Iterator[Conten
 
 
 def _of_file(candidate: Candidate, path: Path, runtime: str, protocol: Protocol) -> Contender:
-    spec = candidate.spec
-    name = runtime_name(runtime)
+    spec, name = candidate.spec, runtime_name(runtime)
     if candidate.path and protocol.image and spec.task == 'detection' and spec.post != 'raw' and spec.batch == 1:
         steps = from_file_to_boxes(Detector(path, protocol.threads), protocol.image)
         return Contender(candidate.name, name, spec, steps, _described(protocol.image))
     network = open_network(path, protocol.threads)
+    spec = replace(spec, precision=network.spec.precision)
     return Contender(candidate.name, name, spec, [network_step(network, random_images(spec, spec.batch).numpy())])
 
 

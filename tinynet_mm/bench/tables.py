@@ -14,6 +14,8 @@ RUNTIMES = {
     'onnxruntime': 'ONNX Runtime',
     'openvino': 'OpenVINO',
     'ncnn': 'ncnn',
+    'onnxruntime int8': 'ONNX Runtime int8',
+    'openvino int8': 'OpenVINO int8',
 }
 PAPER = {('tinynet_a', 'efficientnet_b0'): 0.81, ('tinynet_e', 'efficientnet_b-4'): 0.80}  # table 4, on a phone
 PAGE = """# Latency
@@ -53,7 +55,15 @@ means. {about_files}
 
 {files}
 
-## int8
+## int8, time alone
+
+Networks as they are (most with SiLU and squeeze-excite), quantised with random images: the times are those of int8, but the
+outputs are of no use. The ratio is that of medians. {about_quantised}
+`results/latency_int8.csv`
+
+{quantised}
+
+## int8, accuracy and time
 
 Networks with ReLU6 and without squeeze-excite, one training each: the detector on BCCD (its best epoch on the same 87 validation
 images), the classifier on the 10,000 images of CIFAR-10. The range is from the 10th to the 90th percentile of the ratios of
@@ -71,7 +81,7 @@ README = (
 def runtime_of(row: Mapping) -> str:
     """The key of :data:`RUNTIMES` of a row."""
     words = str(row['runtime']).split()
-    return words[-1] if words[0] == 'torch' else words[0]
+    return words[-1] if words[0] == 'torch' else ' '.join([words[0], *words[2:]])
 
 
 def by_model(rows: Iterable[Mapping]) -> dict[str, dict[str, Mapping]]:
@@ -177,6 +187,22 @@ def file_table(rows: Sequence[Mapping]) -> str:
     return markdown(['runtime', 'input', 'file to boxes (ms)', 'before', 'network', 'after', 'times faster than mmdet'], lines)
 
 
+def quantised_table(rows: Sequence[Mapping]) -> str:
+    """Medians of each network in float32 and in int8, with the speed-up of int8."""
+    models, kinds = by_model(rows), ('onnxruntime', 'openvino')
+    head = ['network']
+    for kind in kinds:
+        head += [f'{RUNTIMES[kind]} (ms)', 'int8 (ms)', 'times faster']
+    lines = []
+    for name, found in models.items():
+        line: list[object] = [label(name)]
+        for kind in kinds:
+            single, int8 = found[kind], found[f'{kind} int8']
+            line += [number(single['median_ms']), number(int8['median_ms']), number(_speedup(single, int8))]
+        lines.append(line)
+    return markdown(head, lines)
+
+
 def int8_table(rows: Sequence[Mapping]) -> str:
     """Accuracy and latency in float and in int8, with the speed-up and its 10th and 90th percentile."""
     lines = []
@@ -210,8 +236,8 @@ def make_page(results: Path) -> str:
     Raises:
         FileNotFoundError, UserError: a file is missing or has other columns.
     """
-    names = ('latency', 'latency_detectors', 'latency_file', 'int8')
-    classifiers, detectors, files, int8 = (read_csv(results / f'{name}.csv') for name in names)
+    names = ('latency', 'latency_detectors', 'latency_file', 'latency_int8', 'int8')
+    classifiers, detectors, files, quantised, int8 = (read_csv(results / f'{name}.csv') for name in names)
     return PAGE.format(
         classifiers=latency_table(classifiers),
         about_classifiers=protocol(classifiers),
@@ -222,6 +248,8 @@ def make_page(results: Path) -> str:
         files=file_table(files),
         about_files=' '.join(protocol(list(rows)) for rows in by_height(files)),
         image=files[0]['input'],
+        quantised=quantised_table(quantised),
+        about_quantised=protocol(quantised),
         int8=int8_table(int8),
         about_int8=protocol(int8),
     )

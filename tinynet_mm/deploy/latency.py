@@ -116,16 +116,20 @@ def prepare(model: nn.Module, spec: Spec, runtime: str, threads: int, folder: Pa
         return Network(spec, lambda images: _run_in_torch(call, images, names))
     path = folder / 'network.onnx'
     finish(trace(graph, random_images(spec, spec.batch), path, names, {}), spec)
-    return open_network(_converted(path, spec, runtime), threads)
+    return open_network(converted(path, spec, runtime), threads)
 
 
-def _converted(path: Path, spec: Spec, runtime: str) -> Path:
-    """The file of a runtime, made beside an ONNX file."""
+def converted(path: Path, spec: Spec, runtime: str) -> Path:
+    """The file of a runtime, made beside an ONNX file; int8 files are called ``int8`` and calibrated on random images.
+
+    Raises:
+        UserError: an operator that the runtime does not have.
+    """
     images = [random_images(spec, spec.batch).numpy() for _ in range(4)] if runtime.endswith('-int8') else []
     if runtime == 'onnx-int8':
         return quantise_onnx(path, path.with_name('int8.onnx'), images)
     if runtime == 'openvino-int8':
-        return quantise_openvino(path, path.with_suffix('.xml'), images)
+        return quantise_openvino(path, path.with_name('int8.xml'), images)
     if runtime == 'openvino':
         return save_openvino(read_openvino(path), spec, path.with_suffix('.xml'))
     return to_ncnn(path, path.with_suffix('.param'), spec) if runtime == 'ncnn' else path
