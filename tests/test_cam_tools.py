@@ -20,7 +20,7 @@ from tinynet_mm.mmlab import configs, editing
 from tinynet_mm.mmlab.checkpoints import build_model, load_model
 
 ROOT = Path(__file__).parent.parent
-SSDLITE = str(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py')
+SSDLITE, LIGHT = (str(ROOT / 'configs' / f'{kind}_tinynet_e_coco.py') for kind in ('ssdlite', 'rtmdet'))
 CIFAR = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
 NAMES = ('circle', 'square', 'star')
 
@@ -63,10 +63,7 @@ def weights(coco, tmp_path_factory) -> Path:
     """A checkpoint of a detector whose scores differ from box to box, as after training."""
     _, model = random_detector(coco)
     torch.manual_seed(1)
-    for module in model.modules():  # statistics of a first batch: without them activations nearly vanish before the head
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    model.train()(torch.randn(8, 3, 128, 128), mode='tensor')
+    set_statistics(model)
     for level, (scores, boxes) in enumerate(zip(model.bbox_head.cls_convs, model.bbox_head.reg_convs)):
         last = [[m for m in convs.modules() if isinstance(m, torch.nn.Conv2d)][-1] for convs in (scores, boxes)]
         torch.nn.init.normal_(last[0].weight, std=0.3 if level == 1 else 0.02)  # most boxes come from the second level
@@ -96,9 +93,30 @@ def rows_of(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def random_detector(coco: Path):
-    cfg = editing.prepare(configs.load_config(SSDLITE), coco, 128)
+def random_detector(coco: Path, config: str = SSDLITE):
+    cfg = editing.prepare(configs.load_config(config), coco, 128)
     return cfg, build_model(cfg, seed=0)
+
+
+def set_statistics(model: torch.nn.Module) -> None:
+    """Norms get the statistics of a random batch: without them activations nearly vanish before the head."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    model.train()(torch.randn(8, 3, 128, 128), mode='tensor')
+    model.eval()
+
+
+@pytest.fixture
+def light(coco):
+    """The light detector with scores that differ from box to box."""
+    cfg, model = random_detector(coco, LIGHT)
+    torch.manual_seed(1)
+    set_statistics(model)
+    for layer in model.bbox_head.rtm_cls:
+        torch.nn.init.normal_(layer.weight, std=0.3)
+        torch.nn.init.zeros_(layer.bias)
+    return cfg, model
 
 
 # The tool ---------------------------------------------------------------------------------------------------------------------
@@ -254,8 +272,9 @@ def test_faithfulness_of_a_set_and_its_continuation(coco, call, tmp_path, capsys
         evaluate('--method', 'layercam')
 
 
-def test_measures_of_one_box_by_hand(coco, detector):
-    cfg, model = detector
+@pytest.mark.parametrize('name, scores', [('detector', lambda rows: rows.softmax(1)), ('light', lambda rows: rows.sigmoid())])
+def test_measures_of_one_box_by_hand(coco, request, name, scores):
+    cfg, model = request.getfixturevalue(name)
     explainer = Explainer(model, 'eigencam', ['level0'])
     protocol = Protocol('eigencam', 'level0', 'val', 0, score_threshold=0.0, iou=1e-6, boxes_per_image=1, steps=4)
     evaluator = Evaluator({'eigencam': explainer}, cfg, protocol)
@@ -278,8 +297,8 @@ def test_measures_of_one_box_by_hand(coco, detector):
         image[:, order[: k * len(order) // 4]] = 0
         with torch.no_grad():
             maps = model.bbox_head(model.extract_feat(image.reshape(inputs.shape)))[0]
-        logits = torch.cat([m.permute(0, 2, 3, 1).reshape(-1, 4) for m in maps])
-        curve.append(float(logits[candidate.row].softmax(0)[candidate.label]))
+        logits = torch.cat([m.permute(0, 2, 3, 1).reshape(-1, model.bbox_head.cls_out_channels) for m in maps])
+        curve.append(float(scores(logits)[candidate.row, candidate.label]))
     assert row['deletion'] == pytest.approx(sum((a + b) / 8 for a, b in zip(curve, curve[1:])), abs=2e-3)
 
 

@@ -61,6 +61,14 @@ def test_a_detector_with_another_backbone_is_that_of_its_own_config(detector):
     assert 'the detector of detector.py with this backbone, input 128x128 px' in detector.name
 
 
+def test_the_light_detector_with_another_backbone_is_that_of_its_own_config():
+    found = of_config(str(CONFIGS / 'rtmdet_tinynet_e_coco.py'))
+    model, spec = found.build(preset('tinynet_d'))
+    expected = build_model(load_config(str(CONFIGS / 'rtmdet_tinynet_d_coco.py')))
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in expected.state_dict().items()}
+    assert found.detector and found.base == EFFICIENTNET_B0 and (spec.height, spec.post) == (320, 'decoded')
+
+
 @pytest.mark.parametrize('r', [0.3, 1.2])
 def test_a_detector_keeps_the_input_of_its_config(detector, r):
     model, spec = detector.build(scale(EFFICIENTNET_B0, Scaling(r=r, w=0.3, d=0.3)))
