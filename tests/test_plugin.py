@@ -130,7 +130,7 @@ print(train(1, False), train(2, True))
 
 
 def test_training_resumes_from_a_checkpoint_with_loss_curves(tmp_path):
-    """mmengine 0.10.7 alone fails under torch >= 2.6, see versions.allow_history_buffers."""
+    """mmengine 0.10.7 alone fails under torch >= 2.6, see mmlab/loaders.py."""
     script = tmp_path / 'resume.py'
     script.write_text(RESUME)
     result = subprocess.run([sys.executable, '-W', 'ignore', script, tmp_path / 'work'], capture_output=True, text=True)

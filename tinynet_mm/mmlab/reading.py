@@ -19,12 +19,13 @@ SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
 TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
-def read(path: str | Path, trust: bool = False) -> dict[str, Any]:
-    """Read the content of a .pth or .safetensors file, on the CPU.
+def read(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read the content of a .pth or .safetensors file.
 
     Args:
         path: the file.
         trust: also run code from the pickle. Otherwise only tensors and plain values are accepted.
+        map_location: of the tensors, as in ``torch.load``.
 
     Raises:
         FileNotFoundError: no such file.
@@ -36,7 +37,8 @@ def read(path: str | Path, trust: bool = False) -> dict[str, Any]:
     try:
         if path.suffix == '.safetensors':
             return _read_safetensors(path)
-        content = _load_anything(path) if trust or os.environ.get(TRUST_ALL) == '1' else _load_weights(path)
+        trusted = trust or os.environ.get(TRUST_ALL) == '1'
+        content = (_load_anything if trusted else load_weights)(path, map_location)
     except pickle.UnpicklingError as error:
         raise UserError(_why_not(path, error)) from error
     except Exception as error:  # torch and safetensors raise many types for files in other formats
@@ -83,16 +85,21 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     return next((name for name, value in tensors.items() if not value.isfinite().all()), None)
 
 
-def _load_weights(path: Path) -> Any:
+def load_weights(file: Any, map_location: Any = None) -> Any:
+    """``torch.load`` of a path or file for tensors, plain values and MMEngine's loss curves.
+
+    Raises:
+        pickle.UnpicklingError: other objects.
+    """
     allowed = torch.serialization.get_safe_globals()  # the context manager removes its types at exit: do not pass these
     with torch.serialization.safe_globals([kind for kind in harmless() if kind not in allowed]):
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(file, map_location=map_location, weights_only=True)
 
 
-def _load_anything(path: Path) -> Any:
+def _load_anything(path: Path, map_location: Any) -> Any:
     forced = os.environ.pop(TRUST_NONE, None)
     try:
-        return torch.load(path, map_location='cpu', weights_only=False)
+        return torch.load(path, map_location=map_location, weights_only=False)
     finally:
         if forced is not None:
             os.environ[TRUST_NONE] = forced

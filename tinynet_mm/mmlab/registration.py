@@ -29,11 +29,11 @@ def arm() -> None:
 def host_imported(host: ModuleType) -> None:
     """Check the versions after the import of a host, and register unless another host is partly imported."""
     if host.__name__ == 'mmengine':
-        from . import versions
+        from . import loaders, versions
 
         versions.check_versions()
         versions.silence()  # first: the next line imports mmengine.runner, which keeps its own reference to print_log
-        versions.allow_history_buffers()
+        loaders.install()
     others = [sys.modules[name] for name in HOSTS if name in sys.modules and name != host.__name__]
     if not any(getattr(module.__spec__, '_initializing', False) for module in others):
         register()

@@ -1,4 +1,4 @@
-"""Check the versions of MMLab, and fix two differences between the supported ones.
+"""Check the versions of MMLab, hide messages about its own code, and name the classes in its checkpoints.
 
 Two stacks are tested: the maintained forks (onedl-mmengine 0.10.12, onedl-mmcv 2.3.6, onedl-mmdetection 3.5.1,
 onedl-mmpretrain 1.3.6) and the originals (mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmpretrain 1.2.0). Import names are equal.
@@ -31,6 +31,7 @@ WARNINGS = (
     ('faster_coco_eval is not installed', r'mmdet\.'),
     ('pkg_resources is deprecated as an API', r'mm(engine|cv|det|pretrain)\.'),
 )
+CORES = ('core', '_core')  # the module of arrays in numpy 1 and 2: a checkpoint of one is read with the other
 FIX = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `python tools/doctor.py` checks the rest'
 
 
@@ -79,20 +80,6 @@ def hide_prints() -> None:
     logging.print_log = print_log
 
 
-def allow_history_buffers() -> None:
-    """Let mmengine 0.10.7 resume under torch >= 2.6, which loads only tensors, plain values and allowed classes.
-
-    A checkpoint of MMEngine contains loss curves: ``HistoryBuffer`` with numpy arrays. The forks allow these themselves.
-    """
-    from mmengine.runner import checkpoint
-
-    if hasattr(checkpoint, 'get_torch_safe_globals'):
-        return
-    import torch
-
-    torch.serialization.add_safe_globals(harmless())
-
-
 def harmless() -> list:
     """Return the classes of the loss curves in MMEngine's checkpoints: HistoryBuffer and numpy arrays, data without code.
 
@@ -102,8 +89,9 @@ def harmless() -> list:
     from mmengine.logging import HistoryBuffer
 
     core: Any = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray  # type: ignore[attr-defined]
+    made = [(part, f'numpy.{name}.multiarray.{part.__name__}') for part in (core._reconstruct, core.scalar) for name in CORES]
     kinds = [type(np.dtype(name)) for name in ('uint32', 'int64', 'float32', 'float64')]
-    return [HistoryBuffer, (method_of_history, 'builtins.getattr'), core._reconstruct, core.scalar, np.ndarray, np.dtype, *kinds]
+    return [HistoryBuffer, (method_of_history, 'builtins.getattr'), *made, np.ndarray, np.dtype, slice, *kinds]
 
 
 def method_of_history(owner: type, name: str) -> Any:

@@ -1,0 +1,150 @@
+"""Checkpoints that contain code: no loader of MMEngine or mmdet runs it once tinynet_mm is imported."""
+
+import hashlib
+import os
+import threading
+import zipfile
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import DetInferencer, init_detector
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import MODELS
+from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
+from torch import nn
+
+from tinynet_mm.errors import UserError
+from tinynet_mm.mmlab.loaders import HASH
+from tinynet_mm.mmlab.reading import TRUST_ALL, TRUST_NONE, load_weights
+
+CONFIG = str(Path(__file__).resolve().parents[1] / 'configs' / 'rtmdet_tinynet_e_coco.py')
+
+
+class Call:
+    """An object whose pickle calls a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def runner(work, **settings):
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    loader = dict(dataset=[0], sampler=dict(type='DefaultSampler', shuffle=False), batch_size=1)
+    return Runner(nn.Linear(1, 1), str(work), loader, train_cfg=loop, optim_wrapper=wrapper, log_level='ERROR', **settings)
+
+
+def initialise(path, work):
+    MODELS.build(dict(type='TinyNet', arch='e', init_cfg=dict(type='Pretrained', checkpoint=str(path)))).init_weights()
+
+
+LOADERS = {
+    'load_checkpoint': lambda path, work: load_checkpoint(nn.Linear(1, 1), str(path)),
+    'load_from': lambda path, work: runner(work, load_from=str(path)).load_or_resume(),
+    'resume': lambda path, work: runner(work).resume(str(path)),
+    'init_cfg': initialise,
+    'init_detector': lambda path, work: init_detector(CONFIG, str(path), device='cpu'),
+    'DetInferencer': lambda path, work: DetInferencer(CONFIG, str(path), device='cpu', scope='tinynet_mm'),
+}
+
+
+@pytest.fixture
+def mark(tmp_path, monkeypatch):
+    """A folder that the code of the checkpoint makes."""
+    monkeypatch.delenv(TRUST_NONE, raising=False)
+    monkeypatch.delenv(TRUST_ALL, raising=False)
+    return tmp_path / 'mark'
+
+
+def save(path, **more):
+    torch.save(dict(state_dict=nn.Linear(1, 1).state_dict(), meta={}, message_hub={}, optimizer={}, **more), path)
+    return path
+
+
+@pytest.mark.parametrize('name', LOADERS)
+def test_no_loader_runs_the_code_of_a_pickle(name, mark, tmp_path):
+    path = save(tmp_path / 'bad.pth', extra=Call(os.mkdir, str(mark)))
+    with pytest.raises(UserError, match=r'bad.pth contains posix.mkdir; a pickle .* can run any code'):
+        LOADERS[name](path, tmp_path / 'work')
+    assert not mark.exists()
+
+
+def test_the_user_can_allow_the_code(mark, tmp_path, monkeypatch):
+    path = save(tmp_path / 'bad.pth', extra=Call(os.mkdir, str(mark)))
+    monkeypatch.setenv(TRUST_ALL, '1')
+    load_checkpoint(nn.Linear(1, 1), str(path))
+    assert mark.is_dir()
+
+
+@pytest.mark.parametrize('name', ['load_from', 'resume', 'DetInferencer'])
+def test_getattr_works_for_loss_curves_alone(name, mark, tmp_path):
+    path = save(tmp_path / 'bad.pth', extra=Call(getattr, np.ndarray, 'tofile'))
+    with pytest.raises(UserError, match='contains getattr'):
+        LOADERS[name](path, tmp_path / 'work')
+
+
+def test_loss_curves_and_arrays_of_numpy_1_are_read(mark, tmp_path):
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    path = save(tmp_path / 'curves.pth', extra=dict(loss=history, part=slice(1, 2), value=np.float64(3)))
+    found = CheckpointLoader.load_checkpoint(str(path))['extra']
+    assert found['loss'].data[0].tolist() == [1, 2] and found['part'] == slice(1, 2) and found['value'] == 3
+    older = tmp_path / 'older.pth'
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(older, 'w') as target:
+        for entry in source.namelist():
+            target.writestr(entry, source.read(entry).replace(b'cnumpy._core.multiarray\n', b'cnumpy.core.multiarray\n'))
+    assert load_weights(older)['extra']['value'] == 3
+
+
+@pytest.fixture
+def server(tmp_path):
+    """An address under which the files of tmp_path / 'www' are."""
+    (tmp_path / 'www').mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    http = HTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(tmp_path / 'www')))
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{http.server_port}'
+    http.shutdown()
+    http.server_close()
+
+
+def test_downloads_are_checked(server, mark, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    www = tmp_path / 'www'
+    bad = save(www / 'bad.pth', extra=Call(os.mkdir, str(mark)))
+    with pytest.raises(UserError, match='can run any code'):
+        load_checkpoint(nn.Linear(1, 1), f'{server}/{bad.name}')
+    assert not mark.exists()
+    good = save(www / 'good.pth')
+    digest = hashlib.sha256(good.read_bytes()).hexdigest()
+    for name in (f'net-{digest[:8]}.pth', 'net-0123abcd.pth', 'net-20230101.pth'):
+        (www / name).write_bytes(good.read_bytes())
+    assert CheckpointLoader.load_checkpoint(f'{server}/net-{digest[:8]}.pth')['meta'] == {}
+    assert CheckpointLoader.load_checkpoint(f'{server}/net-20230101.pth')['meta'] == {}  # a date
+    with pytest.raises(UserError, match=r'net-0123abcd.pth: the content does not have the hash in its name'):
+        CheckpointLoader.load_checkpoint(f'{server}/net-0123abcd.pth')
+    assert not (tmp_path / 'hub' / 'checkpoints' / 'net-0123abcd.pth').exists()
+
+
+@pytest.mark.parametrize(
+    'name, found',
+    [
+        ('yolox_nano_20210924-c3b2f8f6.pth', 'c3b2f8f6'),
+        ('tinynet_e.pth', None),
+        ('net-e.pth', None),
+        ('net-20230101.pth', None),
+    ],
+)
+def test_the_hash_of_a_file_name(name, found):
+    match = HASH.search(name)
+    assert (match and match[1]) == found
