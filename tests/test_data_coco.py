@@ -191,6 +191,9 @@ def test_bad_categories_in_all_splits(tmp_path):
     rewrite(make(tmp_path / 'b', splits=('train',)), 'train', categories=[], annotations=[])
     with pytest.raises(ValueError, match='has no categories'):
         find_layout(tmp_path / 'b')
+    code = """{{$NAME:'+str(open('mark','w'))+'}}"""
+    with pytest.raises(ValueError, match='which MMEngine evaluates as code'):
+        find_layout(make(tmp_path / 'c', splits=('train',), categories=[*CATEGORIES, {'id': 9, 'name': code}]))
 
 
 def test_folders_without_a_data_set(tmp_path):
