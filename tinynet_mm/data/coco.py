@@ -214,7 +214,8 @@ def common_classes(splits: dict[str, Split]) -> tuple[str, ...]:
     """The classes of all splits, in label order.
 
     Raises:
-        UserError: no classes, a duplicate name, a name that MMEngine would evaluate, or splits that differ in names or order (mmdet numbers by each file's order).
+        UserError: no classes, a duplicate name, a name that MMEngine would evaluate, or splits that differ in names or order
+            (mmdet numbers by each file's order).
     """
     first, *others = splits.values()
     classes = first.classes
