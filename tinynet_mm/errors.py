@@ -19,6 +19,10 @@ class UserError(ValueError):
     """Input that the user can correct. The message says what was given, what is allowed and what to do."""
 
 
+class RepeatedError(UserError):
+    """An error of the first process of a run on several processes, raised in the others; it is not printed again."""
+
+
 class MissingPackageError(UserError, ImportError):
     """A package is not installed, or its version does not fit; the message names the pip command."""
 
@@ -40,6 +44,8 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         sys.exit(130)
+    except RepeatedError:
+        sys.exit(2)
     except (UserError, FileNotFoundError) as error:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()

@@ -25,6 +25,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='a .pth or .safetensors file, or a URL')
     parser.add_argument('--split', choices=['test', 'val'], default='test')
     parser.add_argument('--out', type=Path, help='folder of metrics.json (default: that of the checkpoint)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args(argv)
 
 
@@ -41,7 +42,7 @@ def configure(args: argparse.Namespace, out: Path):
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     editing.without_averages(cfg)
-    cfg.work_dir, cfg.load_from, cfg.resume = str(out / 'test'), None, False
+    cfg.work_dir, cfg.load_from, cfg.resume, cfg.launcher = str(out / 'test'), None, False, args.launcher
     editing.check_paths(cfg, ('test',))
     return cfg
 
@@ -49,15 +50,22 @@ def configure(args: argparse.Namespace, out: Path):
 def main(argv: list[str] | None = None) -> int:
     """Run the tool."""
     args = parse_arguments(argv)
-    from tinynet_mm.data.coco import splits_of
-    from tinynet_mm.mmlab import checkpoints, configs, inference, running
-    from tinynet_mm.plots import save
+    from tinynet_mm.mmlab import processes
+
+    with processes.group(args.launcher):
+        test(args)
+    return 0
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test as the command line says; of several processes only the first one checks data, prints and writes."""
+    from tinynet_mm.mmlab import checkpoints, configs, processes, running
 
     default = Path('work_dirs') / Path(args.config).stem if '://' in args.checkpoint else Path(args.checkpoint).parent
     out = args.out or default
-    cfg = configure(args, out)
+    cfg = processes.first_then_others(lambda: configure(args, out))
     if args.data_root and not configs.is_classifier(cfg):
-        cli.check_data(cfg, ('test',))
+        processes.first(lambda: cli.check_data(cfg, ('test',)))
     content = checkpoints.read_checkpoint(args.checkpoint)
     checkpoints.from_scratch(cfg)
     runner = running.build_runner(cfg)
@@ -65,6 +73,15 @@ def main(argv: list[str] | None = None) -> int:
     metrics = runner.test()
     if not metrics:
         raise UserError(f'{args.checkpoint}: the evaluation has no metrics, because the model detects nothing; train it longer.')
+    processes.first(lambda: write(args, cfg, out, runner, metrics))
+
+
+def write(args: argparse.Namespace, cfg, out: Path, runner, metrics: dict) -> None:
+    """Print and write the metrics, and draw detections."""
+    from tinynet_mm.data.coco import splits_of
+    from tinynet_mm.mmlab import checkpoints, configs, inference, running
+    from tinynet_mm.plots import save
+
     data = str(cfg.test_dataloader.dataset.get('ann_file'))
     protocol = dict(config=args.config, checkpoint=args.checkpoint, data=data, images=len(runner.test_dataloader.dataset))
     print(running.scores_line(metrics))
@@ -73,7 +90,6 @@ def main(argv: list[str] | None = None) -> int:
         model = checkpoints.load_model(cfg, args.checkpoint)
         save(inference.split_sheet(model, splits_of(cfg)['test']), out / 'detections.png')
         print(f'ground truth next to predictions: {out / "detections.png"}')
-    return 0
 
 
 if __name__ == '__main__':

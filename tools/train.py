@@ -76,20 +76,28 @@ def configure(args: argparse.Namespace):
 def main(argv: list[str] | None = None) -> int:
     """Run the tool."""
     args = parse_arguments(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # how MMEngine trains on the CPU of a machine with GPUs
+    from tinynet_mm.mmlab import processes
+
+    with processes.group(args.launcher):
+        train(args)
+    return 0
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as the command line says; of several processes only the first one converts and checks data, prints and writes."""
     from tinynet_mm import report
-    from tinynet_mm.mmlab import checkpoints, configs, editing, running
+    from tinynet_mm.mmlab import checkpoints, configs, editing, processes, running
     from tinynet_mm.training import options, progress
 
     options.set_device(args.device, args.launcher)
     options.check_trackers(args.trackers or ())
-    cfg = configure(args)
+    cfg = processes.first_then_others(lambda: configure(args))
     content = checkpoints.read_start(cfg)
     editing.check_paths(cfg, ('train', 'val'))
     if args.data_root and not configs.is_classifier(cfg):
-        cli.check_data(cfg, ('train', 'val'))
+        processes.first(lambda: cli.check_data(cfg, ('train', 'val')))
     if args.from_scratch or content or cfg.get('resume'):
         checkpoints.from_scratch(cfg)
     for warning in checkpoints.pretrained_or_scratch(cfg):
@@ -114,7 +122,6 @@ def main(argv: list[str] | None = None) -> int:
     print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(args.config).name} with every setting)')
     if line := report.after_training(cfg, runner, cli.progress):
         print(line)
-    return 0
 
 
 if __name__ == '__main__':

@@ -233,13 +233,14 @@ def build_model(cfg: Config, seed: int | None = None) -> nn.Module:
 
 
 def load_weights(model: nn.Module, content: Mapping[str, Any], path: str) -> None:
-    """Load the content of :func:`read_checkpoint` into a model.
+    """Load the content of :func:`read_checkpoint` into a model, which can be wrapped for several processes.
 
     Raises:
         UserError: see :func:`check_checkpoint`.
     """
-    check_checkpoint(content, model, path)
-    load_state_dict(model, content['state_dict'], strict=False)
+    inner: Any = model.module if is_model_wrapper(model) else model
+    check_checkpoint(content, inner, path)
+    load_state_dict(inner, content['state_dict'], strict=False)
 
 
 def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Module:

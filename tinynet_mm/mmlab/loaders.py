@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import torch
 
 from ..errors import UserError
+from .processes import first
 from .reading import load_weights, read
 
 HASH = re.compile(r'-(?=\d*[a-f])([0-9a-f]{8,64})\.\w+$')  # of the content, at the end of a file name; digits alone are a date
@@ -54,19 +55,17 @@ def load_from_url(
         progress: whether torch shows a progress bar.
 
     Raises:
-        OSError: the server or the network fails.
+        OSError: the server or the network fails. On other processes than the first one this is a RepeatedError.
         UserError: the content does not have the hash in the file name, or see :func:`~.reading.read`.
     """
-    from mmengine.dist import barrier, get_rank
-
     path = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints') / Path(urlsplit(filename).path).name
-    if get_rank() == 0 and not path.exists():
-        _download(filename, path, progress)
-    barrier()
+    first(lambda: _download(filename, path, progress))
     return read(path, map_location=map_location)
 
 
 def _download(url: str, path: Path, progress: bool) -> None:
+    if path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     expected = HASH.search(path.name)
     try:

@@ -14,10 +14,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
+from mmengine.device import get_device
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 from wrapt import register_post_import_hook
@@ -102,6 +104,13 @@ class QuietRunner(Runner):
         load_state_dict(model, self.start['state_dict'], strict=False)
         self.start, self._has_loaded = None, True
         self.logger.info(f'Load checkpoint from {self._load_from}')
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap a model for several processes; on the CPU without the device that MMEngine gives to the wrapper."""
+        if not self.distributed or model_wrapper_cfg or get_device() != 'cpu':
+            return super().wrap_model(model_wrapper_cfg, model)
+        unused = self.cfg.get('find_unused_parameters', False)
+        return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
         """Build MMEngine's logger with a filter on its console handlers."""

@@ -1,17 +1,20 @@
-"""The SSDLite head: mmdet's SSDHead with two fixes, and with anchors that follow the input size.
+"""The SSDLite head: mmdet's SSDHead with three fixes, and with anchors that follow the input size.
 
-mmdet's ``SSDHead`` has three faults. It skips ``AnchorHead.__init__``, so ``loss_cls`` is missing and every SSD config of mmdet
+mmdet's ``SSDHead`` has four faults. It skips ``AnchorHead.__init__``, so ``loss_cls`` is missing and every SSD config of mmdet
 3.2 and 3.3 fails at its first validation (mmdetection issues 11063, 11305, 11780). Its anchors are literals for one input size,
 which are not compared with the feature maps. It takes three negative anchors for each positive one of an image, so an image
-without boxes has no loss.
+without boxes has no loss. On several processes, each divides its loss by its own number of positive anchors.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmdet.models.dense_heads import SSDHead
+from mmdet.utils import reduce_mean
+from mmengine.dist import is_distributed
 from mmengine.registry import MODELS
 from torch import Tensor
 
@@ -81,8 +84,18 @@ class SSDLiteHead(SuppressOnCPU, SSDHead):
             )
         return super().forward(x)
 
+    def get_targets(self, *args: Any, **kwargs: Any) -> tuple:
+        """As in mmdet; the positive anchors that divide the losses are the mean of all processes, as in mmdet's other heads.
+
+        Then two processes with four images each have the gradients of one with eight.
+        """
+        *targets, positive = super().get_targets(*args, **kwargs)
+        if is_distributed():
+            positive = reduce_mean(targets[0][0].new_tensor(positive, dtype=torch.float)).item()
+        return *targets, positive
+
     def loss_by_feat_single(
-        self, cls_score: Tensor, bbox_pred: Tensor, anchor: Tensor, labels: Tensor, *args: Any, avg_factor: int, **kwargs: Any
+        self, cls_score: Tensor, bbox_pred: Tensor, anchor: Tensor, labels: Tensor, *args: Any, avg_factor: float, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """The losses of an image; one without boxes has as many negative anchors as one with a positive anchor.
 
