@@ -9,6 +9,7 @@ report/report.html, are in the work directory.
 
 import argparse
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from tinynet_mm import cli
@@ -79,17 +80,19 @@ def main(argv: list[str] | None = None) -> int:
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # how MMEngine trains on the CPU of a machine with GPUs
     from tinynet_mm.mmlab import processes
+    from tinynet_mm.training import lock
 
     with processes.group(args.launcher):
-        train(args)
+        cfg, content = prepare(args)
+        with processes.first(lambda: lock.hold(cfg.work_dir)) or nullcontext():
+            train(args, cfg, content)
     return 0
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train as the command line says; of several processes only the first one converts and checks data, prints and writes."""
-    from tinynet_mm import report
-    from tinynet_mm.mmlab import checkpoints, configs, editing, processes, running
-    from tinynet_mm.training import options, progress
+def prepare(args: argparse.Namespace) -> tuple:
+    """Return the config and the content of the checkpoint to start from; of several processes the first one checks the data."""
+    from tinynet_mm.mmlab import checkpoints, configs, editing, processes
+    from tinynet_mm.training import options
 
     options.set_device(args.device, args.launcher)
     options.check_trackers(args.trackers or ())
@@ -102,6 +105,15 @@ def train(args: argparse.Namespace) -> None:
         checkpoints.from_scratch(cfg)
     for warning in checkpoints.pretrained_or_scratch(cfg):
         print(f'warning: {warning}', flush=True)
+    return cfg, content
+
+
+def train(args: argparse.Namespace, cfg, content) -> None:
+    """Train, and write the report."""
+    from tinynet_mm import report
+    from tinynet_mm.mmlab import checkpoints, running
+    from tinynet_mm.training import options, progress
+
     if note := options.set_threads(args.threads):
         cli.note(note)
     runner = running.build_runner(cfg, running.VerboseRunner if args.verbose else running.TrainingRunner)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -259,11 +260,23 @@ def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
         source: the checkpoint; ``auto`` is the latest one in the work directory.
         note: receives a sentence if the work directory has no checkpoint.
     """
-    if source == 'auto' and not (Path(cfg.work_dir) / 'last_checkpoint').is_file():
+    path = latest_checkpoint(cfg.work_dir) if source == 'auto' else source
+    if path is None:
         note(f'no checkpoint in {cfg.work_dir}: training starts at the beginning.')
         return
-    cfg.resume = True
-    cfg.load_from = None if source == 'auto' else source
+    cfg.resume, cfg.load_from = True, str(path)
+
+
+def latest_checkpoint(folder: str | Path) -> Path | None:
+    """The last checkpoint of a training: the one that ``last_checkpoint`` names, or else that of the last epoch or iteration.
+
+    A training that was killed can leave ``last_checkpoint`` empty, and one that was moved names a file that is not there.
+    """
+    folder, named = Path(folder), Path(folder) / 'last_checkpoint'
+    if named.is_file() and (name := Path(named.read_text().strip()).name) and (folder / name).is_file():
+        return folder / name
+    saved = [path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', path.stem)]
+    return max(saved, key=lambda path: int(path.stem.partition('_')[2]), default=None)
 
 
 def check_paths(cfg: Config, splits: Sequence[str]) -> None:

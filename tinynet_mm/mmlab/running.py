@@ -9,12 +9,14 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
+from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
@@ -25,6 +27,7 @@ from tqdm import tqdm
 from wrapt import register_post_import_hook
 
 from ..errors import UserError
+from ..files import atomic
 
 DUMPS = ('\n' + '-' * 60 + '\nSystem environment', 'Config:\n', 'Hooks will be executed in the following order')
 NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')  # MMEngine and mmdet on their own code
@@ -104,6 +107,19 @@ class QuietRunner(Runner):
         load_state_dict(model, self.start['state_dict'], strict=False)
         self.start, self._has_loaded = None, True
         self.logger.info(f'Load checkpoint from {self._load_from}')
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint as MMEngine does; it appears under its name when it is complete and on the disk.
+
+        Raises:
+            UserError: it cannot be written, for instance because the disk is full; earlier checkpoints stay.
+        """
+        if '://' in str(out_dir):  # not a folder
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        with atomic(Path(out_dir) / filename, durable=True) as temporary:
+            super().save_checkpoint(str(out_dir), temporary.name, *args, **kwargs)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap a model for several processes; on the CPU without the device that MMEngine gives to the wrapper."""

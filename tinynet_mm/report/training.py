@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from ..data.coco import splits_of
 from ..errors import one_line
 from ..mmlab.configs import is_classifier
+from ..mmlab.editing import latest_checkpoint
 from .write import write
 
 
@@ -40,6 +41,5 @@ def after_training(cfg: Config, runner: Runner, progress: Callable[[Iterable], I
 
 def chosen_checkpoint(runner: Runner) -> str | None:
     """Return the best checkpoint of a training, or else the last one, or None."""
-    last = Path(runner.work_dir) / 'last_checkpoint'
-    paths = [runner.message_hub.runtime_info.get('best_ckpt'), last.read_text().strip() if last.is_file() else None]
-    return next((path for path in paths if path and Path(path).is_file()), None)
+    paths = [runner.message_hub.runtime_info.get('best_ckpt'), latest_checkpoint(runner.work_dir)]
+    return next((str(path) for path in paths if path and Path(path).is_file()), None)

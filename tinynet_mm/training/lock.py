@@ -1,0 +1,27 @@
+"""One training for each work directory at a time."""
+
+from pathlib import Path
+from typing import IO
+
+from ..errors import UserError
+
+
+def hold(folder: str | Path) -> IO:
+    """Lock a work directory until this process ends, in any way, or the returned file is closed.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    path = Path(folder) / '.lock'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open('w')
+    try:
+        import fcntl  # not on Windows, where nothing is locked
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UserError(f'{folder} is in use by another training; wait for its end, or give another --work-dir.') from error
+    except ImportError:
+        pass
+    return file
