@@ -1,5 +1,6 @@
 """One training for each work directory at a time."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -15,13 +16,13 @@ def hold(folder: str | Path) -> IO:
     path = Path(folder) / '.lock'
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open('w')
-    try:
-        import fcntl  # not on Windows, where nothing is locked
+    if find_spec('fcntl') is None:  # Windows, where nothing is locked
+        return file
+    import fcntl
 
+    try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
         raise UserError(f'{folder} is in use by another training; wait for its end, or give another --work-dir.') from error
-    except ImportError:
-        pass
     return file
