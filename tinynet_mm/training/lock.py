@@ -8,7 +8,7 @@ from ..errors import UserError
 
 
 def hold(folder: str | Path) -> IO:
-    """Lock a work directory until this process ends, in any way, or the returned file is closed.
+    """Lock a work directory against other processes until this one ends, in any way, or the returned file is closed.
 
     Raises:
         UserError: another process holds it.
@@ -21,8 +21,8 @@ def hold(folder: str | Path) -> IO:
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not held by loader processes that outlive this one
+    except (BlockingIOError, PermissionError) as error:
         file.close()
         raise UserError(f'{folder} is in use by another training; wait for its end, or give another --work-dir.') from error
     return file
