@@ -156,7 +156,7 @@ def test_int8_is_a_runtime_of_networks_and_not_of_files(detector_file):
         ('efficientnet_b-4', 'openvino', True, 'int8'),
         (str(detector_file), 'onnxruntime', False, 'fp32'),
     ]
-    assert sum('has no row for' in note and 'networks that are no files' in note for note in notes) == 2
+    assert sum('has no row for' in note and 'takes a network and quantises it; give its config' in note for note in notes) == 2
 
 
 def test_a_detector_is_timed_from_file_to_boxes(detector_file, picture):

@@ -37,7 +37,7 @@ from ..deploy.latency import (
 from ..deploy.resize import Placed
 from ..deploy.runtime import Detector
 from ..deploy.spec import Spec
-from ..errors import MissingPackageError, UserError, did_you_mean
+from ..errors import MissingPackageError, UserError, did_you_mean, one_line
 from ..files import machine_name
 from ..mmlab.checkpoints import load_model
 from ..mmlab.configs import load_config, test_pipeline
@@ -193,12 +193,16 @@ def _contenders(
         elif file and candidate.path is None:
             try:
                 yield _of_file(candidate, _converted(file, candidate.spec, runtime), runtime, protocol)
-            except UserError as error:
-                if isinstance(error, MissingPackageError):
-                    raise
-                note(f'{candidate.name} has no row for {runtime}: {error}')
+            except MissingPackageError:
+                raise
+            except Exception as error:  # of onnxruntime, OpenVINO or NNCF: the rows of the other networks are worth more
+                note(f'{candidate.name} has no row for {runtime}: {one_line(error)}')
         else:
-            kinds = f'files ({SUFFIX[runtime]}) from tools/export.py' if runtime in SUFFIX else 'networks that are no files'
+            kinds = (
+                f'files ({SUFFIX[runtime]}) from tools/export.py'
+                if runtime in SUFFIX
+                else 'a network and quantises it; give its config'
+            )
             note(f'{candidate.name} has no row for {runtime}, which takes {kinds}.')
 
 

@@ -22,7 +22,11 @@ PAGE = """# Latency
 
 Written by `python tools/make_tables.py` from the files in `results/`; each row there has its protocol. A speed-up is a ratio of
 medians of one run. The roof of a network is the time of its multiply-adds at the rate of a float32 matrix product (1024 x 1024)
-in the same run.
+in the same run. Weights are random where nothing else is said; the time of a network does not depend on them.
+
+The machine is shared with other programs: the times of one network differed between runs by up to 60 %, and within a run the
+median is up to 1.6 times the minimum. Contenders take turns, so that ratios suffer less, but ratios of the minima (`min_ms` in
+`results/`) differ too: those over eager PyTorch and over mmdet are smaller.
 
 ## Classifiers
 
@@ -35,13 +39,24 @@ in the same run.
 
 ## Targets
 
-What this project aimed at with ONNX Runtime, one thread and batch 1, and what was measured.
+What this project aimed at with ONNX Runtime, one thread and batch 1, and what was measured: the networks of the table above that
+timm has and that were timed there too.
 
 {targets}
 
+Why targets are missed: the roof counts multiply-adds alone, not activations, squeeze-excite and the data that depthwise
+convolutions read and write for few multiply-adds. MobileNetV2, with ReLU6 and without squeeze-excite, is nearest to its roof, and
+small networks are farther from it than large ones. From file to boxes, the network takes three quarters of the time.
+
+What was tried, in single trials that are not in `results/`: SiLU as one operator (QuickGelu) saved 6 to 11 % of a network's time
+and is not in ONNX's standard; squeeze-excite pooled by other operators changed nothing, nor did threads that do not spin; a saved
+optimised graph loads in half the time and runs as fast; JPEG decoding at a reduced scale took 0.85 instead of 1.18 ms but changes
+the pixels, and so the boxes; each image is decoded once, and not again for its size, which is in use.
+
 ## Detectors, network with decoded boxes
 
-torchvision's network is timed without decoding. {about_detectors}
+torchvision's network is timed without decoding. int8 is calibrated on random images: its times count, its outputs do not.
+{about_detectors}
 `results/latency_detectors.csv`
 
 {detectors}
@@ -58,7 +73,8 @@ means. {about_files}
 ## int8, time alone
 
 Networks as they are (most with SiLU and squeeze-excite), quantised with random images: the times are those of int8, but the
-outputs are of no use. The ratio is that of medians. {about_quantised}
+outputs are of no use. With SiLU or HardSwish ONNX Runtime is slower in int8 than in float; only ReLU6 (MobileNetV2) gains in both
+runtimes. {about_quantised}
 `results/latency_int8.csv`
 
 {quantised}
@@ -81,7 +97,9 @@ README = (
 def runtime_of(row: Mapping) -> str:
     """The key of :data:`RUNTIMES` of a row."""
     words = str(row['runtime']).split()
-    return words[-1] if words[0] == 'torch' else ' '.join([words[0], *words[2:]])
+    if words[0] == 'torch':
+        return words[-1]
+    return f'{words[0]} int8' if row.get('precision') == 'int8' else words[0]
 
 
 def by_model(rows: Iterable[Mapping]) -> dict[str, dict[str, Mapping]]:

@@ -96,6 +96,8 @@ def export(
             file = convert(file, file.with_suffix(out.suffix))
         if evaluation and spec.post != 'raw':
             yield from check_accuracy(file, evaluation, (1, 4))
+        elif evaluation:
+            yield 'the accuracy of the file is not measured, because raw outputs are not decoded'
         if options.int8 and evaluation:
             batches = calibration_batches(evaluation.calibration(), spec)
             target = Path(folder) / f'int8{out.suffix}'

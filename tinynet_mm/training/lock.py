@@ -1,5 +1,6 @@
 """One training for each work directory at a time."""
 
+import errno
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -22,7 +23,9 @@ def hold(folder: str | Path) -> IO:
 
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not held by loader processes that outlive this one
-    except (BlockingIOError, PermissionError) as error:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+            return file
         file.close()
         raise UserError(f'{folder} is in use by another training; wait for its end, or give another --work-dir.') from error
     return file
