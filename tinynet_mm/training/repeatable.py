@@ -3,7 +3,7 @@
 MMEngine seeds a training once. After ``--resume`` its augmentation starts again from the seed, so a training that was interrupted
 ends with other weights than one that was not. With loader processes that do not persist, every epoch has the same augmentation.
 
-What is left: the cache of ``CachedMosaic`` (the RTMDet recipe for COCO) starts empty after a restart, and GPUs add in another order.
+What is left: the cache of ``CachedMosaic`` (the RTMDet recipe for COCO) starts empty after a restart; GPUs add in another order.
 """
 
 import random
