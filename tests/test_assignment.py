@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torchvision.ops import box_iou
 
@@ -63,6 +64,7 @@ def test_it_equals_loops(boxes, settings):
 def test_positives_are_those_of_mmdet_where_all_its_candidates_are_inside():
     from mmdet.models.task_modules.assigners import TaskAlignedAssigner
 
+    init_default_scope('mmdet')  # an earlier test can leave another one
     found, wanted = scene(0, 1)
     wanted.bboxes[:] = torch.tensor([-9.0, -9.0, 90.0, 90.0])  # contains every point
     points = found.priors[:, :2]

@@ -299,9 +299,9 @@ def test_resume_without_a_checkpoint_is_noted(cfg, tmp_path):
     cfg.work_dir = str(tmp_path)
     editing.set_resume(cfg, 'auto', notes.append)
     assert not cfg.resume and 'training starts at the beginning' in notes[0]
-    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    (tmp_path / 'epoch_1.pth').touch()
     editing.set_resume(cfg, 'auto', notes.append)
-    assert cfg.resume and cfg.load_from is None and len(notes) == 1
+    assert cfg.resume and cfg.load_from == str(tmp_path / 'epoch_1.pth') and len(notes) == 1
 
 
 def test_from_scratch_removes_all_pretrained_weights(cfg):

@@ -265,17 +265,8 @@ def test_a_detector_is_exported_with_its_accuracy(trained, shapes, tmp_path, cap
 
 def test_int8_of_the_tool(trained, shapes, tmp_path, capsys):  # noqa: F811
     config, checkpoint = str(trained / 'ssdlite_tinynet_e_coco.py'), str(trained / 'epoch_1.pth')
-    arguments = [
-        config,
-        checkpoint,
-        '--out',
-        str(tmp_path / 'int8.onnx'),
-        '--data-root',
-        str(shapes),
-        '--int8',
-        '--max-drop',
-        '100',
-    ]
+    more = ['--limit', '2', '--int8', '--max-drop', '100']
+    arguments = [config, checkpoint, '--out', str(tmp_path / 'int8.onnx'), '--data-root', str(shapes), *more]
     assert tool('export')(arguments) == 0
     assert 'int8: mAP' in capsys.readouterr().out and open_network(tmp_path / 'int8.onnx').spec.precision == 'int8'
 
