@@ -75,7 +75,7 @@ def unreachable(url: str, timeout: float = TIMEOUT) -> str | None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(timeout)
     try:
-        CheckpointLoader.load_checkpoint(url, map_location='cpu')
+        CheckpointLoader.load_checkpoint(url, map_location='cpu', logger=None)  # without MMEngine's line about it
     except Exception as error:  # network, server, file or format: the caller reports the reason
         return f'{type(error).__name__}: {" ".join(str(error).split())[:120]}'
     finally:
