@@ -39,7 +39,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--wandb', dest='trackers', action='append_const', const='wandb', help='log to Weights & Biases')
     parser.add_argument('--verbose', action='store_true', help="print all of MMEngine's lines, which are in the log file")
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 

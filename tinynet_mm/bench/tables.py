@@ -24,9 +24,9 @@ Written by `python tools/make_tables.py` from the files in `results/`; each row 
 medians of one run. The roof of a network is the time of its multiply-adds at the rate of a float32 matrix product (1024 x 1024)
 in the same run. Weights are random where nothing else is said; the time of a network does not depend on them.
 
-The machine is shared with other programs: the times of one network differed between runs by up to 60 %, and within a run the
-median is up to 1.6 times the minimum. Contenders take turns, so that ratios suffer less, but ratios of the minima (`min_ms` in
-`results/`) differ too: those over eager PyTorch and over mmdet are smaller.
+The machine is shared with other programs: SSDLite-MobileNetV2 in eager PyTorch had 151, 241 and 238 ms in three runs, and within
+a run the median is up to {noise} times the minimum. Contenders take turns, so that ratios vary less. The ratios of minima
+(`min_ms` in `results/`) are others: over eager PyTorch lower for large networks and detectors, and higher for small ones; over mmdet lower.
 
 ## Classifiers
 
@@ -46,7 +46,7 @@ timm has and that were timed there too.
 
 Why targets are missed: the roof counts multiply-adds alone, not activations, squeeze-excite and the data that depthwise
 convolutions read and write for few multiply-adds. MobileNetV2, with ReLU6 and without squeeze-excite, is nearest to its roof, and
-small networks are farther from it than large ones. From file to boxes, the network takes three quarters of the time.
+small networks are farther from it than large ones. From file to boxes, the network takes most of the time.
 
 What was tried, in single trials that are not in `results/`: SiLU as one operator (QuickGelu) saved 6 to 11 % of a network's time
 and is not in ONNX's standard; squeeze-excite pooled by other operators changed nothing, nor did threads that do not spin; a saved
@@ -73,8 +73,8 @@ means. {about_files}
 ## int8, time alone
 
 Networks as they are (most with SiLU and squeeze-excite), quantised with random images: the times are those of int8, but the
-outputs are of no use. With SiLU or HardSwish ONNX Runtime is slower in int8 than in float; only ReLU6 (MobileNetV2) gains in both
-runtimes. {about_quantised}
+outputs are of no use. ONNX Runtime is slower in int8 than in float for all of them but MobileNetV2, which has ReLU6 and no
+squeeze-excite. {about_quantised}
 `results/latency_int8.csv`
 
 {quantised}
@@ -243,6 +243,11 @@ def protocol(rows: Sequence[Mapping]) -> str:
     )
 
 
+def noise(rows: Iterable[Mapping]) -> float:
+    """The largest ratio of the median to the minimum of a row."""
+    return max(float(row['median_ms']) / float(row['min_ms']) for row in rows)
+
+
 def by_height(rows: Sequence[Mapping]) -> list[list[Mapping]]:
     """Rows grouped by input size, which are separate runs of results/latency_file.csv."""
     return [[row for row in rows if row['height'] == height] for height in dict.fromkeys(row['height'] for row in rows)]
@@ -266,6 +271,7 @@ def make_page(results: Path) -> str:
         files=file_table(files),
         about_files=' '.join(protocol(list(rows)) for rows in by_height(files)),
         image=files[0]['input'],
+        noise=number(noise((*classifiers, *detectors, *files, *quantised)), 2),
         quantised=quantised_table(quantised),
         about_quantised=protocol(quantised),
         int8=int8_table(int8),

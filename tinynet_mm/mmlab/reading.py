@@ -14,8 +14,8 @@ from ..errors import UserError
 from .versions import harmless
 
 SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
-# torch's switches for every torch.load of a process. :func:`tinynet_mm.errors.run` sets the second one for all tools: if safe
-# loading fails, onedl-mmengine otherwise loads the file again and runs the code in its pickle.
+# torch's switches for every torch.load of a process. :func:`tinynet_mm.errors.run` sets the second one for all tools, because
+# :mod:`.loaders` does not replace the loaders of other packages.
 TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
