@@ -26,7 +26,8 @@ in the same run. Weights are random where nothing else is said; the time of a ne
 
 The machine is shared with other programs: SSDLite-MobileNetV2 in eager PyTorch had 151, 241 and 238 ms in three runs, and within
 a run the median is up to {noise} times the minimum. Contenders take turns, so that ratios vary less. The ratios of minima
-(`min_ms` in `results/`) are others: over eager PyTorch lower for large networks and detectors, and higher for small ones; over mmdet lower.
+(`min_ms` in `results/`) are others: over eager PyTorch lower for large networks and detectors, higher for small ones; over mmdet
+lower.
 
 ## Classifiers
 

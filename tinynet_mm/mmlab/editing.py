@@ -270,8 +270,8 @@ def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
 def latest_checkpoint(folder: str | Path) -> Path | None:
     """The last checkpoint of a training: the one that ``last_checkpoint`` names, or else that of the last epoch or iteration.
 
-    MMEngine's ``find_latest_checkpoint`` reads ``last_checkpoint`` alone, which is empty after some kills, and after a move names a
-    file that is not there.
+    MMEngine's ``find_latest_checkpoint`` reads ``last_checkpoint`` alone, which is empty after some kills, and names a file
+    that is not there after a move.
     """
     folder, named = Path(folder), Path(folder) / 'last_checkpoint'
     if named.is_file() and (name := Path(named.read_text().strip()).name) and (folder / name).is_file():
