@@ -17,6 +17,7 @@ from ..errors import UserError
 from .configs import SIZES, SPLITS, input_side, is_classifier, walk
 
 LOGGER = logging.getLogger(__name__)
+POINT_HEADS = ('LightHead', 'RTMDetHead', 'RTMDetSepBNHead', 'YOLOXHead')  # their points follow the size of the maps
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
 
 
@@ -53,9 +54,9 @@ def head_step(head: Mapping[str, Any]) -> int:
     kind = str(head.get('type')).split('.')[-1]
     if 'input_size' in head:
         return 1
-    if kind == 'LightHead':  # its points follow the size of the maps
+    if kind in POINT_HEADS:
         return 32
-    raise UserError(f'--input-size works with our SSDLite and RTMDet configs; the head of this one is {head.get("type")}.')
+    raise UserError(f'--input-size works with SSDLite, {", ".join(POINT_HEADS)}; the head of this config is {head.get("type")}.')
 
 
 def prepare(
