@@ -8,7 +8,7 @@ from torch.nn.functional import linear
 
 from tinynet_mm.models import ScaledEfficientNet, TinyNet
 
-NAMES = ['tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e', 'efficientnet_b0']
+NAMES = ['tinynet_a', 'tinynet_b', 'tinynet_c', 'tinynet_d', 'tinynet_e', 'efficientnet_b0', 'efficientnet_lite0']
 
 
 def pair(name: str):
@@ -27,7 +27,8 @@ def pair(name: str):
 
 def gradients(loss: torch.Tensor, model: torch.nn.Module) -> list[torch.Tensor]:
     chosen = dict(model.named_parameters())
-    return torch.autograd.grad(loss, [chosen[k] for k in ('conv_stem.weight', 'blocks.2.0.se.conv_reduce.weight', 'bn2.bias')])
+    names = ('conv_stem.weight', 'blocks.2.0.se.conv_reduce.weight', 'blocks.2.0.conv_dw.weight', 'bn2.bias')
+    return torch.autograd.grad(loss, [chosen[name] for name in names if name in chosen])  # Lite0 has no squeeze-excite
 
 
 @pytest.mark.parametrize('training', [False, True], ids=['eval', 'train'])

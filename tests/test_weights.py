@@ -189,6 +189,37 @@ def test_configs_start_from_the_authors_weights_as_timm_lists_them(letter):
     assert part['init_cfg']['checkpoint'] == timm.get_pretrained_cfg(f'tinynet_{letter}').url
 
 
+LUKEMELAS = {  # a key of efficientnet_pytorch -> the tensor of timm's EfficientNet-Lite0 or B0 that it names
+    '_conv_stem.weight': 'conv_stem.weight',
+    '_bn0.running_var': 'bn1.running_var',
+    '_blocks.0._depthwise_conv.weight': 'blocks.0.0.conv_dw.weight',
+    '_blocks.0._project_conv.weight': 'blocks.0.0.conv_pw.weight',
+    '_blocks.0._bn2.bias': 'blocks.0.0.bn2.bias',
+    '_blocks.1._expand_conv.weight': 'blocks.1.0.conv_pw.weight',
+    '_blocks.1._bn0.weight': 'blocks.1.0.bn1.weight',
+    '_blocks.1._project_conv.weight': 'blocks.1.0.conv_pwl.weight',
+    '_blocks.2._depthwise_conv.weight': 'blocks.1.1.conv_dw.weight',
+    '_blocks.2._se_reduce.bias': 'blocks.1.1.se.conv_reduce.bias',
+    '_blocks.2._project_conv.weight': 'blocks.1.1.conv_pwl.weight',
+    '_blocks.3._bn1.running_mean': 'blocks.2.0.bn2.running_mean',
+    '_blocks.3._project_conv.weight': 'blocks.2.0.conv_pwl.weight',
+    '_bn1.weight': 'bn2.weight',
+    '_conv_head.weight': 'conv_head.weight',
+    '_fc.bias': 'classifier.bias',
+}
+
+
+def test_keys_of_efficientnet_pytorch_are_renamed_to_those_of_timm():
+    # the first four blocks of B0; the first one has no expansion, so its parts have other names
+    theirs = timm.create_model('efficientnet_b0').state_dict()
+    whole = {ours: theirs[name] for ours, name in LUKEMELAS.items()}
+    whole |= {f'_blocks.{i}._expand_conv.weight': theirs[f'blocks.{p}.conv_pw.weight'] for i, p in ((2, '1.1'), (3, '2.0'))}
+    found = weights.unpack(whole)
+    assert found.layout == 'lukemelas' and len(found.tensors) == len(whole)
+    for key, name in LUKEMELAS.items():
+        assert found.tensors[name] is whole[key], key
+
+
 def test_tools_convert_and_publish(tmp_path, capsys):
     torch.save(training_checkpoint(), tmp_path / 'epoch_2.pth')
     convert = runpy.run_path(str(TOOLS / 'convert_weights.py'))['main']

@@ -76,7 +76,14 @@ GHOSTNET_100 = Arch(
     ),
 )  # fmt: skip
 
-BASES: dict[str, Arch] = {base.name: base for base in (EFFICIENTNET_B0, *RESNETS, GHOSTNET_A, GHOSTNET_100)}
+# B0 without squeeze-excite, for int8; the backbone builds it with ReLU6
+EFFICIENTNET_LITE0 = dataclasses.replace(
+    EFFICIENTNET_B0,
+    name='efficientnet_lite0',
+    stages=tuple(dataclasses.replace(stage, se=0.0) for stage in EFFICIENTNET_B0.stages),
+)
+
+BASES: dict[str, Arch] = {base.name: base for base in (EFFICIENTNET_B0, EFFICIENTNET_LITE0, *RESNETS, GHOSTNET_A, GHOSTNET_100)}
 
 
 def _giant(r: float, w: float, d: float) -> Scaling:
@@ -95,6 +102,7 @@ PRESETS: dict[str, tuple[str, Scaling]] = {
     'efficientnet_b-2': ('efficientnet_b0', inverted_compound(2.40)),
     'efficientnet_b-3': ('efficientnet_b0', inverted_compound(3.85)),
     'efficientnet_b-4': ('efficientnet_b0', inverted_compound(5.40)),
+    'efficientnet_lite0': ('efficientnet_lite0', Scaling()),
     'efficientnet_b1': ('efficientnet_b0', _giant(240, 1.0, 1.1)),
     'efficientnet_b2': ('efficientnet_b0', _giant(260, 1.1, 1.2)),
     'efficientnet_b3': ('efficientnet_b0', _giant(300, 1.2, 1.4)),

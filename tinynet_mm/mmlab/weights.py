@@ -27,6 +27,7 @@ LAYOUTS = {
     'ours': "an mmpretrain classifier's keys (backbone.*, head.fc.*)",
     'detector': "an mmdet detector's keys (backbone.*, bbox_head.*)",
     'timm': "timm's keys, which are also those of the authors' release",
+    'lukemelas': 'the keys of the package efficientnet_pytorch (_conv_stem.weight, _blocks.0._bn1.weight, _fc.weight)',
 }
 Shapes = Mapping[str, torch.Size]
 CLASSIFIERS = ('classifier', 'fc')  # timm: EfficientNet, TinyNet and GhostNet; ResNet
@@ -82,6 +83,8 @@ def _layout(state: Mapping[str, Tensor]) -> str:
         return 'detector' if any(key.startswith('bbox_head.') for key in state) else 'ours'
     if 'conv_stem.weight' in state or 'conv1.weight' in state:
         return 'timm'
+    if '_conv_stem.weight' in state:
+        return 'lukemelas'
     known = '; '.join(LAYOUTS.values())
     raise UserError(f'the checkpoint has none of these layouts: {known}. Its keys are {listed(list(state), 3)}.')
 
@@ -89,12 +92,40 @@ def _layout(state: Mapping[str, Tensor]) -> str:
 def _canonical(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
     if layout == 'timm':
         return dict(state)
+    if layout == 'lukemelas':
+        return _from_lukemelas(state)
     tensors = {key.removeprefix('backbone.'): value for key, value in state.items() if key.startswith('backbone.')}
     classifier = 'fc' if 'conv1.weight' in tensors else 'classifier'
     for kind in ('weight', 'bias'):
         if f'head.fc.{kind}' in state:
             tensors[f'{classifier}.{kind}'] = state[f'head.fc.{kind}']
     return tensors
+
+
+# parts of a network and of its blocks, in efficientnet_pytorch and in timm
+ENDS = dict(_conv_stem='conv_stem', _bn0='bn1', _conv_head='conv_head', _bn1='bn2', _fc='classifier')
+SEPARABLE = dict(_depthwise_conv='conv_dw', _bn1='bn1', _project_conv='conv_pw', _bn2='bn2')
+INVERTED = dict(_expand_conv='conv_pw', _bn0='bn1', _depthwise_conv='conv_dw', _bn1='bn2', _project_conv='conv_pwl', _bn2='bn3')
+SQUEEZE = dict(_se_reduce='se.conv_reduce', _se_expand='se.conv_expand')
+
+
+def _from_lukemelas(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of efficientnet_pytorch. It numbers the blocks through; a stage begins where their width changes."""
+    widths = [len(value) for key, value in state.items() if key.endswith('._project_conv.weight')]
+    places = [(0, 0)]
+    for before, width in zip(widths, widths[1:]):
+        stage, block = places[-1]
+        places.append((stage, block + 1) if width == before else (stage + 1, 0))
+    renamed = {}
+    for key, value in state.items():
+        owner, _, rest = key.partition('.')
+        if owner != '_blocks':
+            renamed[f'{ENDS.get(owner, owner)}.{rest}'] = value
+            continue
+        number, part, kind = rest.split('.', 2)
+        parts = (INVERTED if f'_blocks.{number}._expand_conv.weight' in state else SEPARABLE) | SQUEEZE
+        renamed['blocks.{}.{}.'.format(*places[int(number)]) + f'{parts.get(part, part)}.{kind}'] = value
+    return renamed
 
 
 def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
