@@ -1,4 +1,4 @@
-"""Compare detectors on one data set: train each with several seeds from random weights, and write a row for each training.
+"""Compare detectors on one data set: train each with several seeds, and write a row for each training.
 
     python tools/benchmark_detection.py configs/rtmdet_tinynet_e_coco.py configs/ssdlite_tinynet_e_coco.py --data-root my_data
     python tools/benchmark_detection.py ... --seeds 0 1 2 --jobs 2 --out detection.csv
@@ -22,6 +22,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--seeds', type=cli.count, nargs='+', default=[0], help='a training for each (default 0)')
     parser.add_argument('--input-size', type=cli.positive, default=320, help='side of the input in pixels (default %(default)s)')
     parser.add_argument('--epochs', type=cli.positive, default=40, help='length of each training (default %(default)s)')
+    parser.add_argument('--weights', type=Path, metavar='FILE', help='weights of the backbone (default: random weights)')
     parser.add_argument('--jobs', type=cli.positive, default=1, help='trainings at the same time (default %(default)s)')
     parser.add_argument('--runs', type=Path, default=Path('work_dirs/benchmark'), help='folder of the work directories')
     parser.add_argument('--out', type=Path, default=Path('detection.csv'), help='CSV file (default %(default)s)')
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet_mm.bench.detection import compare, table
 
     settings = (args.data_root, args.seeds, args.input_size, args.epochs, args.runs, args.out, Path(__file__).parent)
-    rows = compare(args.configs, *settings, args.jobs, cli.note)
+    rows = compare(args.configs, *settings, args.jobs, cli.note, args.weights)
     print(tabulate(list(table(rows)), 'keys'))
     print(f'written: {args.out}')
     return 0

@@ -1,7 +1,7 @@
 """Train detectors with several seeds on one data set: a row with cost, CPU time and accuracy for each training.
 
-Each training is ``tools/train.py --schedule short --from-scratch`` in a process of its own with one thread, and ``tools/test.py``
-with its last checkpoint. A row is written when its training ends; a training whose row exists is not repeated, and one that was
+Each training is ``tools/train.py --schedule short`` in a process of its own with one thread, and ``tools/test.py`` with its last
+checkpoint. A row is written when its training ends; a training whose row exists is not repeated, and one that was
 interrupted continues.
 """
 
@@ -24,7 +24,8 @@ from ..mmlab.counting import count_config
 from ..mmlab.editing import prepare
 
 SCORES = {'mAP': 'coco/bbox_mAP', 'mAP_50': 'coco/bbox_mAP_50'}
-KEY = ('config', 'data', 'seed', 'input_size', 'epochs')  # columns that name a training
+KEY = ('config', 'data', 'seed', 'input_size', 'epochs', 'weights')  # columns that name a training
+SCRATCH = 'scratch'
 CLOCK = 'cpu_minutes.json'
 
 
@@ -39,6 +40,7 @@ class Trial:
         input_size: side of the square input in pixels.
         epochs: length of the training.
         runs: folder of the work directories.
+        checkpoint: file of the weights from which the backbone starts; None for random weights.
     """
 
     config: str
@@ -47,16 +49,25 @@ class Trial:
     input_size: int
     epochs: int
     runs: Path
+    checkpoint: Path | None = None
+
+    @property
+    def weights(self) -> str:
+        """What the backbone starts from, as in the table."""
+        return self.checkpoint.stem if self.checkpoint else SCRATCH
 
     @property
     def folder(self) -> Path:
         """The work directory."""
-        return self.runs / f'{self.data_root.name}_{Path(self.config).stem}_{self.input_size}_{self.epochs}_{self.seed}'
+        config, data, seed, size, epochs, weights = self.key
+        return self.runs / f'{data}_{config}_{size}_{epochs}_{weights}_{seed}'
 
     @property
     def key(self) -> tuple[str, ...]:
         """The values of :data:`KEY`, as a CSV file has them."""
-        return tuple(map(str, (Path(self.config).stem, self.data_root.name, self.seed, self.input_size, self.epochs)))
+        return tuple(
+            map(str, (Path(self.config).stem, self.data_root.name, self.seed, self.input_size, self.epochs, self.weights))
+        )
 
 
 def compare(
@@ -70,6 +81,7 @@ def compare(
     tools: Path,
     jobs: int = 1,
     note: Callable[[str], object] = lambda text: None,
+    checkpoint: Path | None = None,
 ) -> list[dict]:
     """Train every config with every seed.
 
@@ -84,6 +96,7 @@ def compare(
         tools: the folder of ``train.py`` and ``test.py``.
         jobs: trainings at the same time.
         note: receives a line for each training that ends.
+        checkpoint: file of the weights from which all backbones start; None for random weights.
 
     Returns:
         all rows of ``out``.
@@ -92,9 +105,11 @@ def compare(
         FileNotFoundError, UserError: a config or a data set that cannot be read, or a training that fails.
     """
     check_writable(out)
+    if checkpoint and not checkpoint.is_file():
+        raise FileNotFoundError(f'{checkpoint}: no such file of weights.')
     layout, rows = find_layout(data_root), read_csv(out, KEY[2:]) if out.is_file() else []
     known = {tuple(str(row[name]) for name in KEY) for row in rows}
-    trials = [Trial(config, data_root, seed, input_size, epochs, runs) for seed, config in product(seeds, configs)]
+    trials = [Trial(config, data_root, seed, input_size, epochs, runs, checkpoint) for seed, config in product(seeds, configs)]
     costs = {config: _cost(config, data_root, input_size) for config in configs}
     splits = [split for split in ('val', 'test') if getattr(layout, split)]
     with ThreadPoolExecutor(jobs) as pool:
@@ -124,8 +139,11 @@ def _cost(config: str, data_root: Path, input_size: int) -> dict:
 def _run(trial: Trial, splits: Sequence[str], tools: Path) -> dict:
     """Train, unless the training is complete, and test; returns the measured part of a row."""
     common = ['--data-root', trial.data_root, '--input-size', trial.input_size]
-    train = [tools / 'train.py', trial.config, *common, '--schedule', 'short', '--epochs', trial.epochs, '--from-scratch']
-    train += ['--workers', 0, '--threads', 1, '--work-dir', trial.folder, '--cfg-options', f'randomness.seed={trial.seed}']
+    train = [tools / 'train.py', trial.config, *common, '--schedule', 'short', '--epochs', trial.epochs]
+    train += ['--workers', 0, '--threads', 1, '--work-dir', trial.folder]
+    train += [] if trial.checkpoint else ['--from-scratch']
+    train += ['--cfg-options', f'randomness.seed={trial.seed}']
+    train += [f'model.backbone.init_cfg.checkpoint={trial.checkpoint.resolve()}'] if trial.checkpoint else []
     last = trial.folder / f'epoch_{trial.epochs}.pth'
     if not last.is_file():
         _call([*train, *(['--resume'] if (trial.folder / 'last_checkpoint').is_file() else [])], trial.folder)
@@ -138,7 +156,7 @@ def _run(trial: Trial, splits: Sequence[str], tools: Path) -> dict:
     epochs, values = read([trial.folder])[0].series(f'val/{SCORES["mAP"]}')
     best = dict(best_val_mAP=round(float(values.max()), 3), best_epoch=int(epochs[values.argmax()]))
     minutes = sum(json.loads((trial.folder / CLOCK).read_text()))
-    protocol = dict(schedule='short', weights='scratch', threads=1, machine=machine_name())
+    protocol = dict(schedule='short', threads=1, machine=machine_name())
     return dict(cpu_minutes=round(minutes, 1)) | scores | best | protocol
 
 
@@ -167,8 +185,8 @@ def table(rows: Sequence[dict]) -> Iterator[dict]:
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault(tuple(str(row[name]) for name in KEY if name != 'seed'), []).append(row)
-    for (config, data, size, epochs), members in groups.items():
-        line = dict(config=config, data=data, input=size, epochs=epochs, seeds=len(members))
+    for (config, data, size, epochs, weights), members in groups.items():
+        line = dict(config=config, data=data, input=size, epochs=epochs, weights=weights, seeds=len(members))
         line |= {'MACs (M)': f'{float(members[0]["macs"]) / 1e6:.0f}', 'params (M)': f'{float(members[0]["params"]) / 1e6:.2f}'}
         for name in ('cpu_minutes', 'val_mAP', 'best_val_mAP', 'test_mAP'):
             values = [float(row[name]) for row in members if row.get(name) not in (None, '')]
