@@ -50,9 +50,9 @@ def bench(tmp_path):
     list(make_shapes(tmp_path / 'shapes', ShapesSpec(train=3, val=1, test=1, size=64, class_train=1, class_val=1, class_size=32)))
     root = next((tmp_path / 'shapes').rglob('train.json')).parent.parent
 
-    def run(seeds, configs=CONFIGS, jobs=1):
+    def run(seeds, configs=CONFIGS, jobs=1, checkpoint=None):
         settings = (configs, root, seeds, 96, 3, tmp_path / 'runs', tmp_path / 'out.csv', tmp_path / 'tools', jobs)
-        return detection.compare(*settings)
+        return detection.compare(*settings, checkpoint=checkpoint)
 
     run.folder, run.root = tmp_path, root
     return run
@@ -96,10 +96,25 @@ def test_a_training_that_fails_names_its_log_and_keeps_the_rows(bench):
 
 
 def test_the_table_has_means_and_ranges_over_the_seeds():
-    row = dict(config='a', data='d', input_size=320, epochs=40, macs=3e8, params=1e6, best_val_mAP=0.5, test_mAP='')
+    row = dict(config='a', data='d', input_size=320, epochs=40, weights='scratch', macs=3e8, params=1e6)
+    row |= dict(best_val_mAP=0.5, test_mAP='')
     rows = [dict(row, seed=seed, cpu_minutes=10, val_mAP=value) for seed, value in enumerate((0.2, 0.3, 0.7))]
     (line,) = detection.table(rows)
     assert line['val_mAP'] == '0.4 (0.2 to 0.7)' and line['seeds'] == 3 and line['MACs (M)'] == '300' and line['test_mAP'] == ''
+
+
+def test_weights_of_a_file_replace_random_ones(bench):
+    file = bench.folder / 'lite0.pth'
+    with pytest.raises(FileNotFoundError, match='lite0.pth: no such file of weights'):
+        bench([0], CONFIGS[:1], checkpoint=file)
+    file.touch()
+    bench([0], CONFIGS[:1]), bench([0], CONFIGS[:1], checkpoint=file)
+    assert [row['weights'] for row in csv.DictReader((bench.folder / 'out.csv').open())] == ['scratch', 'lite0']
+    calls = [
+        path.read_text() for path in sorted((bench.folder / 'runs').glob('*/calls.txt'), key=lambda path: path.stat().st_mtime)
+    ]
+    assert ['--from-scratch' in call for call in calls] == [True, False]
+    assert f'model.backbone.init_cfg.checkpoint={file}' in calls[1]
 
 
 def test_the_tool_needs_a_data_set(tmp_path, capsys):
