@@ -72,6 +72,16 @@ def test_an_unsupported_version_is_one_sentence(tmp_path):
     assert 'requirements/onedl.txt' in last
 
 
+def test_transformers_5_switches_off_the_multimodal_models_of_mmpretrain(tmp_path):
+    (tmp_path / 'transformers').mkdir()
+    (tmp_path / 'transformers' / '__init__.py').touch()
+    (tmp_path / 'transformers-5.17.0.dist-info').mkdir()
+    (tmp_path / 'transformers-5.17.0.dist-info' / 'METADATA').write_text('Name: transformers\nVersion: 5.17.0\n')
+    assert 'Error' in python('import mmpretrain.models', tmp_path).stderr
+    result = python('import tinynet_mm, mmpretrain.models as m; print(len(m.MODELS) > 100)', tmp_path)
+    assert result.stdout.strip() == 'True', result.stderr
+
+
 def test_versions_of_this_environment_fit_and_missing_packages_have_none():
     versions.check_versions()
     assert versions.version_of('mmengine') and versions.version_of('mmcv')

@@ -24,6 +24,14 @@ def arm() -> None:
     for host in HOSTS:
         register_post_import_hook(host_imported, host)
     register_post_import_hook(index_models, 'mmpretrain')
+    register_post_import_hook(without_multimodal, 'mmpretrain.utils.dependency')
+
+
+def without_multimodal(dependency: ModuleType) -> None:
+    """See :func:`tinynet_mm.mmlab.versions.without_multimodal`."""
+    from . import versions
+
+    versions.without_multimodal(dependency)
 
 
 def host_imported(host: ModuleType) -> None:

@@ -8,9 +8,11 @@ import functools
 import pickle
 import runpy
 import warnings
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from logging import INFO, Logger
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from packaging.version import Version
@@ -52,11 +54,24 @@ def check_versions() -> None:
     """
     wrong = []
     for package, (first, last) in RANGES.items():
-        version = version_of(package)
-        if version and not Version(first) <= Version(version) < Version(last):
-            wrong.append(f'{package}>={first},<{last} (installed: {version})')
+        installed = version_of(package)
+        if installed and not Version(first) <= Version(installed) < Version(last):
+            wrong.append(f'{package}>={first},<{last} (installed: {installed})')
     if wrong:
         raise MissingPackageError(f'tinynet_mm needs {" and ".join(wrong)}; {FIX}')
+
+
+def without_multimodal(dependency: ModuleType) -> None:
+    """Switch off mmpretrain's multimodal models beside transformers 5, with which their import fails, and mmdet's with it.
+
+    Args:
+        dependency: the module ``mmpretrain.utils.dependency``, of which mmpretrain reads ``WITH_MULTIMODAL``.
+    """
+    try:
+        if Version(version('transformers')) >= Version('5'):
+            dependency.WITH_MULTIMODAL = False  # type: ignore[attr-defined]
+    except PackageNotFoundError:
+        pass
 
 
 def silence() -> None:
