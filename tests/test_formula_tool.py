@@ -24,7 +24,7 @@ from tinynet_mm.errors import UserError, run
 from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.formula import TinyFormula
 from tinynet_mm.formula.bases import load_base
-from tinynet_mm.formula.configs import detection_levels, write_configs
+from tinynet_mm.formula.configs import detection_levels, pyramid, write_configs
 from tinynet_mm.paper.printed import BUILT, TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -268,7 +268,7 @@ def test_base_tables_refuse(tmp_path, text, message):
 
 @pytest.fixture(scope='module')
 def written(tmp_path_factory):
-    """base -> (solution, ImageNet config, SSDLite config)."""
+    """base -> (solution, ImageNet config, SSDLite config, config of the light detector)."""
     found, formula = {}, TinyFormula.published()
     for base, budget in (('efficientnet_b0', 25e6), ('resnet50', 0.3e9), ('ghostnet_a', 40e6)):
         solution = formula.solve(budget, base)
@@ -278,7 +278,7 @@ def written(tmp_path_factory):
 
 @pytest.mark.parametrize('base', ['efficientnet_b0', 'resnet50', 'ghostnet_a'])
 def test_the_imagenet_config_builds_the_solved_network(written, base):
-    solution, path, _ = written[base]
+    solution, path, *_ = written[base]
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
@@ -300,7 +300,7 @@ def test_the_imagenet_config_builds_the_solved_network(written, base):
 
 @pytest.mark.parametrize('base', ['efficientnet_b0', 'resnet50', 'ghostnet_a'])
 def test_the_ssdlite_config_detects(written, base):
-    _, _, path = written[base]
+    _, _, path, _ = written[base]
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model).eval()
@@ -308,6 +308,16 @@ def test_the_ssdlite_config_detects(written, base):
         maps = model.extract_feat(torch.zeros(1, 3, 512, 512))
         scores, boxes = model.bbox_head(maps)
     assert [m.shape[-1] for m in maps] == [32, 16, 8, 4, 2, 1] and len(scores) == len(boxes) == 6
+
+
+@pytest.mark.parametrize('base', ['efficientnet_b0', 'resnet50', 'ghostnet_a'])
+def test_the_config_of_the_light_detector_detects(written, base):
+    cfg = Config.fromfile(written[base][3])
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        scores, boxes = model(torch.zeros(1, 3, 320, 320))
+    assert [m.shape[-1] for m in scores] == [m.shape[-1] for m in boxes] == [40, 20, 10, 5]
 
 
 def test_configs_inherit_from_existing_files_and_hold_literals(written):
@@ -322,7 +332,7 @@ def test_configs_inherit_from_existing_files_and_hold_literals(written):
 
 def test_100_classes_use_the_recipe_of_imagenet_100(tmp_path):
     solution = TinyFormula.published().solve(50e6, classes=100)
-    first, _ = write_configs(solution, tmp_path, classes=100)
+    first, *_ = write_configs(solution, tmp_path, classes=100)
     assert first.name == 'efficientnet_b0_50M_in100.py'
     ours, cfg = Config.fromfile(ROOT / 'configs' / 'imagenet' / 'tinynet_d_in100.py'), Config.fromfile(first)
     assert cfg.model.head.num_classes == cfg.model.data_preprocessor.num_classes == 100
@@ -365,8 +375,10 @@ def test_files_are_not_overwritten(tmp_path):
 def test_detection_levels_are_those_of_table_5():
     assert detection_levels(preset('tinynet_d')) == ((4, 7), (64, 1280))
     assert detection_levels(BASES['resnet50']) == ((2, 3), (1024, 2048))
+    assert pyramid(preset('tinynet_d')) == ((2, 4, 6), (24, 64, 176)) and pyramid(BASES['resnet50'])[0] == (1, 2, 3)
     shallow = Arch('shallow', 'efficientnet', 64, stem=16, stages=(Stage('inverted', 16, stride=2),), head=64)
-    with pytest.raises(ValueError, match='SSDLite needs one of stride 16 and a last one of stride 32'):
+    assert pyramid(shallow) is None
+    with pytest.raises(ValueError, match='shallow has no level of stride 16'):
         detection_levels(shallow)
 
 

@@ -86,9 +86,9 @@ def test_activation_and_squeeze_excite_are_those_of_the_config(tmp_path):
     assert {'SqueezeExcite', 'ReLU6'} < {type(m).__name__ for m in model.backbone.modules()}  # of the network; of the config
     solution = TinyFormula.published().solve(60e6, target.base)
     model, _ = target.build(solution.arch)
-    classifier, ssdlite = (build_model(load_config(str(path))) for path in write_configs(solution, tmp_path / 'new'))
+    classifier, ssdlite, light = (build_model(load_config(str(path))) for path in write_configs(solution, tmp_path / 'new'))
     assert params(classifier) == solution.cost.params
-    for backbone in (model.backbone, ssdlite.backbone, classifier.backbone):
+    for backbone in (model.backbone, ssdlite.backbone, light.backbone, classifier.backbone):
         kinds = {type(m).__name__ for m in backbone.modules()}
         assert (
             'ReLU6' in kinds and not {'SqueezeExcite', 'SiLU', 'Swish'} & kinds and backbone.arch.stages == solution.arch.stages

@@ -51,7 +51,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--runtime', choices=RUNTIMES, help='runtime for --latency-ms (default onnx)')
     parser.add_argument('--threads', type=int, default=1, help='threads for --latency-ms')
     parser.add_argument('--extrapolate', action='store_true', help='allow budgets outside the fitted range')
-    parser.add_argument('--write-configs', type=Path, metavar='DIR', help='write an ImageNet and an SSDLite config')
+    parser.add_argument('--write-configs', type=Path, metavar='DIR', help='write configs for ImageNet and two detectors')
     args = parser.parse_args(argv)
     if args.latency_ms is None and (args.config or args.runtime):
         parser.error('--config and --runtime are for budgets in milliseconds; give --latency-ms')

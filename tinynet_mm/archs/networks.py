@@ -76,10 +76,11 @@ GHOSTNET_100 = Arch(
     ),
 )  # fmt: skip
 
-# B0 without squeeze-excite, for int8; the backbone builds it with ReLU6
+# B0 with ReLU6 and without squeeze-excite, for int8
 EFFICIENTNET_LITE0 = dataclasses.replace(
     EFFICIENTNET_B0,
     name='efficientnet_lite0',
+    activation='ReLU6',
     stages=tuple(dataclasses.replace(stage, se=0.0) for stage in EFFICIENTNET_B0.stages),
 )
 

@@ -1,13 +1,15 @@
-"""Configs of a solved network for ImageNet and SSDLite-512, ready for training.
+"""Configs of a solved network for ImageNet, SSDLite-512 and the light detector, ready for training.
 
 The files inherit from the complete recipes in this package's ``configs`` by full path, so that they can be in any folder.
-SSDLite uses the last level of stride 16 and the last level, of stride 32.
+SSDLite uses the last level of stride 16 and the last level, of stride 32; the light detector uses the last stages of strides 8,
+16 and 32.
 """
 
 import dataclasses
 import pprint
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..archs import BASES, FAMILIES, Arch, scale
@@ -74,9 +76,28 @@ model = dict(
 )
 '''
 
+LIGHT = '''"""The light detector on COCO with {title} at 320 pixels, from scratch.
+
+    python tools/train.py {path}
+
+Written by the tiny formula for {budget}. Not trained. To start from weights trained with the ImageNet config in this folder:
+--cfg-options model.backbone.init_cfg="dict(type='Pretrained', checkpoint='FILE.pth', prefix='backbone.')"
+{measured}"""
+
+_base_ = {base!r}
+model = dict(
+    backbone=dict(
+        type={backbone!r},
+        arch={arch},
+        out_indices={light_levels},
+    ),
+    neck=dict(in_channels={light_widths}),
+)
+'''
+
 
 def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -> list[Path]:
-    """Write both configs of a solution into ``folder``.
+    """Write the configs of a solution into ``folder``; that of the light detector only if the network has a level of stride 8.
 
     Args:
         solution: the network.
@@ -84,7 +105,7 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
         classes: 1000 for an ImageNet config, 100 for an ImageNet-100 config.
 
     Returns:
-        the paths, the ImageNet one first.
+        the paths: ImageNet, SSDLite, the light detector.
 
     Raises:
         UserError: a file with that name exists, the network has no levels of stride 16 and 32 for SSDLite, or ``classes`` is
@@ -97,6 +118,8 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
         (folder / f'{name}_{data}.py', CLASSIFIER, [f'imagenet/_base_/{part}.py' for part in (recipe, 'imagenet', 'runtime')]),
         (folder / f'ssdlite_{name}_coco.py', DETECTOR, ['_base_/ssdlite_coco.py']),
     ]
+    if pyramid(solution.arch):
+        written.append((folder / f'rtmdet_{name}_coco.py', LIGHT, ['_base_/rtmdet_coco.py']))
     texts = [template.format(**_fields(solution, path, bases, classes)) for path, template, bases in written]
     for path, *_ in written:
         if path.exists():
@@ -127,30 +150,41 @@ def backbone(arch: Arch) -> dict:
     return dict(type=FAMILIES[arch.family].backbone, arch=arch)
 
 
+def _last_of(arch: Arch, wanted: Sequence[int]) -> tuple[int, ...]:
+    """The index of the last level of each stride in ``wanted``; -1 where the network has no such level."""
+    stride, strides = 4 if arch.stem_pool else 2, []
+    for runs in arch.levels:
+        for stage in runs:
+            stride *= stage.stride
+        strides.append(stride)
+    return tuple(max((i for i, found in enumerate(strides) if found == one), default=-1) for one in wanted)
+
+
+def pyramid(arch: Arch) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Indices and widths of the last stages of strides 8, 16 and 32, for the light detector; None without one of them."""
+    indices = _last_of(arch, (8, 16, 32))
+    return None if -1 in indices else (indices, tuple(arch.levels[index][-1].channels for index in indices))
+
+
 def detection_levels(arch: Arch) -> tuple[tuple[int, int], tuple[int, int]]:
     """Indices and widths of the two levels for an SSDLite head: the last of stride 16, and the last level, of stride 32.
 
     Raises:
         UserError: the network has no level of stride 16, or its last level has another stride than 32.
     """
-    stride, strides = 4 if arch.stem_pool else 2, []
-    for runs in arch.levels:
-        for stage in runs:
-            stride *= stage.stride
-        strides.append(stride)
-    if 16 not in strides or strides[-1] != 32:
+    middle, last = _last_of(arch, (16, 32))
+    if middle < 0 or last != len(arch.levels) - 1:
         raise UserError(
-            f'{arch.name} has levels of stride {strides}, but SSDLite needs one of stride 16 and a last one of stride 32; '
+            f'{arch.name} has no level of stride 16, or its last level has another stride than 32, which SSDLite needs; '
             'change the strides of its stages.'
         )
-    middle = len(strides) - 1 - strides[::-1].index(16)
-    last = len(strides) if arch.head else len(strides) - 1
-    return (middle, last), (arch.levels[middle][-1].channels, arch.head or arch.stages[-1].channels)
+    return (middle, last + bool(arch.head)), (arch.levels[middle][-1].channels, arch.head or arch.stages[-1].channels)
 
 
 def _fields(solution: Solution, path: Path, bases: list[str], classes: int) -> dict:
     arch, s = solution.arch, solution.scaling
     levels, widths = detection_levels(arch)
+    light_levels, light_widths = pyramid(arch) or ((), ())
     return dict(
         title=f'{_title(solution.base)} at r={s.r:g}, w={s.w:g}, d={s.d:g}',
         data='ImageNet-100' if classes == 100 else 'ImageNet-1k',
@@ -159,7 +193,7 @@ def _fields(solution: Solution, path: Path, bases: list[str], classes: int) -> d
         macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=FAMILIES[arch.family].backbone,
         arch=_literal(solution), channels=arch.hidden or arch.head or arch.stages[-1].channels,
         measured=f'Measured: {_title(solution.protocol)}.\n' if solution.protocol else '',
-        levels=levels, widths=widths, outputs=(*widths, 512, 256, 256, 128),
+        light_levels=light_levels, light_widths=light_widths, levels=levels, widths=widths, outputs=(*widths, 512, 256, 256, 128),
         **_imagenet100_parts(arch) if classes == 100 else dict.fromkeys(IMAGENET100_PARTS, ''),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ class ScaledEfficientNet(ScaledBackbone):
         arch: a preset ('efficientnet_b-1', 'tinynet_d'; see :data:`tinynet_mm.archs.PRESETS`), ``dict(r=, w=, d=)``, or a table.
         out_indices: levels to return; (7,) for classification, (4, 7) for the strides 16 and 32 of an SSD head.
         frozen_stages, norm_eval, init_cfg: see :class:`ScaledBackbone`.
-        norm_cfg, act_cfg: as in mmcv; by default BN and SiLU, or ReLU6 for 'efficientnet_lite0'.
+        norm_cfg, act_cfg: as in mmcv.
         drop_path_rate: stochastic depth of the last block.
         zero_init_residual: set the weights of the last norm of every residual branch to zero (Goyal et al., 2017), so that each
             block starts as the identity. Deep networks need it in trainings of a few hundred steps.
@@ -44,8 +44,7 @@ class ScaledEfficientNet(ScaledBackbone):
         init_cfg: dict | None = None,
     ):
         super().__init__(resolve(arch, family='efficientnet'), out_indices, frozen_stages, norm_eval, init_cfg)
-        usual = dict(type='ReLU6') if self.arch.name.startswith('efficientnet_lite0') else self.default_act
-        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or usual)
+        layers = Layers(norm_cfg or dict(type='BN'), act_cfg or self.default_act)
         self._build_stem(layers)
         self._build_stages(layers, drop_path_rate)
         if self.last_level == len(self.arch.stages):
