@@ -113,6 +113,18 @@ def test_paper_and_measurement_share_neither_marker_nor_front():
     assert axes.get_xlabel() == 'multiply-adds [M]' and axes.get_xscale() == 'log' and axes.get_ylabel() == 'accuracy [%]'
 
 
+def test_rows_of_several_seeds_are_one_point_with_their_span():
+    rows = [
+        dict(name=name, macs=10**8, accuracy=value) for name, values in dict(a=(60, 64, 68), b=(50,)).items() for value in values
+    ]
+    points, notes = plots.read_points(rows, 'macs')
+    assert [(p.name, p.y, p.span) for p in points] == [('a', 64.0, (60.0, 68.0)), ('b', 50.0, None)] and not notes
+    axes = plots.tradeoff(points, 'macs').axes[0]
+    (bar,) = (collection for collection in axes.collections if len(collection.get_paths()))
+    assert bar.get_paths()[0].vertices.tolist() == [[100, 60], [100, 68]]
+    assert 'mean, least to largest' in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
 def test_small_groups_are_series_and_a_short_span_is_linear():
     rows = [dict(name=f'{way}{k}', latency_ms=2 + k, top1=0.5 + 0.1 * k, way=way) for way in 'rw' for k in range(3)]
     rows += [dict(name=f'random{k}', latency_ms=2 + 0.1 * k, top1=0.4, way='random') for k in range(20)]

@@ -7,6 +7,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -31,7 +32,10 @@ _LOGARITHMIC = 8  # ratio of the highest to the lowest cost above which the axis
 
 @dataclass(frozen=True)
 class Point:
-    """A network: its cost ``x``, its score ``y``, its ``group`` ('' for none), and the ``source`` of its numbers."""
+    """A network: its cost ``x``, its score ``y``, its ``group`` ('' for none), and the ``source`` of its numbers.
+
+    ``y`` is a mean if a network has several rows, for instance one for each seed; ``span`` is then their least and largest.
+    """
 
     name: str
     x: float
@@ -39,6 +43,7 @@ class Point:
     group: str = ''
     source: str = MEASURED
     protocol: tuple[tuple[str, str], ...] = ()
+    span: tuple[float, float] | None = None
 
 
 def _number(row: dict, column: str) -> float:
@@ -80,8 +85,8 @@ def read_points(
 ) -> tuple[list[Point], list[str]]:
     """Return points from the rows of one or several tables, and notes on rows that cannot be drawn.
 
-    A row with a cost but no score gets the score of the row with the same name and source, so that a table of latencies and a
-    table of accuracies can be drawn in one figure.
+    Rows that differ only in the score become one point at the mean. A row with a cost but no score gets the score of the row with
+    the same name and source, so that a table of latencies and a table of accuracies can be drawn in one figure.
 
     Args:
         rows: the rows of all tables.
@@ -104,7 +109,7 @@ def read_points(
         protocol = tuple((name, str(row[name])) for name in PROTOCOL if row.get(name) not in (None, ''))
         if math.isfinite(point.x) and math.isfinite(point.y):
             points.append(replace(point, protocol=protocol))
-    points = list(dict.fromkeys(points))
+    points = _merge(points)
     if not points:
         raise UserError(f'no network in these tables has both {x!r} and {y!r} as numbers.')
     _check_units(points, y)
@@ -112,6 +117,17 @@ def read_points(
         dict.fromkeys(str(row.get(label)) for row in rows if str(row.get(label)) not in {point.name for point in points})
     )
     return points, [f'not drawn, because {x} or {y} is missing: {listed(missing, 8)}.'] if missing else []
+
+
+def _merge(points: Sequence[Point]) -> list[Point]:
+    """One point, at the mean, for the points that differ only in their score."""
+    scores: dict[Point, list[float]] = {}
+    for point in points:
+        scores.setdefault(replace(point, y=0.0), []).append(point.y)
+    return [
+        replace(point, y=mean(found), span=(min(found), max(found)) if len(set(found)) > 1 else None)
+        for point, found in scores.items()
+    ]
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -172,6 +188,10 @@ class _Key:
             colour = _GREY if self.groups else self.colour(next(point for point in points if point.source == source))
             words = {MEASURED: MEASURED, 'paper': 'as printed in the paper'}.get(source, f'numbers of: {source}')
             handles.append(Line2D([], [], linestyle='None', label=words, **self.marker(source, colour)))
+        if any(point.span for point in points):
+            handles.append(
+                Line2D([], [], linestyle='None', marker='|', markersize=10, color=_GREY, label='mean, least to largest')
+            )
         return [*handles, Line2D([], [], color=_FRONT, linewidth=2.5, label='front: no other is better in both')]
 
 
@@ -182,6 +202,9 @@ def _draw_points(axes: Axes, points: Sequence[Point], scale: float, key: _Key) -
         line = key.line(group) if group and len(mine) <= _SERIES else 'None'
         look = dict(key.marker(source, key.colour(mine[0])), linestyle=line, linewidth=1)
         axes.plot([p.x * scale for p in mine], [p.y for p in mine], **look)
+        for point in mine:
+            if point.span:
+                axes.vlines(point.x * scale, *point.span, color=key.colour(point), linewidth=1)
 
 
 def _draw_fronts(axes: Axes, points: Sequence[Point], scale: float) -> list[Point]:
