@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from tinynet_mm import cli
 from tinynet_mm.errors import UserError, run
-from tinynet_mm.mmlab import checkpoints, configs, editing, running, versions
+from tinynet_mm.mmlab import checkpoints, configs, editing, resuming, running, versions
 from tinynet_mm.mmlab.running import NOISE
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
@@ -297,10 +297,10 @@ def test_a_server_without_an_answer_times_out():
 def test_resume_without_a_checkpoint_is_noted(cfg, tmp_path):
     notes = []
     cfg.work_dir = str(tmp_path)
-    editing.set_resume(cfg, 'auto', notes.append)
+    resuming.set_resume(cfg, 'auto', notes.append)
     assert not cfg.resume and 'training starts at the beginning' in notes[0]
-    (tmp_path / 'epoch_1.pth').touch()
-    editing.set_resume(cfg, 'auto', notes.append)
+    torch.save({}, tmp_path / 'epoch_1.pth')
+    resuming.set_resume(cfg, 'auto', notes.append)
     assert cfg.resume and cfg.load_from == str(tmp_path / 'epoch_1.pth') and len(notes) == 1
 
 

@@ -4,22 +4,25 @@ import errno
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from signal import SIGTERM
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 from test_detection_tools import shapes as shapes
 from test_detection_tools import train
 from test_detection_tools import trained as trained  # a fixture, and the data that it needs
 from torch.utils.data import DataLoader
 
-from tinynet_mm.errors import UserError
-from tinynet_mm.mmlab.editing import latest_checkpoint
+from tinynet_mm.errors import Stopped, UserError
 from tinynet_mm.mmlab.reading import read
+from tinynet_mm.mmlab.resuming import changes, latest_checkpoint, note_of, settings_of
 from tinynet_mm.training.lock import hold
 from tinynet_mm.training.progress import EpochLines
 from tinynet_mm.training.repeatable import Seeded
@@ -57,6 +60,14 @@ def whole(shapes, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture
+def validated(monkeypatch) -> list[int]:
+    """The epochs that are validated from now on."""
+    epochs = []
+    monkeypatch.setattr(EpochLines, 'after_val_epoch', lambda _, runner, metrics: epochs.append(runner.epoch))
+    return epochs
+
+
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_training_that_is_cut_off_ends_with_the_weights_of_one_that_is_not(whole, shapes, tmp_path, monkeypatch, workers):
     count = iter(range(7))
@@ -67,9 +78,64 @@ def test_a_training_that_is_cut_off_ends_with_the_weights_of_one_that_is_not(who
     assert latest_checkpoint(tmp_path).name == 'epoch_1.pth'
     monkeypatch.undo()
     assert train(shapes, tmp_path, *STEPS, '--resume', *loader) == 0
-    expected, found = (read(folder / 'epoch_3.pth') for folder in (whole, tmp_path))
-    for part in ('state_dict', 'ema_state_dict'):
-        assert all(torch.equal(value, found[part][key]) for key, value in expected[part].items()), part
+    assert same_weights(whole / 'epoch_3.pth', tmp_path / 'epoch_3.pth')
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    expected, found = read(one), read(other)
+    parts = ('state_dict', 'ema_state_dict')
+    return all(torch.equal(value, found[part][key]) for part in parts for key, value in expected[part].items())
+
+
+@pytest.mark.parametrize(
+    ('step', 'place', 'saved'),
+    [
+        (5, 'step 6, saved in', 'interrupted.pth'),  # the second step of the second epoch
+        (8, 'the end of epoch 2', 'epoch_2.pth'),  # its last step
+    ],
+)
+def test_sigterm_saves_and_a_resumed_training_ends_with_the_same_weights(
+    whole, shapes, tmp_path, monkeypatch, validated, step, place, saved
+):
+    before, steps = signal.getsignal(signal.SIGTERM), iter(range(1, 99))
+    monkeypatch.setattr(EpochLines, 'after_train_iter', lambda *_, **__: next(steps) == step and os.kill(os.getpid(), SIGTERM))
+    with pytest.raises(Stopped, match=f'stopped by SIGTERM at {place}.*--resume continues'):
+        train(shapes, tmp_path, *STEPS)
+    assert latest_checkpoint(tmp_path).name == saved and validated == [1]
+    assert train(shapes, tmp_path, *STEPS, '--resume') == 0
+    signal.signal(SIGTERM, before)
+    assert same_weights(whole / 'epoch_3.pth', tmp_path / 'epoch_3.pth') and not (tmp_path / 'interrupted.pth').exists()
+    assert validated == [1, 2, 3]
+
+
+def test_a_validation_that_was_cut_off_is_repeated(shapes, tmp_path, monkeypatch, validated):
+    monkeypatch.setattr(EpochLines, 'after_val_iter', lambda hook, runner, *_, **__: runner.epoch == 2 and next(iter(())))
+    with pytest.raises(StopIteration):
+        train(shapes, tmp_path, *STEPS)
+    assert validated == [1] and latest_checkpoint(tmp_path).name == 'epoch_2.pth'
+    monkeypatch.setattr(EpochLines, 'after_val_iter', lambda *_, **__: None)
+    assert train(shapes, tmp_path, *STEPS, '--resume') == 0
+    assert validated == [1, 2, 3]
+
+
+def test_a_changed_config_and_a_broken_checkpoint_are_named(whole, shapes, tmp_path, capsys):
+    out = Path(shutil.copytree(whole, tmp_path / 'run'))
+    (out / 'epoch_3.pth').write_bytes((out / 'epoch_3.pth').read_bytes()[:9999])
+    options = ('--epochs', '4', '--batch-size', '2', '--resume', '--cfg-options', 'optim_wrapper.optimizer.lr=0.001')
+    assert train(shapes, out, *options) == 0
+    text = capsys.readouterr().out
+    assert f'note: {out}/epoch_3.pth is broken, and the checkpoint before it is used.' in text
+    assert 'the config is another than that of the checkpoint (epoch 2): ' in text
+    assert 'train_cfg.max_epochs 3 -> 4' in text and 'optim_wrapper.optimizer.lr 0.002 -> 0.001' in text
+    assert read(out / 'epoch_4.pth')['meta']['epoch'] == 4
+
+
+def test_changes_between_configs_are_read_and_never_run():
+    before = Config(dict(a=1, model=dict(layers=[dict(k=3), dict(k=5)], sizes=(1, 2)), work_dir='x', empty=()))
+    after = Config(dict(a=1, model=dict(layers=[dict(k=3), dict(k=7)], sizes=[1, 2]), work_dir='y', empty=[], new='n'))
+    assert changes(before.pretty_text, after.pretty_text) == ['model.layers.1.k 5 -> 7', 'new not set -> n']
+    assert settings_of("a = __import__('os').getpid()\nb = 2\n") == dict(b=2)
+    assert note_of(dict(cfg='not ( python'), 'a = 1') is None and note_of({}, 'a = 1') is None
 
 
 def test_every_epoch_and_image_draws_other_numbers():

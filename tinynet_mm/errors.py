@@ -23,6 +23,10 @@ class RepeatedError(UserError):
     """An error of the first process of a run on several processes, raised in the others; it is not printed again."""
 
 
+class Stopped(BaseException):
+    """A training stopped because the system asked for it; the message says where, and how to continue."""
+
+
 class MissingPackageError(UserError, ImportError):
     """A package is not installed, or its version does not fit; the message names the pip command."""
 
@@ -30,7 +34,8 @@ class MissingPackageError(UserError, ImportError):
 def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
     """Call the ``main`` of a tool and exit with its status.
 
-    A user error prints one line on stderr and exits with 2, ctrl-C with 130, a bug with 1 and its traceback. Checkpoints are
+    A user error prints one line on stderr and exits with 2, ctrl-C with 130, SIGTERM during a training with 143, a bug with 1 and
+    its traceback. Checkpoints are
     loaded without running code from their pickle, unless the user sets torch's environment variable for that.
 
     Args:
@@ -44,6 +49,9 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         sys.exit(130)
+    except Stopped as reason:
+        print(printable(str(reason)), file=sys.stderr)
+        sys.exit(143)
     except RepeatedError:
         sys.exit(2)
     except (UserError, FileNotFoundError) as error:

@@ -45,7 +45,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def configure(args: argparse.Namespace):
     """Return the config with every argument applied."""
     from tinynet_mm.data import balance
-    from tinynet_mm.mmlab import configs, editing
+    from tinynet_mm.mmlab import configs, editing, resuming
     from tinynet_mm.training import options
 
     cfg = configs.load_config(args.config)
@@ -69,7 +69,7 @@ def configure(args: argparse.Namespace):
     if args.amp:
         editing.set_amp(cfg)
     if args.resume:
-        editing.set_resume(cfg, args.resume, cli.note)
+        resuming.set_resume(cfg, args.resume, cli.note)
     return cfg
 
 

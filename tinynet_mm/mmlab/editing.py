@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -251,34 +250,6 @@ def set_amp(cfg: Config) -> None:
         raise UserError('--amp needs a CUDA GPU, and torch sees none; leave it out to train in 32 bits.')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.loss_scale = 'dynamic'
-
-
-def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
-    """Continue a training from a checkpoint.
-
-    Args:
-        cfg: the config, which is changed.
-        source: the checkpoint; ``auto`` is the latest one in the work directory.
-        note: receives a sentence if the work directory has no checkpoint.
-    """
-    path = latest_checkpoint(cfg.work_dir) if source == 'auto' else source
-    if path is None:
-        note(f'no checkpoint in {cfg.work_dir}: training starts at the beginning.')
-        return
-    cfg.resume, cfg.load_from = True, str(path)
-
-
-def latest_checkpoint(folder: str | Path) -> Path | None:
-    """The last checkpoint of a training: the one that ``last_checkpoint`` names, or else that of the last epoch or iteration.
-
-    MMEngine's ``find_latest_checkpoint`` reads ``last_checkpoint`` alone, which is empty after some kills, and names a file
-    that is not there after a move.
-    """
-    folder, named = Path(folder), Path(folder) / 'last_checkpoint'
-    if named.is_file() and (name := Path(named.read_text().strip()).name) and (folder / name).is_file():
-        return folder / name
-    saved = [path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', path.stem)]
-    return max(saved, key=lambda path: int(path.stem.partition('_')[2]), default=None)
 
 
 def check_paths(cfg: Config, splits: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from ..errors import RepeatedError, UserError, one_line
+from ..errors import RepeatedError, Stopped, UserError, one_line
 
 Result = TypeVar('Result')
 
@@ -40,6 +40,9 @@ def group(launcher: str) -> Iterator[None]:
         sys.stdout = open(os.devnull, 'w')  # noqa: SIM115 (until the process ends)
     try:
         yield
+    except Stopped as reason:
+        dist.destroy_process_group()
+        raise reason if not int(os.environ['RANK']) else RepeatedError(str(reason)) from None
     except (RuntimeError, dist.DistError) as error:
         if not isinstance(error, dist.DistError) and not any(word in str(error) for word in LOST):
             raise

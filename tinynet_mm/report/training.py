@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from ..data.coco import splits_of
 from ..errors import one_line
 from ..mmlab.configs import is_classifier
-from ..mmlab.editing import latest_checkpoint
+from ..mmlab.resuming import latest_checkpoint
 from .write import write
 
 

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from ..mmlab.running import config_errors
+from .preemption import Preemption
 
 OWN = ('inner', 'seed', 'epoch')
 
@@ -71,23 +72,26 @@ def drawing_from(*key: int) -> Iterator[None]:
         torch.set_rng_state(before[2])
 
 
-def _seed(*key: int) -> None:
+def _seed(*key: int) -> int:
     number = int(np.random.SeedSequence(key).generate_state(1)[0])
     random.seed(number)
     np.random.seed(number)
     torch.default_generator.manual_seed(number)
+    return number
 
 
-class SeedEpochs(Hook):
-    """Seed every epoch, for dropout and the augmentation of :class:`Seeded` data."""
+class SeedSteps(Hook):
+    """Seed every epoch of :class:`Seeded` data, and every step, for dropout and augmentations of batches."""
 
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed the epoch that starts."""
+        """Seed the data of the epoch that starts."""
         runner.train_dataloader.dataset.epoch.fill_(runner.epoch)
-        _seed(runner.seed, runner.epoch, get_rank())
-        torch.cuda.manual_seed_all(runner.seed + runner.epoch + get_rank())
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Seed the step that starts."""
+        torch.cuda.manual_seed_all(_seed(runner.seed, runner.iter, get_rank()))
 
 
 def install(runner: Runner) -> None:
@@ -100,4 +104,5 @@ def install(runner: Runner) -> None:
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
     runner._train_dataloader = dict(loader, dataset=Seeded(dataset, runner.seed))
-    runner.register_hook(SeedEpochs())
+    runner.register_hook(SeedSteps())
+    runner.register_hook(Preemption())
