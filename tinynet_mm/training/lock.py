@@ -11,6 +11,8 @@ from ..errors import UserError
 def hold(folder: str | Path) -> IO:
     """Lock a work directory against other processes until this one ends, in any way, or the returned file is closed.
 
+    Files that a killed training has left half-written are removed.
+
     Raises:
         UserError: another process holds it.
     """
@@ -28,4 +30,6 @@ def hold(folder: str | Path) -> IO:
             return file
         file.close()
         raise UserError(f'{folder} is in use by another training; wait for its end, or give another --work-dir.') from error
+    for part in path.parent.glob('.*.part.pth'):
+        part.unlink()
     return file

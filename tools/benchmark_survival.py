@@ -1,0 +1,70 @@
+"""Kill a small training at random moments, continue it each time, and compare its weights with those of one that ran through.
+
+    python tools/benchmark_survival.py --out results/reliability.csv
+    python tools/benchmark_survival.py --kills 4 --terms 2 --epochs 3           # a shorter trial
+
+The training is that of a detector on drawn shapes, on one thread of the CPU, with augmentation and averaged weights.
+"""
+
+import argparse
+from pathlib import Path
+
+from tinynet_mm import cli
+
+CONFIG = 'configs/rtmdet_tinynet_e_coco.py'
+QUIET = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'default_hooks.logger.interval=1')
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--kills', type=cli.count, default=20, help='SIGKILLs, half of them while saving (default %(default)s)')
+    parser.add_argument('--terms', type=cli.count, default=5, help='SIGTERMs (default %(default)s)')
+    parser.add_argument('--epochs', type=cli.positive, default=30, help='length of the training (default %(default)s)')
+    parser.add_argument('--seed', type=cli.count, default=0, help='of the order and the moments (default %(default)s)')
+    parser.add_argument('--runs', type=Path, default=Path('work_dirs/survival'), help='new folder for data and trainings')
+    parser.add_argument(
+        '--out', type=Path, default=Path('reliability.csv'), help='CSV file; the row is added (default %(default)s)'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool; returns the exit status."""
+    args = parse_arguments(argv)
+    from tinynet_mm.bench import survival
+    from tinynet_mm.data.shapes import ShapesSpec, make_shapes
+    from tinynet_mm.errors import UserError
+    from tinynet_mm.files import check_writable, read_csv, write_csv
+
+    check_writable(args.out)
+    if args.runs.exists():
+        raise UserError(f'{args.runs} exists; remove it, or give another folder with --runs.')
+    spec = ShapesSpec(train=32, val=8, test=1, size=96, class_train=1, class_val=1, class_size=32)
+    list(make_shapes(args.runs / 'data', spec))
+    tools = Path(__file__).parent
+    command = [tools / 'train.py', tools.parent / CONFIG, '--data-root', args.runs / 'data' / 'coco', '--input-size', '96']
+    command += [
+        '--schedule',
+        'short',
+        '--from-scratch',
+        '--epochs',
+        args.epochs,
+        '--threads',
+        1,
+        '--workers',
+        0,
+        '--device',
+        'cpu',
+    ]
+    command += ['--cfg-options', *QUIET]
+    settings = (args.runs / 'trainings', f'epoch_{args.epochs}.pth', args.kills, args.terms, args.seed)
+    row = survival.compare([str(word) for word in command], *settings, longest=4.0, note=lambda text: print(text, flush=True))
+    rows = read_csv(args.out) if args.out.is_file() else []
+    write_csv(args.out, [*rows, row])
+    print('\n'.join(f'{key:22} {value}' for key, value in row.items()))
+    return 0
+
+
+if __name__ == '__main__':
+    cli.run(main)
