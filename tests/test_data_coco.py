@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS, METRICS
 
 from tinynet_mm.data.check import check_root
 from tinynet_mm.data.coco import SPLITS, adopt, find_layout, palette, splits_of
+from tinynet_mm.errors import UserError
 
 CATEGORIES = [{'id': 7, 'name': 'nut'}, {'id': 3, 'name': 'bolt'}]  # ids out of order on purpose
 PLACES = {  # layout: split -> (annotation file, image folder)
@@ -194,6 +195,24 @@ def test_bad_categories_in_all_splits(tmp_path):
     code = """{{$NAME:'+str(open('mark','w'))+'}}"""
     with pytest.raises(ValueError, match='which MMEngine evaluates as code'):
         find_layout(make(tmp_path / 'c', splits=('train',), categories=[*CATEGORIES, {'id': 9, 'name': code}]))
+
+
+@pytest.mark.parametrize('name', ['{root}_other/secret.jpg', '../../secret.jpg', 'sub/../../../secret.jpg', '/etc/passwd'])
+def test_images_outside_of_the_data_set_are_refused(name, tmp_path):
+    root = tmp_path / 'set'
+    for split, place in PLACES['plain'].items():
+        write_split(root, split, place, CATEGORIES)
+    ann_file = root / 'annotations' / 'val.json'
+    record = json.loads(ann_file.read_text())
+    record['images'][1]['file_name'] = 'inside/../val_1.jpg'
+    ann_file.write_text(json.dumps(record))
+    assert find_layout(root).val.images == root / 'images'
+    marker = dict(version=1, kind='voc', root='/', folders=['etc'], digest='of another machine')  # of a conversion
+    (root / 'source.json').write_text(json.dumps(marker))
+    record['images'][1]['file_name'] = name.format(root=root)
+    ann_file.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r'val.json: the image .* is outside of .*set; copy it there and correct its file_name'):
+        find_layout(root)
 
 
 def test_folders_without_a_data_set(tmp_path):

@@ -61,6 +61,15 @@ def test_two_groups_decay_kernels_and_matrices_only():
     assert [p.shape for p in free['params']] == [(4,), (4,), (2,)] and free['weight_decay'] == 0.0
 
 
+def test_a_backbone_has_a_part_of_the_learning_rate():
+    model = torch.nn.ModuleDict(dict(backbone=torch.nn.Conv2d(3, 4, 3), head=torch.nn.Linear(4, 2)))
+    settings = dict(optimizer=dict(type='SGD', lr=0.1, weight_decay=0.5))
+    groups = TwoGroups(settings, dict(backbone_lr=0.1))(model).optimizer.param_groups
+    found = [([tuple(p.shape) for p in group['params']], round(group['lr'], 9), group['weight_decay']) for group in groups]
+    assert found == [([(2, 4)], 0.1, 0.5), ([(2,)], 0.1, 0.0), ([(4, 3, 3, 3)], 0.01, 0.5), ([(4,)], 0.01, 0.0)]
+    assert len(TwoGroups(settings)(model).optimizer.param_groups) == 2
+
+
 # Schedule ---------------------------------------------------------------------------------------------------------------------
 
 

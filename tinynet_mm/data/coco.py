@@ -9,6 +9,7 @@ import colorsys
 import copy
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..mmlab.configs import SPLITS, walk
-from .convert import convert, convert_single, default_folder
+from .convert import convert, convert_single, default_folder, origin
 from .records import SPELLINGS
 
 SINGLE = ('annotations/instances_default.json', 'result.json', '_annotations.coco.json')  # exports without splits
@@ -121,12 +122,13 @@ def find_layout(
 
     Raises:
         FileNotFoundError: the folder or the folder of the images is missing.
-        UserError: the folder has no known layout, a file is not in its format, or the categories of the splits differ.
+        UserError: the folder has no known layout, a file is not in its format, the categories of the splits differ, or an image
+            of a COCO file is outside of the folder.
     """
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder; give the folder of a data set.')
-    layout = read_layout(root)
+    layout = read_layout(root, origin(root))
     complete = layout is not None and (layout.val or layout.test or layout.train is None)
     if val_share is not None and complete:
         note(NO_SHARE.format(root))
@@ -144,13 +146,30 @@ def find_layout(
     return converted
 
 
+def check_inside(root: Path, ann_file: Path, images: Path, content: dict) -> None:
+    """Check that the images of a COCO file are inside the data set: a file of strangers must not name other files of the machine.
+
+    Raises:
+        UserError: an absolute name, or one with ``..`` that leaves ``root``.
+    """
+    inside = os.path.abspath(root) + os.sep
+    for name in (image.get('file_name') for image in content['images']):
+        if isinstance(name, str) and not os.path.abspath(images / name).startswith(inside):
+            raise UserError(f'{ann_file}: the image {name!r} is outside of {root}; copy it there and correct its file_name.')
+
+
 def was_divided(root: Path, out: Path | None) -> bool:
     """Whether a set in COCO format with train only was divided before."""
     return ((out or default_folder(root)) / 'annotations' / 'val.json').is_file()
 
 
-def read_layout(root: Path) -> Layout | None:
-    """The splits in COCO format in a folder; None if it has none. Raises as :func:`find_layout`."""
+def read_layout(root: Path, inside: Path | None = None) -> Layout | None:
+    """The splits in COCO format in a folder; None if it has none. Raises as :func:`find_layout`.
+
+    Args:
+        root: the folder.
+        inside: the folder that must contain all images; None for files that we have converted ourselves.
+    """
     files = {split: path for split in SPLITS if (path := find_ann_file(root, split))}
     if not files:
         return None
@@ -160,6 +179,8 @@ def read_layout(root: Path) -> Layout | None:
     for split, content in contents.items():
         classes = tuple(name for category in content['categories'] if (name := category['name']) not in dropped)
         splits[split] = Split(files[split], find_images(root, split, files[split], content), classes)
+        if inside:
+            check_inside(inside, files[split], splits[split].images, content)
     return Layout(root, splits.get('train'), splits.get('val'), splits.get('test'), common_classes(splits))
 
 

@@ -262,6 +262,16 @@ def _read_marker(folder: Path) -> dict:
     return content if isinstance(content, dict) and content.get('version') == VERSION else {}
 
 
+def origin(folder: Path) -> Path:
+    """The data set whose images the COCO files in a folder may name: that of a conversion, or else the folder itself.
+
+    A conversion counts only if its digest is that of the data set now, which somebody who ships a folder cannot know.
+    """
+    marker = _read_marker(folder)
+    root = folder / str(marker.get('root', '.'))
+    return root if marker and _is_unchanged(marker, root) else folder
+
+
 def _is_unchanged(marker: dict, root: Path) -> bool:
     folders = marker.get('folders')
     if not isinstance(folders, list) or not all((root / name).is_dir() for name in folders):
