@@ -5,7 +5,6 @@ duplicate ids, absent fields), if nothing can be learned (no usable box), or if 
 category). All other findings are notes: mmdet skips boxes without area or outside the image itself. Not from the paper.
 """
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -57,6 +56,7 @@ KINDS = {
     ),
     NO_POINT: (False, 'the head learns nothing from them: give a larger --input-size, or predict in tiles'),
 }
+LARGEST = 1e15
 SLACK = 1  # pixels by which a box may exceed the image: annotation tools round
 PRIOR_SAMPLE = 5000  # boxes compared with the anchors or points, spread evenly over the file
 
@@ -217,13 +217,13 @@ def _without_advice(error: Exception) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether a JSON value is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    """Whether a JSON value is a finite number below 1e15, so that it has a place in numpy's and OpenCV's types."""
+    return isinstance(value, int | float) and abs(value) < LARGEST  # False for NaN, too
 
 
 def is_id(value: object) -> bool:
     """Whether pycocotools accepts a JSON value as the id of an image: a number or a text."""
-    return isinstance(value, int | str)
+    return isinstance(value, str) or is_number(value)
 
 
 def describe(annotation: dict, image: dict) -> str:
@@ -338,7 +338,7 @@ def image_problems(images: list[dict], folder: Path, progress: Progress) -> Iter
 def image_problem(folder: Path, image: dict) -> Problem | None:
     """The problem of one image file, or None; the file is read as training and prediction read it."""
     path = folder / image['file_name']
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for names that no file can have
         return 'missing images', str(path)
     try:
         size = image_size(path)

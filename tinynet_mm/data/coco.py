@@ -24,6 +24,7 @@ from .records import SPELLINGS
 
 SINGLE = ('annotations/instances_default.json', 'result.json', '_annotations.coco.json')  # exports without splits
 NO_SHARE = '{} has a val or test split, so --val-share has no effect.'
+LONGEST = 200  # characters of the name of a class: it is drawn
 LOGGER = logging.getLogger(__name__)
 SKIPPED_HEADS = ('backbone', 'rpn_head')  # parts of a model whose num_classes is not the number of classes of the data
 
@@ -98,6 +99,8 @@ def read_coco(ann_file: Path) -> dict:
     for category in content['categories']:
         if not (isinstance(category.get('name'), str) and isinstance(category.get('id'), int)):
             raise UserError(f'{ann_file}: the category {category!r} needs a number as "id" and a text as "name".')
+        if len(category['name']) > LONGEST:
+            raise UserError(f'{ann_file}: the category {category["name"][:30]}... has over {LONGEST} characters; shorten it.')
     return content
 
 
@@ -209,7 +212,7 @@ def find_images(root: Path, split: str, ann_file: Path, content: dict) -> Path:
         candidates = [ann_file.parent, root / 'images'] if ann_file.parent == root else [ann_file.parent]
     first = content['images'][0].get('file_name') if content['images'] else None
     for folder in (*candidates, root):
-        if isinstance(first, str) and (folder / first).is_file():
+        if isinstance(first, str) and os.path.isfile(folder / first):  # False for names that no file can have
             return folder
     existing = [folder for folder in candidates if folder.is_dir()]
     if not existing:

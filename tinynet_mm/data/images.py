@@ -42,11 +42,16 @@ def _decode(path: str | Path, data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.n
     return image
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def _check_regular(path: str | Path) -> None:
+    """Raise for a path that is missing, a folder, or a pipe, which would never be read to its end."""
     if not os.path.exists(path):
         raise FileNotFoundError(f'{path}: no such image; check the path.')
     if not os.path.isfile(path):
         raise _not_readable(path, 'not a regular file')
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    _check_regular(path)
     with open(path, 'rb') as file:
         return file.read()
 
@@ -92,12 +97,11 @@ def header_size(path: str | Path) -> tuple[int, int]:
         FileNotFoundError: no such file.
         UserError: the file is not an image.
     """
+    _check_regular(path)
     try:
         with Image.open(path) as picture:
             width, height = picture.size
             return (height, width) if picture.getexif().get(EXIF_ORIENTATION, 1) >= 5 else (width, height)
-    except FileNotFoundError:
-        raise
     except (UnidentifiedImageError, *BROKEN):
         return image_size(path)
 
@@ -109,13 +113,14 @@ def check_header(path: str | Path) -> None:
         FileNotFoundError: no such file.
         UserError: the file is not an image.
     """
+    _check_regular(path)
     try:
         with Image.open(path):
             return
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, *BROKEN):
+    except UnidentifiedImageError:
         _decode(path, _read_bytes(path))
+    except BROKEN as error:  # also an image of more pixels than Pillow decodes, which OpenCV would decode into gigabytes
+        raise _not_readable(path, str(error)) from error
 
 
 def decodes(path: str | Path) -> bool:
