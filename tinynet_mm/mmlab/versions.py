@@ -68,10 +68,11 @@ def without_multimodal(dependency: ModuleType) -> None:
         dependency: the module ``mmpretrain.utils.dependency``, of which mmpretrain reads ``WITH_MULTIMODAL``.
     """
     try:
-        if Version(version('transformers')) >= Version('5'):
-            dependency.WITH_MULTIMODAL = False  # type: ignore[attr-defined]
+        installed = Version(version('transformers'))
     except PackageNotFoundError:
-        pass
+        return
+    if installed >= Version('5'):
+        dependency.WITH_MULTIMODAL = False  # type: ignore[attr-defined]
 
 
 def silence() -> None:
