@@ -150,7 +150,7 @@ def find_layout(
 
 
 def check_inside(root: Path, ann_file: Path, images: Path, content: dict) -> None:
-    """Check that the images of a COCO file are inside the data set: a file from elsewhere must not name other files of the machine.
+    """Check that the images of a COCO file are inside the data set: a downloaded file must not name others of the machine.
 
     Raises:
         UserError: an absolute name, or one with ``..`` that leaves ``root``.

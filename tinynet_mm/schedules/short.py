@@ -12,12 +12,12 @@ optim_wrapper = dict(
     type='OptimWrapper',
     constructor='TwoGroups',
     paramwise_cfg=dict(backbone_lr=1.0),
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', begin=0, end=40, T_max=40, eta_min=2e-5, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=0, end=40, T_max=40, eta_min=4e-5, by_epoch=True, convert_to_iter_based=True),
 ]
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
