@@ -46,7 +46,7 @@ def test_epochs_scale_the_short_schedule(cfg):
 
 def test_the_short_schedule_replaces_the_optimizer(cfg):
     editing.apply_schedule(cfg, 'short')
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=2e-3, weight_decay=0.05)
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=4e-3, weight_decay=0.05)
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=8)
 
 

@@ -12,11 +12,12 @@ from signal import SIGTERM
 
 import numpy as np
 import pytest
+import timm
 import torch
 from mmengine.config import Config
 from mmengine.fileio import LocalBackend
+from test_detection_tools import CONFIG, SIZE, tool, train
 from test_detection_tools import shapes as shapes
-from test_detection_tools import train
 from test_detection_tools import trained as trained  # a fixture, and the data that it needs
 from torch.utils.data import DataLoader
 
@@ -126,8 +127,20 @@ def test_a_changed_config_and_a_broken_checkpoint_are_named(whole, shapes, tmp_p
     text = capsys.readouterr().out
     assert f'note: {out}/epoch_3.pth is broken, and the checkpoint before it is used.' in text
     assert 'the config is another than that of the checkpoint (epoch 2): ' in text
-    assert 'train_cfg.max_epochs 3 -> 4' in text and 'optim_wrapper.optimizer.lr 0.002 -> 0.001' in text
+    assert 'train_cfg.max_epochs 3 -> 4' in text and 'optim_wrapper.optimizer.lr 0.004 -> 0.001' in text
     assert read(out / 'epoch_4.pth')['meta']['epoch'] == 4
+
+
+def test_a_pretrained_backbone_learns_slowly_also_after_a_resume(shapes, tmp_path, capsys):
+    torch.save(timm.create_model('tinynet_e').state_dict(), tmp_path / 'tinynet_e.pth')
+    command = [CONFIG, '--data-root', str(shapes), *SIZE, '--schedule', 'short', '--work-dir', str(tmp_path), '--workers', '0']
+    options = ['--cfg-options', f'model.backbone.init_cfg.checkpoint={tmp_path / "tinynet_e.pth"}', 'train_cfg.val_interval=9']
+    for epochs, resume in ((1, []), (2, ['--resume'])):
+        assert tool('train')([*command, '--epochs', str(epochs), *resume, *options]) == 0
+        text = capsys.readouterr().out
+        assert ('learns with 0.1 times the learning rate' in text) == (not resume)
+        groups = read(tmp_path / f'epoch_{epochs}.pth')['optimizer']['param_groups']
+        assert [group['initial_lr'] for group in groups] == [4e-3, 4e-3, 4e-4, 4e-4]
 
 
 def test_changes_between_configs_are_read_and_never_run():

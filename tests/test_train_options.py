@@ -196,9 +196,9 @@ def test_numbers_of_nothing_are_refused(option, value, tmp_path, capsys):
 def test_the_learning_rate_follows_the_batch(shapes, tmp_path, capsys):
     assert train(shapes, tmp_path, '--epochs', '1', '--batch-size', '2', '--cfg-options', 'param_scheduler=[]') == 0
     out = capsys.readouterr().out
-    assert 'learning rate 0.0005 for a batch of 2: 0.002 is for a batch of 8.' in out
+    assert 'learning rate 0.001 for a batch of 2: 0.004 is for a batch of 8.' in out
     row = json.loads(next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()[0])
-    assert row['lr'] == pytest.approx(0.0005) and row['step'] == 4  # 8 images
+    assert row['lr'] == pytest.approx(0.001) and row['step'] == 4  # 8 images
 
 
 def test_a_batch_that_the_data_does_not_fill_is_refused(shapes, tmp_path):

@@ -104,6 +104,8 @@ def prepare(args: argparse.Namespace) -> tuple:
         checkpoints.from_scratch(cfg)
     for warning in checkpoints.pretrained_or_scratch(cfg):
         print(f'warning: {warning}', flush=True)
+    if note := checkpoints.slow_backbone(cfg):
+        cli.note(note)
     return cfg, content
 
 

@@ -33,6 +33,8 @@ def is_checkpoint(path: str) -> bool:
 
 # Weights to start a training from -----------------------------------------------------------------------------------------
 
+BACKBONE_LR = 0.1  # of the learning rate, for a pretrained backbone on hundreds of images
+
 
 def pretrained_parts(cfg: Config) -> list[dict]:
     """Return the parts of a model whose ``init_cfg`` names a checkpoint."""
@@ -65,6 +67,18 @@ def pretrained_or_scratch(cfg: Config) -> list[str]:
             part['init_cfg'] = None
             warnings.append(f'{checkpoint} is not available ({reason}): {part.get("type")} starts from random weights.')
     return warnings
+
+
+def slow_backbone(cfg: Config) -> str | None:
+    """Let a pretrained backbone learn slowly where the schedule has ``backbone_lr``, which is 1 there; returns a note."""
+    groups = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
+    if groups.get('backbone_lr') != 1 or not any(part is cfg.model.get('backbone') for part in pretrained_parts(cfg)):
+        return None
+    groups['backbone_lr'] = BACKBONE_LR
+    return (
+        f'the backbone starts from published weights and learns with {BACKBONE_LR:g} times the learning rate; for another factor '
+        'give --cfg-options optim_wrapper.paramwise_cfg.backbone_lr=F.'
+    )
 
 
 def unreachable(url: str, timeout: float = TIMEOUT) -> str | None:

@@ -38,9 +38,20 @@ def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
         note(f'no checkpoint in {cfg.work_dir}: training starts at the beginning.')
         return
     meta = read(path).get('meta')
-    if isinstance(meta, Mapping) and (text := note_of(meta, cfg.pretty_text)):
-        note(text)
+    if isinstance(meta, Mapping):
+        _keep_backbone_lr(cfg, meta)
+        if text := note_of(meta, cfg.pretty_text):
+            note(text)
     cfg.resume, cfg.load_from = True, str(path)
+
+
+def _keep_backbone_lr(cfg: Config, meta: Mapping[str, Any]) -> None:
+    """Give the optimizer the groups of the checkpoint: whether its backbone was pretrained is not known any more."""
+    try:
+        factor = settings_of(str(meta.get('cfg', '')))['optim_wrapper']['paramwise_cfg']['backbone_lr']
+        cfg.optim_wrapper.paramwise_cfg.backbone_lr = factor
+    except (KeyError, TypeError, AttributeError, SyntaxError):  # another optimizer, before or now
+        return
 
 
 def latest_checkpoint(folder: str | Path, note: Callable[[str], object] = LOGGER.warning) -> Path | None:
