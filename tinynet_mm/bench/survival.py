@@ -19,6 +19,7 @@ from ..files import machine_name
 from ..mmlab.reading import read
 from ..mmlab.resuming import latest_checkpoint
 
+LOGS = '*/vis_data/scalars.json'
 PARTS = ('state_dict', 'ema_state_dict')
 POLL = 0.002  # seconds between two looks into the work directory
 PATIENCE = 300.0  # seconds for a start of a training
@@ -53,13 +54,12 @@ def placed(command: Sequence[str], folder: Path) -> list[str]:
     return [tool, config, '--work-dir', str(folder), '--resume', *rest]
 
 
-def steps_logged(folder: Path) -> int:
-    """Lines of training in the newest log of MMEngine, one for each step with ``logger.interval=1``."""
-    logs = sorted(folder.glob('*/vis_data/scalars.json'))
-    return logs[-1].read_text().count('"loss"') if logs else 0
+def trains(folder: Path, earlier: set[Path]) -> bool:
+    """Whether a log of MMEngine that is not one of ``earlier`` has a step."""
+    return any('"loss"' in path.read_text() for path in set(folder.glob(LOGS)) - earlier)
 
 
-def strike(process: subprocess.Popen, folder: Path, event: str, delay: float) -> float:
+def strike(process: subprocess.Popen, folder: Path, event: str, delay: float, earlier: set[Path]) -> float:
     """Send the signal of ``event`` after ``delay`` seconds of training, or while a checkpoint is written; returns the seconds.
 
     Args:
@@ -67,11 +67,10 @@ def strike(process: subprocess.Popen, folder: Path, event: str, delay: float) ->
         folder: its work directory.
         event: 'SIGKILL', 'SIGKILL while saving', or 'SIGTERM'.
         delay: seconds after the first step.
+        earlier: the logs that were there before the start.
     """
-    begin, count = time.monotonic(), len(list(folder.glob('*/vis_data')))
-    while process.poll() is None and time.monotonic() - begin < PATIENCE:
-        if len(list(folder.glob('*/vis_data'))) > count and steps_logged(folder):
-            break
+    begin = time.monotonic()
+    while process.poll() is None and time.monotonic() - begin < PATIENCE and not trains(folder, earlier):
         time.sleep(POLL)
     end = time.monotonic() + (PATIENCE if 'saving' in event else delay)
     while process.poll() is None and time.monotonic() < end and not ('saving' in event and list(folder.glob('.*.part.pth'))):
@@ -107,13 +106,13 @@ def survive(
     events = ['SIGKILL while saving'] * (kills // 2) + ['SIGKILL'] * (kills - kills // 2) + ['SIGTERM'] * terms
     found, log = [], folder.parent / f'{folder.name}.log'
     for event in [*rng.permutation(events).tolist(), 'none']:
-        before, begin = position(folder), time.monotonic()
+        before, begin, earlier = position(folder), time.monotonic(), set(folder.glob(LOGS))
         process = start(command, log)
         if event == 'none':
             process.wait()
             seconds = time.monotonic() - begin
         else:
-            seconds = strike(process, folder, event, rng.uniform(0, longest))
+            seconds = strike(process, folder, event, rng.uniform(0, longest), earlier)
         found.append(Killed(event, round(seconds, 2), before, position(folder), process.returncode))
         note(f'{event}: {before} to {found[-1].after} steps saved, status {process.returncode}')
     return found
