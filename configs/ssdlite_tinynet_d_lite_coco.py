@@ -3,8 +3,8 @@
     python tools/train.py configs/ssdlite_tinynet_d_lite_coco.py
 
 858 M multiply-adds an image and 2.91 M parameters with 80 classes (counted). Not trained on COCO here. On BCCD at 320 pixels
-(--schedule short --epochs 100 with a learning rate of 0.002, one CPU thread, one seed, best epoch): bbox mAP 0.472 on val, in int8
-0.464 to 0.472 (results/int8.csv).
+(--schedule short --epochs 100 with a learning rate of 0.002, one CPU thread, one seed, best epoch): bbox mAP 0.472 on val, in
+int8 0.464 to 0.472 (results/int8.csv).
 """
 
 _base_ = './_base_/ssdlite_coco.py'
