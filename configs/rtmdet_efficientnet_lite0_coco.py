@@ -2,8 +2,8 @@
 
     python tools/train.py configs/rtmdet_efficientnet_lite0_coco.py
 
-It starts from timm's ImageNet weights. 884 M multiply-adds an image and 3.42 M parameters with 80 classes (counted; SSDLite-320
-with this backbone: 922 M). Not trained on COCO here.
+884 M multiply-adds an image and 3.42 M parameters with 80 classes (counted; SSDLite-320 with this backbone: 922 M). It starts
+from timm's ImageNet weights. Not trained on COCO here.
 """
 
 _base_ = './_base_/rtmdet_coco.py'

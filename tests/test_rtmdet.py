@@ -24,7 +24,7 @@ E = 'configs/rtmdet_tinynet_e_coco.py'
 
 def test_all_configs_exist():
     names = {path.stem.removeprefix('rtmdet_').removesuffix('_coco') for path in CONFIGS}
-    assert names == {f'tinynet_{x}' for x in 'abcde'} | {'efficientnet_b-3', 'mobilenetv2'}
+    assert names == {f'tinynet_{x}' for x in 'abcde'} | {'efficientnet_b-3', 'efficientnet_lite0', 'mobilenetv2', 'tiny'}
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

@@ -27,7 +27,7 @@ def detector(path: str | Path, size: int, classes: int = 3):
 
 def test_all_configs_exist():
     names = {path.stem.removeprefix('ssdlite_').removesuffix('_coco') for path in CONFIGS}
-    expected = {f'tinynet_{x}' for x in 'abcde'} | {f'efficientnet_{x}' for x in ('b0', 'b-1', 'b-2', 'b-3', 'b-4')}
+    expected = {f'tinynet_{x}' for x in 'abcde'} | {f'efficientnet_{x}' for x in ('b0', 'b-1', 'b-2', 'b-3', 'b-4', 'lite0')}
     assert names == expected | {'mobilenetv2', 'tinynet_d_lite'}
 
 

@@ -41,6 +41,15 @@ class After(Sampler):
         return getattr(self.inner, name)
 
 
+def any_process(value: bool) -> bool:
+    """Whether a value is true in any of the processes, which must agree on where they stop."""
+    if not dist.is_initialized():
+        return value
+    flag = torch.tensor(int(value), device=get_device())
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
 class Preemption(Hook):
     """Save and stop at SIGTERM, and continue where a checkpoint was saved. Only in trainings that count epochs."""
 
@@ -66,7 +75,7 @@ class Preemption(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Save and stop if SIGTERM came; after the last step of an epoch the next hooks do."""
-        if self._all_asked() and (runner.iter + 1) % len(runner.train_dataloader):
+        if any_process(self.asked) and (runner.iter + 1) % len(runner.train_dataloader):
             runner.save_checkpoint(runner.work_dir, NAME, by_epoch=False)
             if runner.rank == 0:
                 (Path(runner.work_dir) / 'last_checkpoint').write_text(str(Path(runner.work_dir) / NAME))
@@ -75,28 +84,21 @@ class Preemption(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Remove the checkpoint of an interruption if the epoch has one, and stop if SIGTERM came."""
         folder, epoch = Path(runner.work_dir), runner.epoch + 1
-        if (folder / f'epoch_{epoch}.pth').is_file():
+        asked = any_process(self.asked)
+        if any_process((folder / f'epoch_{epoch}.pth').is_file()):  # the first process has written it, others may not see it yet
             self.saved = epoch
             if runner.rank == 0:
                 (folder / NAME).unlink(missing_ok=True)
-            if self._all_asked():
+            if asked:
                 self._stop(f'the end of epoch {epoch}')
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Stop in a validation if a checkpoint has the epoch; otherwise the next step saves."""
-        if self.saved == runner.epoch and self._all_asked():
+        """Stop in a validation if a checkpoint has the epoch; otherwise, and with several processes, the next step saves."""
+        if self.asked and self.saved == runner.epoch and not dist.is_initialized():
             self._stop(f'the validation of epoch {runner.epoch}, which --resume repeats')
 
     def _ask(self, *_: object) -> None:
         self.asked = True
-
-    def _all_asked(self) -> bool:
-        """Whether SIGTERM came to any of the processes, which must stop at the same step."""
-        if not dist.is_initialized():
-            return self.asked
-        flag = torch.tensor(int(self.asked), device=get_device())
-        dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag)
 
     def _stop(self, place: str) -> None:
         raise Stopped(f'stopped by SIGTERM at {place}; the same command with --resume continues.')
