@@ -2,7 +2,7 @@
 
     python tools/train.py configs/rtmdet_tiny_coco.py --data-root my_data --schedule short --from-scratch
 
-2009 M multiply-adds an image at 320 pixels and 4.90 M parameters with 80 classes (counted). Not trained on COCO here.
+2009 M multiply-adds an image and 4.90 M parameters with 80 classes (counted). Not trained on COCO here.
 """
 
 _base_ = './_base_/rtmdet_coco.py'
