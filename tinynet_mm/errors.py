@@ -35,8 +35,7 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
     """Call the ``main`` of a tool and exit with its status.
 
     A user error prints one line on stderr and exits with 2, ctrl-C with 130, SIGTERM during a training with 143, a bug with 1 and
-    its traceback. Checkpoints are
-    loaded without running code from their pickle, unless the user sets torch's environment variable for that.
+    its traceback. Checkpoints are loaded without running code from their pickle, unless the user sets torch's variable for that.
 
     Args:
         main: returns the exit status; None is 0.

@@ -27,12 +27,9 @@ PATIENCE = 300.0  # seconds for a start of a training
 
 @dataclass(frozen=True)
 class Killed:
-    """One start of the training: what ended it and after how many seconds, and the position it had saved before and after."""
+    """One start of the training: the signal that was sent, and the exit status."""
 
     event: str
-    seconds: float
-    before: int
-    after: int
     status: int
 
 
@@ -59,8 +56,8 @@ def trains(folder: Path, earlier: set[Path]) -> bool:
     return any('"loss"' in path.read_text() for path in set(folder.glob(LOGS)) - earlier)
 
 
-def strike(process: subprocess.Popen, folder: Path, event: str, delay: float, earlier: set[Path]) -> float:
-    """Send the signal of ``event`` after ``delay`` seconds of training, or while a checkpoint is written; returns the seconds.
+def strike(process: subprocess.Popen, folder: Path, event: str, delay: float, earlier: set[Path]) -> None:
+    """Send the signal of ``event`` after ``delay`` seconds of training, or while a checkpoint is written.
 
     Args:
         process: the training.
@@ -77,7 +74,6 @@ def strike(process: subprocess.Popen, folder: Path, event: str, delay: float, ea
         time.sleep(POLL)
     process.send_signal(signal.SIGTERM if event == 'SIGTERM' else signal.SIGKILL)
     process.wait(PATIENCE)
-    return time.monotonic() - begin
 
 
 def survive(
@@ -106,15 +102,12 @@ def survive(
     events = ['SIGKILL while saving'] * (kills // 2) + ['SIGKILL'] * (kills - kills // 2) + ['SIGTERM'] * terms
     found, log = [], folder.parent / f'{folder.name}.log'
     for event in [*rng.permutation(events).tolist(), 'none']:
-        before, begin, earlier = position(folder), time.monotonic(), set(folder.glob(LOGS))
+        before, earlier = position(folder), set(folder.glob(LOGS))
         process = start(command, log)
-        if event == 'none':
-            process.wait()
-            seconds = time.monotonic() - begin
-        else:
-            seconds = strike(process, folder, event, rng.uniform(0, longest), earlier)
-        found.append(Killed(event, round(seconds, 2), before, position(folder), process.returncode))
-        note(f'{event}: {before} to {found[-1].after} steps saved, status {process.returncode}')
+        if event != 'none':
+            strike(process, folder, event, rng.uniform(0, longest), earlier)
+        found.append(Killed(event, process.wait()))
+        note(f'{event}: {before} to {position(folder)} steps saved, status {process.returncode}')
     return found
 
 

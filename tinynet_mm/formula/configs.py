@@ -56,7 +56,7 @@ val_dataloader = dict(dataset=dict({dataset}pipeline=test_pipeline))
 test_dataloader = val_dataloader
 {epochs}'''
 
-DETECTOR = '''"""SSDLite-512 on COCO with {title}, from scratch.
+DETECTOR = '''"""{detector} on COCO with {title}, from scratch.
 
     python tools/train.py {path}
 
@@ -71,28 +71,7 @@ model = dict(
         arch={arch},
         out_indices={levels},
     ),
-    neck=dict(in_channels={widths}, out_channels={outputs}),
-    bbox_head=dict(in_channels={outputs}),
-)
-'''
-
-LIGHT = '''"""The light detector on COCO with {title} at 320 pixels, from scratch.
-
-    python tools/train.py {path}
-
-Written by the tiny formula for {budget}. Not trained. To start from weights trained with the ImageNet config in this folder:
---cfg-options model.backbone.init_cfg="dict(type='Pretrained', checkpoint='FILE.pth', prefix='backbone.')"
-{measured}"""
-
-_base_ = {base!r}
-model = dict(
-    backbone=dict(
-        type={backbone!r},
-        arch={arch},
-        out_indices={light_levels},
-    ),
-    neck=dict(in_channels={light_widths}),
-)
+{parts})
 '''
 
 
@@ -114,19 +93,36 @@ def write_configs(solution: Solution, folder: str | Path, classes: int = 1000) -
     check_classes(classes)
     folder, name = Path(folder), f'{NOT_IN_NAMES.sub("_", solution.base)}_{slug(solution)}'
     recipe, data = FAMILIES[solution.arch.family].recipe, 'in100' if classes == 100 else 'in1k'
-    written = [
-        (folder / f'{name}_{data}.py', CLASSIFIER, [f'imagenet/_base_/{part}.py' for part in (recipe, 'imagenet', 'runtime')]),
-        (folder / f'ssdlite_{name}_coco.py', DETECTOR, ['_base_/ssdlite_coco.py']),
-    ]
-    if pyramid(solution.arch):
-        written.append((folder / f'rtmdet_{name}_coco.py', LIGHT, ['_base_/rtmdet_coco.py']))
-    texts = [template.format(**_fields(solution, path, bases, classes)) for path, template, bases in written]
-    for path, *_ in written:
+    recipes = [f'imagenet/_base_/{part}.py' for part in (recipe, 'imagenet', 'runtime')]
+    texts = {}
+    for kind, parts in dict(ssdlite=_ssdlite_parts(solution.arch), rtmdet=_light_parts(solution.arch)).items():
+        path = folder / f'{kind}_{name}_coco.py'
+        if parts:
+            texts[path] = DETECTOR.format(**_fields(solution, path, [f'_base_/{kind}_coco.py'], classes), **parts)
+    path = folder / f'{name}_{data}.py'
+    texts = {path: CLASSIFIER.format(**_fields(solution, path, recipes, classes)), **texts}
+    for path in texts:
         if path.exists():
             raise UserError(f'{path} exists already; remove it, or write to another folder.')
-    for (path, *_), text in zip(written, texts):
+    for path, text in texts.items():
         write_text(path, text)
-    return [path for path, *_ in written]
+    return list(texts)
+
+
+def _ssdlite_parts(arch: Arch) -> dict[str, object]:
+    """The fields of :data:`DETECTOR` for SSDLite."""
+    levels, widths = detection_levels(arch)
+    outputs = (*widths, 512, 256, 256, 128)
+    parts = f'    neck=dict(in_channels={widths}, out_channels={outputs}),\n    bbox_head=dict(in_channels={outputs}),\n'
+    return dict(detector='SSDLite-512', levels=levels, parts=parts)
+
+
+def _light_parts(arch: Arch) -> dict[str, object]:
+    """The fields of :data:`DETECTOR` for the light detector; empty for a network without a level of stride 8."""
+    found = pyramid(arch)
+    return (
+        dict(detector='The light detector', levels=found[0], parts=f'    neck=dict(in_channels={found[1]}),\n') if found else {}
+    )
 
 
 def check_classes(classes: int) -> None:
@@ -183,8 +179,6 @@ def detection_levels(arch: Arch) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _fields(solution: Solution, path: Path, bases: list[str], classes: int) -> dict:
     arch, s = solution.arch, solution.scaling
-    levels, widths = detection_levels(arch)
-    light_levels, light_widths = pyramid(arch) or ((), ())
     return dict(
         title=f'{_title(solution.base)} at r={s.r:g}, w={s.w:g}, d={s.d:g}',
         data='ImageNet-100' if classes == 100 else 'ImageNet-1k',
@@ -193,7 +187,6 @@ def _fields(solution: Solution, path: Path, bases: list[str], classes: int) -> d
         macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=FAMILIES[arch.family].backbone,
         arch=_literal(solution), channels=arch.hidden or arch.head or arch.stages[-1].channels,
         measured=f'Measured: {_title(solution.protocol)}.\n' if solution.protocol else '',
-        light_levels=light_levels, light_widths=light_widths, levels=levels, widths=widths, outputs=(*widths, 512, 256, 256, 128),
         **_imagenet100_parts(arch) if classes == 100 else dict.fromkeys(IMAGENET100_PARTS, ''),
     )  # fmt: skip
 

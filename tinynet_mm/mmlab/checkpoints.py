@@ -70,9 +70,10 @@ def pretrained_or_scratch(cfg: Config) -> list[str]:
 
 
 def slow_backbone(cfg: Config) -> str | None:
-    """Let a pretrained backbone learn slowly where the schedule has ``backbone_lr``, which is 1 there; returns a note."""
+    """Let a pretrained backbone learn slowly where the schedule leaves ``backbone_lr`` open (None); returns a note."""
     groups = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
-    if groups.get('backbone_lr') != 1 or not any(part is cfg.model.get('backbone') for part in pretrained_parts(cfg)):
+    pretrained = any(part is cfg.model.get('backbone') for part in pretrained_parts(cfg))
+    if groups.get('backbone_lr', 1) is not None or not pretrained:
         return None
     groups['backbone_lr'] = BACKBONE_LR
     return (

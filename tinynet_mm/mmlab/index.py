@@ -24,6 +24,13 @@ PAPER = {
     'URL': 'https://arxiv.org/abs/2010.14819',
     'Title': "Model Rubik's Cube: Twisting Resolution, Depth and Width for TinyNets",
 }
+OTHER_PAPERS = {  # of collections whose detector is that of another paper
+    'rtmdet': {
+        'URL': 'https://arxiv.org/abs/2212.07784',
+        'Title': 'RTMDet: An Empirical Study of Designing Real-Time Object Detectors',
+    },
+    'yolox': {'URL': 'https://arxiv.org/abs/2107.08430', 'Title': 'YOLOX: Exceeding YOLO Series in 2021'},
+}
 
 
 class Plain(yaml.SafeDumper):
@@ -83,7 +90,8 @@ def metafile(root: Path, group: Group) -> dict:
     models = [entry(group, path) for path in paths]
     names = sorted({model['In Collection'] for model in models})
     about = {'Metadata': {'Training Data': group.dataset}, 'Paper': PAPER, 'README': 'README.md'}
-    return {'Collections': [{'Name': name, **about} for name in names], 'Models': models}
+    papers = {name: {'Paper': paper} for name, paper in OTHER_PAPERS.items()}
+    return {'Collections': [{'Name': name, **about, **papers.get(name, {})} for name in names], 'Models': models}
 
 
 def write_index(root: Path) -> list[Path]:

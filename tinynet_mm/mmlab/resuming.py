@@ -20,6 +20,7 @@ LOGGER = logging.getLogger(__name__)
 # settings that say where and how a training runs, not what is trained
 PLACES = ('work_dir', 'resume', 'load_from', 'launcher', 'log_level', 'visualizer', 'vis_backends', 'data_root', 'filename')
 MISSING = 'not set'
+BACKBONE_LR = 'optim_wrapper.paramwise_cfg.backbone_lr'
 
 
 def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
@@ -39,19 +40,14 @@ def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
         return
     meta = read(path).get('meta')
     if isinstance(meta, Mapping):
-        _keep_backbone_lr(cfg, meta)
+        groups = cfg.get('optim_wrapper', {}).get('paramwise_cfg') or {}
+        if (
+            'backbone_lr' in groups
+        ):  # the groups of the saved optimizer; whether the backbone was pretrained is not known any more
+            groups['backbone_lr'] = dict(flat(settings_of(str(meta.get('cfg', ''))))).get(BACKBONE_LR)
         if text := note_of(meta, cfg.pretty_text):
             note(text)
     cfg.resume, cfg.load_from = True, str(path)
-
-
-def _keep_backbone_lr(cfg: Config, meta: Mapping[str, Any]) -> None:
-    """Give the optimizer the groups of the checkpoint: whether its backbone was pretrained is not known any more."""
-    try:
-        factor = settings_of(str(meta.get('cfg', '')))['optim_wrapper']['paramwise_cfg']['backbone_lr']
-        cfg.optim_wrapper.paramwise_cfg.backbone_lr = factor
-    except (KeyError, TypeError, AttributeError, SyntaxError):  # another optimizer, before or now
-        return
 
 
 def latest_checkpoint(folder: str | Path, note: Callable[[str], object] = LOGGER.warning) -> Path | None:
@@ -79,9 +75,13 @@ def _number(path: Path) -> int:
 
 
 def settings_of(text: str) -> dict[str, Any]:
-    """The settings in the text of a config; a value that is no literal is left out."""
-    found = {}
-    for node in ast.parse(text).body:
+    """The settings in the text of a config; a value that is no literal is left out. Empty for a text that is not Python."""
+    found: dict[str, Any] = {}
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return found
+    for node in body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
                 found[node.targets[0].id] = _value(node.value)
@@ -119,10 +119,7 @@ def changes(before: str, after: str) -> list[str]:
 
 def note_of(meta: Mapping[str, Any], after: str) -> str | None:
     """One sentence on the settings that changed since a checkpoint; None if it has no config, or nothing changed."""
-    try:
-        found = changes(str(meta['cfg']), after)
-    except (KeyError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    found = changes(str(meta['cfg']), after) if settings_of(str(meta.get('cfg', ''))) else []
     if not found:
         return None
     return f'the config is another than that of the checkpoint (epoch {meta.get("epoch")}): {listed(found, 8, "; ")}.'

@@ -11,7 +11,7 @@ optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
     constructor='TwoGroups',
-    paramwise_cfg=dict(backbone_lr=1.0),
+    paramwise_cfg=dict(backbone_lr=None),
     optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10, norm_type=2),
 )

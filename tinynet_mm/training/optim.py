@@ -40,7 +40,7 @@ class TwoGroups(DefaultOptimWrapperConstructor):
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer and its wrapper for the trained parameters of a model."""
-        model, factor = getattr(model, 'module', model), (self.paramwise_cfg or {}).get('backbone_lr', 1)
+        model, factor = getattr(model, 'module', model), (self.paramwise_cfg or {}).get('backbone_lr') or 1
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         slow = [p for name, p in named if name.startswith('backbone.') and factor != 1]
         known = {id(p) for p in slow}
