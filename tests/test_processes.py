@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import RepeatedError, UserError
@@ -37,6 +38,10 @@ param_scheduler = []
 custom_hooks = [dict(type='StillNorms')]
 """
 STILL_NORMS = """
+import os
+import signal
+import time
+
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -49,6 +54,9 @@ class StillNorms(Hook):
         for module in runner.model.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
+        if runner.rank == 0 and os.environ.get('SIGTERM_BEFORE_STEP') == str(runner.iter + 1):
+            os.kill(os.getppid(), signal.SIGTERM)  # to torchrun, which sends it to the processes
+            time.sleep(3)
 """
 
 
@@ -133,6 +141,20 @@ def test_a_process_that_ends_stops_the_others_with_a_sentence_and_the_training_r
     said = process.communicate(timeout=120)
     assert process.returncode, said
     assert 'error: process 0 lost another process of this run' in said[1] and 'this is a bug' not in said[1], said
+
+
+def test_sigterm_to_torchrun_saves_on_all_processes_and_a_resumed_training_is_the_same(folder, runs, monkeypatch):
+    monkeypatch.setenv('SIGTERM_BEFORE_STEP', '3')  # of 4; the second epoch is steps 3 and 4
+    process = train(folder, 'term', count=2)
+    said = process.communicate(timeout=600)
+    assert process.returncode and said[1].count(f'at step 3, saved in {folder}/term/interrupted.pth') == 1, said
+    assert said[1].count('Traceback') == said[1].count('SignalException: Process') == 1, said  # that of torchrun
+    monkeypatch.delenv('SIGTERM_BEFORE_STEP')
+    process = train(folder, 'term', '--resume', count=2)
+    said = process.communicate(timeout=600)
+    assert process.returncode == 0 and not (folder / 'term' / 'interrupted.pth').exists(), said
+    one, two = (read(folder / out / 'epoch_2.pth')['state_dict'] for out in ('work2', 'term'))
+    assert all(torch.equal(value, two[key]) for key, value in one.items())
 
 
 # In this process --------------------------------------------------------------------------------------------------------------
