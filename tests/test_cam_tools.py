@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -270,6 +271,17 @@ def test_faithfulness_of_a_set_and_its_continuation(coco, call, tmp_path, capsys
     assert (out / 'faithfulness.csv').read_text() == before
     with pytest.raises(ValueError, match='run with other settings or an older version: delete it'):
         evaluate('--method', 'layercam')
+
+
+def test_the_same_command_gives_the_same_maps_and_scores(coco, call, tmp_path):
+    """Also the random maps of the evaluation: every picture and table is the same."""
+    found, method = [], ('--method', 'gradcam', '--score-thr', 0)
+    for _ in range(2):
+        shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+        assert call(*sorted((coco / 'images').glob('*'))[:2], '--topk', 2, *method) == 0
+        assert call('--evaluate', '--limit', 2, '--topk', 1, *method) == 0
+        found.append({path.name: path.read_bytes() for path in (tmp_path / 'out').rglob('*') if path.suffix in ('.jpg', '.csv')})
+    assert found[0] == found[1] and len(found[0]) > 2
 
 
 @pytest.mark.parametrize('name, scores', [('detector', lambda rows: rows.softmax(1)), ('light', lambda rows: rows.sigmoid())])

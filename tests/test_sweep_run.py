@@ -63,6 +63,22 @@ def test_run_after_a_kill_trains_only_the_rest(tmp_path):
     assert not list(second.glob('work/epoch_*.pth'))
 
 
+def test_the_same_seed_gives_the_same_networks_results_and_weights(tmp_path):
+    """Networks, order, augmentation, dropout: two sweeps of one seed differ in nothing but their folders and times."""
+    found = []
+    for name in ('a', 'b'):
+        sweep = sampled(tmp_path / name, 2)
+        folders, _ = pending(sweep)
+        assert [o.status for o in engines.local(folders)] == ['done', 'done']
+        results = [{key: value for key, value in read_result(folder).items() if 'second' not in key} for folder in folders]
+        weights = [torch.load(folder / 'weights.pth', weights_only=True)['state_dict'] for folder in folders]
+        found.append((sweep.samples(), results, weights))
+    (rows, results, weights), (same_rows, same_results, same_weights) = found
+    assert rows == same_rows and results == same_results and results[0]['accuracy'] != ''
+    for one, other in zip(weights, same_weights):
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
 def train_or_die(folder: Path) -> dict:
     if folder.name == 'net001':
         os.kill(os.getpid(), signal.SIGKILL)
