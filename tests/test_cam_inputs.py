@@ -105,7 +105,7 @@ def test_notes_of_the_data_set_are_shown_as_notes(tmp_path, image, capsys):
     (root / 'images').mkdir()
     write_picture(root / 'images' / '0.png')
     content = dict(images=[dict(id=0, file_name='0.png', height=48, width=64)], categories=[dict(id=1, name='ant')])
-    content['annotations'] = [dict(id=0, image_id=0, category_id=1, bbox=[1, 1, 9, 9], area=81, iscrowd=0)]
+    content['annotations'] = [dict(id=1, image_id=0, category_id=1, bbox=[1, 1, 9, 9], area=81, iscrowd=0)]
     (root / 'annotations' / 'train.json').write_text(json.dumps(content))
     (root / 'annotations' / 'val.json').write_text(json.dumps(content))
     config = str(ROOT / 'configs' / 'ssdlite_tinynet_e_coco.py')

@@ -9,6 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_iou
 
 from tinynet_mm.data.check import KINDS, check_config, check_split
@@ -27,7 +29,7 @@ def valid(tmp_path) -> Path:
         cv2.imwrite(str(tmp_path / 'images' / f'{i}.jpg'), rng.integers(0, 256, (40, 60, 3), np.uint8))
         images.append({'id': i, 'file_name': f'{i}.jpg', 'width': 60, 'height': 40})
         for j, box in enumerate(([5, 5, 20, 20], [30, 10, 30, 30])):
-            annotations.append({'id': 2 * i + j, 'image_id': i, 'category_id': j, 'bbox': box, 'area': 400, 'iscrowd': 0})
+            annotations.append({'id': 2 * i + j + 1, 'image_id': i, 'category_id': j, 'bbox': box, 'area': 400, 'iscrowd': 0})
     content = {'images': images, 'annotations': annotations, 'categories': [{'id': 0, 'name': 'nut'}, {'id': 1, 'name': 'bolt'}]}
     (tmp_path / 'annotations' / 'train.json').write_text(json.dumps(content))
     return tmp_path
@@ -47,6 +49,22 @@ def check(root: Path, priors=None):
 
 def found(root: Path) -> dict[str, int]:
     return {finding.kind: finding.count for finding in check(root).findings}
+
+
+@pytest.mark.parametrize('first, recall', [(0, 0.5), (1, 1.0)])
+def test_pycocotools_counts_a_box_with_the_id_0_as_missed(tmp_path, first, recall):
+    content = dict(images=[dict(id=1, width=99, height=99)], categories=[dict(id=1, name='a')])
+    boxes = [[0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 20.0, 20.0]]
+    content['annotations'] = [
+        dict(id=first + i, image_id=1, category_id=1, bbox=box, area=400, iscrowd=0) for i, box in enumerate(boxes)
+    ]
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    truth = COCO(tmp_path / 'a.json')
+    found = truth.loadRes([dict(image_id=1, category_id=1, bbox=box, score=0.9) for box in boxes])
+    evaluation = COCOeval(truth, found, 'bbox')
+    for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):
+        step()
+    assert evaluation.stats[8] == recall
 
 
 def test_a_valid_set_has_no_findings(valid):
@@ -86,7 +104,8 @@ def drop(part, index, field):
         (annotation(bbox=[1, 2, 3]), {'annotations with a missing field': 1}),
         (annotation(bbox=[1, 2, 3, float('nan')]), {'annotations with a missing field': 1}),
         (image(1, id=0), {'duplicate image ids': 1}),
-        (annotation(1, id=0), {'duplicate annotation ids': 1}),
+        (annotation(1, id=1), {'duplicate annotation ids': 1}),
+        (annotation(id=0), {'annotations with the id 0': 1}),
         (lambda c: c['categories'][1].update(id=0), {'duplicate category ids': 1}),
         (annotation(category_id=5), {'annotations of an undefined category': 1}),
         (image(file_name='gone.jpg'), {'missing images': 1}),
@@ -155,7 +174,7 @@ def test_sizes_are_those_that_opencv_reads(valid):
 
 def test_examples_name_annotation_and_image(valid):
     edit(valid, annotation(3, bbox=[50, 5, 20, 20]))
-    assert 'annotation 3, [50, 5, 20, 20] in 1.jpg (60x40)' in check(valid).findings[0].example
+    assert 'annotation 4, [50, 5, 20, 20] in 1.jpg (60x40)' in check(valid).findings[0].example
 
 
 def test_files_that_are_not_annotations(valid):

@@ -39,6 +39,7 @@ KINDS = {
     'annotations of an undefined category': (True, 'add the category to "categories", or remove them'),
     'missing images': (True, 'copy them there, or remove them from the file'),
     'unreadable images': (True, 'replace them, save them again, or remove them from the data set'),
+    'annotations with the id 0': (False, 'pycocotools counts a box with this id as missed: number the annotations from 1'),
     'annotations of an undefined image': (False, 'they are ignored'),
     'images of another size than in the file': (
         False,
@@ -248,10 +249,12 @@ def entry_problems(content: dict) -> Iterator[Problem]:
 
 
 def box_problems(content: dict) -> Iterator[Problem]:
-    """Find boxes of an undefined image or category, without area, or outside their image."""
+    """Find boxes with the id 0, of an undefined image or category, without area, or outside their image."""
     images = {image['id']: image for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     for annotation in content['annotations']:
+        if annotation['id'] == 0:
+            yield 'annotations with the id 0', f'{annotation["bbox"]} of image {annotation["image_id"]}'
         image = images.get(annotation['image_id'])
         if image is None:
             yield 'annotations of an undefined image', f'annotation {annotation["id"]} of image {annotation["image_id"]}'
