@@ -11,9 +11,6 @@ from pathlib import Path
 
 from tinynet_mm import cli
 
-CONFIG = 'configs/rtmdet_tinynet_e_coco.py'
-QUIET = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'default_hooks.logger.interval=1')
-
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
@@ -33,33 +30,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit status."""
     args = parse_arguments(argv)
     from tinynet_mm.bench import survival
-    from tinynet_mm.data.shapes import ShapesSpec, make_shapes
-    from tinynet_mm.errors import UserError
     from tinynet_mm.files import check_writable, read_csv, write_csv
 
     check_writable(args.out)
-    if args.runs.exists():
-        raise UserError(f'{args.runs} exists; remove it, or give another folder with --runs.')
-    spec = ShapesSpec(train=32, val=8, test=1, size=96, class_train=1, class_val=1, class_size=32)
-    list(make_shapes(args.runs / 'data', spec))
-    tools = Path(__file__).parent
-    command = [tools / 'train.py', tools.parent / CONFIG, '--data-root', args.runs / 'data' / 'coco', '--input-size', '96']
-    command += [
-        '--schedule',
-        'short',
-        '--from-scratch',
-        '--epochs',
-        args.epochs,
-        '--threads',
-        1,
-        '--workers',
-        0,
-        '--device',
-        'cpu',
-    ]
-    command += ['--cfg-options', *QUIET]
+    command = survival.small_training(Path(__file__).parent, args.runs, args.epochs, images=32, size=96)
     settings = (args.runs / 'trainings', f'epoch_{args.epochs}.pth', args.kills, args.terms, args.seed)
-    row = survival.compare([str(word) for word in command], *settings, longest=4.0, note=lambda text: print(text, flush=True))
+    row = survival.compare(command, *settings, longest=4.0, note=lambda text: print(text, flush=True))
     rows = read_csv(args.out) if args.out.is_file() else []
     write_csv(args.out, [*rows, row])
     print('\n'.join(f'{key:22} {value}' for key, value in row.items()))

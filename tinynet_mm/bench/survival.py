@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..data.shapes import ShapesSpec, make_shapes
+from ..errors import UserError
 from ..files import machine_name
 from ..mmlab.reading import read
 from ..mmlab.resuming import latest_checkpoint
@@ -23,6 +25,8 @@ LOGS = '*/vis_data/scalars.json'
 PARTS = ('state_dict', 'ema_state_dict')
 POLL = 0.002  # seconds between two looks into the work directory
 PATIENCE = 300.0  # seconds for a start of a training
+CONFIG = 'configs/rtmdet_tinynet_e_coco.py'
+QUIET = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'default_hooks.logger.interval=1')
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,29 @@ class Killed:
 
     event: str
     status: int
+
+
+def small_training(tools: Path, runs: Path, epochs: int, images: int, size: int) -> list[str]:
+    """A command of ``tools/train.py``: a detector on drawn shapes, on one thread of the CPU, with augmentation and averages.
+
+    Args:
+        tools: the folder of ``train.py``, next to ``configs``.
+        runs: a new folder, for the data.
+        epochs: length of the training.
+        images: drawn for training; a step has eight of them.
+        size: their side in pixels.
+
+    Raises:
+        UserError: ``runs`` exists.
+    """
+    if runs.exists():
+        raise UserError(f'{runs} exists; remove it, or give another folder with --runs.')
+    spec = ShapesSpec(train=images, val=8, test=1, size=size, class_train=1, class_val=1, class_size=32)
+    list(make_shapes(runs / 'data', spec))
+    command = [tools / 'train.py', tools.parent / CONFIG, '--data-root', runs / 'data' / 'coco', '--input-size', size]
+    command += ['--schedule', 'short', '--from-scratch', '--epochs', epochs]
+    command += ['--threads', 1, '--workers', 0, '--device', 'cpu', '--cfg-options', *QUIET]
+    return [str(word) for word in command]
 
 
 def position(folder: Path) -> int:
