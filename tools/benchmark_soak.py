@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tinynet_mm import cli
 
-IMAGES, SIZE = 320, 64  # 40 steps in an epoch
+IMAGES, SIZE, BATCH = 80, 64, 2  # 40 steps in an epoch
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet_mm.files import check_writable, write_csv
 
     check_writable(args.out)
-    command = survival.small_training(Path(__file__).parent, args.runs, args.epochs, IMAGES, SIZE)
+    command = survival.small_training(Path(__file__).parent, args.runs, args.epochs, IMAGES, SIZE, BATCH)
     row = soak.summary(soak.watch(command, args.runs / 'training', args.every, lambda seen: print(seen, flush=True)))
     write_csv(args.out, [row])
     print('\n'.join(f'{key:20} {value}' for key, value in row.items()))

@@ -37,15 +37,16 @@ class Killed:
     status: int
 
 
-def small_training(tools: Path, runs: Path, epochs: int, images: int, size: int) -> list[str]:
+def small_training(tools: Path, runs: Path, epochs: int, images: int, size: int, batch: int = 8) -> list[str]:
     """A command of ``tools/train.py``: a detector on drawn shapes, on one thread of the CPU, with augmentation and averages.
 
     Args:
         tools: the folder of ``train.py``, next to ``configs``.
         runs: a new folder, for the data.
         epochs: length of the training.
-        images: drawn for training; a step has eight of them.
+        images: drawn for training.
         size: their side in pixels.
+        batch: images of a step.
 
     Raises:
         UserError: ``runs`` exists.
@@ -55,7 +56,7 @@ def small_training(tools: Path, runs: Path, epochs: int, images: int, size: int)
     spec = ShapesSpec(train=images, val=8, test=1, size=size, class_train=1, class_val=1, class_size=32)
     list(make_shapes(runs / 'data', spec))
     command = [tools / 'train.py', tools.parent / CONFIG, '--data-root', runs / 'data' / 'coco', '--input-size', size]
-    command += ['--schedule', 'short', '--from-scratch', '--epochs', epochs]
+    command += ['--schedule', 'short', '--from-scratch', '--epochs', epochs, '--batch-size', batch]
     command += ['--threads', 1, '--workers', 0, '--device', 'cpu', '--cfg-options', *QUIET]
     return [str(word) for word in command]
 
