@@ -5,6 +5,7 @@ folder, then renamed. This module imports only the standard library.
 """
 
 import csv
+import gc
 import io
 import json
 import math
@@ -18,7 +19,8 @@ from typing import Any
 
 from .errors import UserError
 
-INTEGER = re.compile(r'[+-]?[0-9]+')
+INTEGER = re.compile(r'[+-]?[0-9]{1,50}')  # longer ones are floats: Python does not read more than 4300 digits
+LONGEST = 200  # characters of the name of a class: it is drawn
 DECIMAL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?inf', re.IGNORECASE)
 
 
@@ -92,6 +94,21 @@ def write_json(path: str | Path, content: object, indent: int | None = 2, durabl
     return write_text(path, json.dumps(content, indent=indent) + '\n', durable)
 
 
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause Python's garbage collector: it searches the millions of objects of a large JSON file again and again.
+
+    Reading annotations of COCO's size takes half the time without it (``tools/benchmark_large.py``).
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def read_json(path: str | Path) -> Any:
     """Read JSON in UTF-8 or UTF-16, with or without a byte order mark.
 
@@ -106,6 +123,20 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is not JSON ({error}); write the file again.') from error
+
+
+def check_names(names: object, path: str | Path) -> tuple[str, ...]:
+    """Class names that a file contains, as a tuple; a text is one name.
+
+    Raises:
+        UserError: no list of texts, or a name of over 200 characters, which takes minutes to draw.
+    """
+    names = [names] if isinstance(names, str) else names
+    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        raise UserError(f'{path}: the class names are not a list of texts; correct it, or write the file again.')
+    if long := next((name for name in names if len(name) > LONGEST), None):
+        raise UserError(f'{path}: the class {long[:30]}... has over {LONGEST} characters; shorten it.')
+    return tuple(names)
 
 
 def csv_text(rows: Iterable[Mapping], columns: Sequence[str] | None = None) -> str:
@@ -167,7 +198,7 @@ def to_number(value: object) -> float:
     """A value as a float; NaN if it is not a number."""
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

@@ -28,6 +28,7 @@ from ..data.shapes import draw_background
 from ..errors import UserError
 from ..files import write_json
 from ..mmlab.configs import load_config
+from ..training.repeatable import Seeded, build_dataset
 from .clock import protocol, ratios, spread, timed
 
 CLASSES = 80
@@ -96,14 +97,16 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def load(pipe: Connection, loader: dict, scope: str) -> None:
-    """Run in a process: build a loader, and send seconds and MiB."""
+def load(pipe: Connection, loader: dict, scope: str, ours: bool) -> None:
+    """Run in a process: build a loader with the data set as MMEngine or as ``tools/train.py`` does, and send seconds and MiB."""
     import mmdet.datasets  # noqa: F401  # not part of the measured time
 
     import tinynet_mm  # noqa: F401
 
     init_default_scope(scope)
     start, cpu = time.perf_counter(), time.process_time()
+    if ours:
+        loader = dict(loader, dataset=Seeded(build_dataset(loader['dataset']), seed=0))
     batches = iter(Runner.build_dataloader(loader, seed=0))
     built = time.process_time() - cpu
     next(batches)
@@ -131,7 +134,8 @@ def compare_loading(
     """Build the train loader of each config in turns.
 
     Args:
-        configs: two configs by name; the ratio of a row is that to the first one, of each round.
+        configs: two configs by name: the first one is loaded as by MMEngine, the other as by ``tools/train.py``. The ratio of a
+            row is that to the first one, of each round.
         root: folder of the data set.
         rounds: how often each is built.
         batch: images of a batch.
@@ -143,10 +147,10 @@ def compare_loading(
     """
     loaders = {name: loader_of(config, root, batch, workers) for name, config in configs.items()}
     found: dict[str, list[dict]] = {name: [] for name in configs}
+    first = next(iter(configs))
     for _ in progress(range(rounds)):
         for name, given in loaders.items():
-            found[name].append(in_process(load, *given))
-    first = next(iter(configs))
+            found[name].append(in_process(load, *given, name != first))
     rows = []
     for name, results in found.items():
         for measure in results[0]:

@@ -18,13 +18,13 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import UserError
+from ..files import check_names, collection_paused
 from ..mmlab.configs import SPLITS, walk
 from .convert import convert, convert_single, default_folder, origin
 from .records import SPELLINGS
 
 SINGLE = ('annotations/instances_default.json', 'result.json', '_annotations.coco.json')  # exports without splits
 NO_SHARE = '{} has a val or test split, so --val-share has no effect.'
-LONGEST = 200  # characters of the name of a class: it is drawn
 LOGGER = logging.getLogger(__name__)
 SKIPPED_HEADS = ('backbone', 'rpn_head')  # parts of a model whose num_classes is not the number of classes of the data
 
@@ -85,7 +85,8 @@ def read_coco(ann_file: Path) -> dict:
     if not ann_file.is_file():
         raise FileNotFoundError(f'{ann_file}: no such annotation file; check the path.')
     try:
-        content = json.loads(ann_file.read_bytes().decode())  # decode() is strict and json.loads refuses text with a BOM
+        with collection_paused():
+            content = json.loads(ann_file.read_bytes().decode())  # decode() is strict and json.loads refuses text with a BOM
     except (ValueError, RecursionError) as error:
         raise UserError(
             f'{ann_file} is not JSON in UTF-8 without a byte order mark ({error}): export the annotations again, in COCO format.'
@@ -99,8 +100,7 @@ def read_coco(ann_file: Path) -> dict:
     for category in content['categories']:
         if not (isinstance(category.get('name'), str) and isinstance(category.get('id'), int)):
             raise UserError(f'{ann_file}: the category {category!r} needs a number as "id" and a text as "name".')
-        if len(category['name']) > LONGEST:
-            raise UserError(f'{ann_file}: the category {category["name"][:30]}... has over {LONGEST} characters; shorten it.')
+    check_names([category['name'] for category in content['categories']], ann_file)
     return content
 
 

@@ -19,6 +19,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from ..files import collection_paused
 from ..mmlab.running import config_errors
 from .preemption import Preemption
 
@@ -94,15 +95,24 @@ class SeedSteps(Hook):
         torch.cuda.manual_seed_all(_seed(runner.seed, runner.iter, get_rank()))
 
 
+def build_dataset(settings: dict) -> Any:
+    """Build a data set and read its annotations.
+
+    Raises:
+        UserError: settings that its class does not take.
+    """
+    with config_errors(), collection_paused():
+        dataset = DATASETS.build(settings)
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+    return dataset
+
+
 def install(runner: Runner) -> None:
     """Let a training that counts epochs draw from :class:`Seeded` data; call this before its loop is built."""
     if 'max_epochs' not in runner.cfg.train_cfg:
         return
     loader = dict(runner._train_dataloader)
-    with config_errors():
-        dataset = DATASETS.build(loader['dataset'])
-        if hasattr(dataset, 'full_init'):
-            dataset.full_init()
-    runner._train_dataloader = dict(loader, dataset=Seeded(dataset, runner.seed))
+    runner._train_dataloader = dict(loader, dataset=Seeded(build_dataset(loader['dataset']), runner.seed))
     runner.register_hook(SeedSteps())
     runner.register_hook(Preemption())
