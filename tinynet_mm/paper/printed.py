@@ -61,11 +61,13 @@ GHOSTNETS = _rows(
     'ImageNet', 6,
     ('EfficientNet-B1', 7.8, 700, 78.7),
     ('GhostNet-A', 11.9, 591, 78.7),
+    ('EfficientNet-B0', 5.3, 387, 76.7),
     ('GhostNet-1.5x', 9.1, 300, 76.4),
     ('GhostNet-B', 8.0, 300, 77.0),
     ('MobileNetV3 Large 0.75x', 4.0, 155, 73.3),
     ('GhostNet-1.0x', 5.2, 141, 73.9),
     ('GhostNet-C', 5.0, 141, 74.2),
+    ('MobileNetV3 Small 0.75x', 2.4, 44, 65.4),
     ('GhostNet-0.5x', 2.6, 42, 66.2),
     ('GhostNet-D', 2.6, 52, 67.7),
 )  # fmt: skip

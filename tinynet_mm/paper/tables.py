@@ -6,12 +6,14 @@ timm or torchvision, if these have them, and counted by torch. There are no accu
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import timm
 import torch
 import torchvision
+from timm.models import efficientnet, mobilenetv3
 
 from .. import files
 from ..archs import BASES, EFFICIENTNET_B0, INFERRED, PRESETS, Arch, Scaling, preset, scale
@@ -21,6 +23,12 @@ from ..formula.solve import giant, nearest
 from ..mmlab.counting import count_images
 from .printed import BUILT, GHOSTNETS, IMAGENET, RESNETS, Published
 
+# timm's functions that build a family at any width; timm registers some of the widths only
+GENERATORS: dict[str, Callable] = {
+    'mnasnet_a1': partial(efficientnet._gen_mnasnet_a1, 'semnasnet_100'),
+    'mobilenet_v1': partial(efficientnet._gen_mobilenet_v1, 'mobilenetv1_100'),
+    'mobilenet_v3': partial(mobilenetv3._gen_mobilenet_v3, 'mobilenetv3_large_100'),
+}
 BUILDERS: dict[str, Callable] = {'timm': timm.create_model, 'torchvision': torchvision.models.get_model}
 
 
@@ -36,7 +44,8 @@ class Compared:
     def cost(self) -> Cost:
         """Cost for one image, counted by torch on the meta device."""
         with torch.device('meta'):
-            return count_images(BUILDERS[self.library](self.model, **dict(self.options)), self.side)
+            build = GENERATORS.get(self.model) or partial(BUILDERS[self.library], self.model)
+            return count_images(build(**dict(self.options)), self.side)
 
     @property
     def source(self) -> str:
@@ -76,10 +85,13 @@ SHRUNKEN = {
     'B0 by w = 0.38': Scaling(w=0.38),
 }
 COMPARED = {
-    'MobileNetV3 Large 1.25x': Compared('torchvision', 'mobilenet_v3_large', options=(('width_mult', 1.25),)),
+    'MobileNetV3 Large 1.25x': Compared('timm', 'mobilenet_v3', options=(('channel_multiplier', 1.25),)),
     'MnasNet-A1': Compared('timm', 'semnasnet_100'),
     'MobileNetV2 1.0x': Compared('timm', 'mobilenetv2_100'),
     'ShuffleNetV2 1.5x': Compared('torchvision', 'shufflenet_v2_x1_5'),
+    'MobileNetV1 0.5x (r=0.86)': Compared('timm', 'mobilenet_v1', side=192, options=(('channel_multiplier', 0.5),)),
+    'MnasNet-A1 0.35x': Compared('timm', 'mnasnet_a1', options=(('channel_multiplier', 0.35),)),
+    'MnasNet-A1 0.35x (r=0.57)': Compared('timm', 'mnasnet_a1', side=128, options=(('channel_multiplier', 0.35),)),
     'MobileNetV2 0.5x': Compared('timm', 'mobilenetv2_050'),
     'MobileNetV3 Small 1.25x': Compared('torchvision', 'mobilenet_v3_small', options=(('width_mult', 1.25),)),
     'MobileNetV2 0.35x': Compared('timm', 'mobilenetv2_035'),
@@ -106,9 +118,18 @@ EXCEPTIONS = {
 }
 # the same for networks of other libraries
 REMARKS = {
-    (3, 'MobileNetV3 Large 1.25x'): 'torchvision also widens the layer after the pooling, to 1600; '
-    'at 1280 the network has 7.46 M.',
-    (3, 'MobileNetV3 Small 0.75x'): 'the 2.4 M are those of the MobileNetV3 paper; in timm and in mmpretrain it has 2.04 M.',
+    **dict.fromkeys(
+        [(3, 'MobileNetV3 Small 0.75x'), (6, 'MobileNetV3 Small 0.75x')],
+        'the 2.4 M are those of the MobileNetV3 paper; in timm and in mmpretrain it has 2.04 M.',
+    ),
+    **dict.fromkeys(
+        [(3, 'MobileNetV3 Small 1.25x'), (3, 'MobileNetV3 Small 0.5x'), (3, 'MobileNetV2 0.35x (r=0.71)')],
+        'the reason for the difference is not known.',
+    ),
+    **dict.fromkeys(
+        [(3, 'MnasNet-A1 0.35x'), (3, 'MnasNet-A1 0.35x (r=0.57)')],
+        'the reason for the difference is not known; widths are rounded to multiples of 8 here, as in timm.',
+    ),
 }
 MACS_TOLERANCE, PARAMS_TOLERANCE = 0.02, 0.03
 
