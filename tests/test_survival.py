@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from tinynet_mm.errors import Stopped, UserError
 from tinynet_mm.mmlab.reading import read
 from tinynet_mm.mmlab.resuming import changes, latest_checkpoint, note_of, settings_of
+from tinynet_mm.training.hooks import ShortHistory
 from tinynet_mm.training.lock import hold
 from tinynet_mm.training.progress import EpochLines
 from tinynet_mm.training.repeatable import Seeded
@@ -107,6 +108,16 @@ def test_sigterm_saves_and_a_resumed_training_ends_with_the_same_weights(
     signal.signal(SIGTERM, before)
     assert same_weights(whole / 'epoch_3.pth', tmp_path / 'epoch_3.pth') and not (tmp_path / 'interrupted.pth').exists()
     assert validated == [1, 2, 3]
+
+
+def test_the_history_of_logged_values_does_not_grow(whole, shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(ShortHistory, 'least', 1)  # so that it is an epoch of four steps
+    assert train(shapes, tmp_path, *STEPS) == 0
+    found = [read(folder / 'epoch_3.pth')['message_hub']['log_scalars'] for folder in (whole, tmp_path)]
+    for key in ('train/loss', 'train/grad_norm'):
+        (all_values, _), (last, counts) = (history[key].data for history in found)
+        assert len(all_values) == 12 and len(counts) == 4 and list(last) == list(all_values[-4:])
+    assert same_weights(whole / 'epoch_3.pth', tmp_path / 'epoch_3.pth')
 
 
 def test_a_validation_that_was_cut_off_is_repeated(shapes, tmp_path, monkeypatch, validated):

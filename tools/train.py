@@ -113,12 +113,13 @@ def train(args: argparse.Namespace, cfg, content) -> None:
     """Train, and write the report."""
     from tinynet_mm import report
     from tinynet_mm.mmlab import checkpoints, running
-    from tinynet_mm.training import options, progress, repeatable
+    from tinynet_mm.training import hooks, options, progress, repeatable
 
     if note := options.set_threads(args.threads):
         cli.note(note)
     runner = running.build_runner(cfg, running.VerboseRunner if args.verbose else running.TrainingRunner)
     repeatable.install(runner)
+    runner.register_hook(hooks.ShortHistory())
     lines = progress.EpochLines()
     if not args.verbose:
         runner.register_hook(lines)

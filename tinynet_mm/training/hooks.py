@@ -1,4 +1,4 @@
-"""Hooks that report failures: a loss that is not finite stops the training and names its batch; broken images are listed."""
+"""Hooks of long trainings: a loss that is not finite stops them, broken images are listed, and their memory does not grow."""
 
 import math
 from collections.abc import Sequence
@@ -49,6 +49,24 @@ class StopOnNonFiniteLoss(Hook):
             f'contains {shown(paths)}, all listed in {listing}. Lower the learning rate, or check these images; the last '
             'checkpoint is older than this iteration.'
         )
+
+
+class ShortHistory(Hook):
+    """Keep the logged values of an epoch, and of at least a thousand steps, in memory.
+
+    MMEngine keeps a million values of each loss, copies them in every step, and writes them into every checkpoint.
+    """
+
+    priority = 'VERY_LOW'
+    least = 1000
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Limit the buffers; new ones appear with the first step and the first validation."""
+        if batch_idx == 0:
+            for buffer in runner.message_hub.log_scalars.values():
+                buffer.max_length = max(self.least, len(runner.train_dataloader))
 
 
 def batch_paths(data_batch: dict | None) -> list[str]:
