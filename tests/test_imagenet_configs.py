@@ -65,7 +65,7 @@ def test_config_agrees_with_the_tables_and_the_paper(path):
 
     augment = cfg.train_dataloader.dataset.pipeline[3]
     if '_ra_' in path.stem:
-        assert (augment.type, augment.magnitude_level, augment.magnitude_std) == ('RandAugment', 9, 0.5)
+        assert augment == dict(type='TimmRandAugment', policy='rand-m9-mstd0.5')
     else:
         assert augment.type == 'ColorJitter' and augment.backend == 'cv2'
     assert ('_hswish' in path.stem) == (cfg.model.backbone.get('act_cfg') == dict(type='HSwish'))

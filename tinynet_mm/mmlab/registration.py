@@ -16,7 +16,8 @@ from wrapt import register_post_import_hook
 HOSTS = ('mmengine', 'mmcv', 'mmdet')
 PACKAGE = Path(__file__).parents[1]
 # modules that register classes; they need mmengine and mmcv, and the detection head is registered if mmdet is installed
-MODULES = ('tinynet_mm.models', 'tinynet_mm.data.augment', 'tinynet_mm.data.memory', 'tinynet_mm.training')
+DATA = ('tinynet_mm.data.augment', 'tinynet_mm.data.memory', 'tinynet_mm.data.timm_augment')
+MODULES = ('tinynet_mm.models', *DATA, 'tinynet_mm.training')
 
 
 def arm() -> None:
