@@ -199,7 +199,7 @@ def test_config_and_runtime_need_milliseconds(main, capsys, arguments):
         (['--budget', '5M'], 'outside the range of this formula, 22.1M MACs to'),
         (['--params', '50M'], 'outside the range of this formula'),
         (['--budget', '75M', '--classes', '0'], 'needs one class or more'),
-        (['--latency-ms', 'nan'], 'not a positive number'),
+        (['--latency-ms', 'nan'], 'not a positive, finite number'),
         (['--latency-ms', '5', '--threads', '999'], 'threads=999'),
         (['--latency-ms', '5', '--config', 'none.py'], 'none.py: no such config'),
         (['--latency-ms', '5', '--config', 'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'], 'does not scale'),

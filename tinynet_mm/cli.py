@@ -64,6 +64,14 @@ def fraction(text: str) -> float:
     return value
 
 
+def points(text: str) -> float:
+    """Parse a number of percentage points, 0 to 100, for ``type=``; argparse reports other values."""
+    value = float(_ascii(text))
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f'{text} is not from 0 to 100')
+    return value
+
+
 def positive(text: str) -> int:
     """Parse a whole number above 0, for ``type=``; argparse reports other values."""
     value = int(_ascii(text))

@@ -1,10 +1,11 @@
 """User errors, which end a tool with one line, and helpers for messages.
 
-Only :class:`UserError`, a missing file and ctrl-C end a tool with one line. Every other exception is a bug and keeps its
-traceback. This module imports only the standard library, so that every tool can use it before it loads torch.
+Only :class:`UserError`, a missing file, a full disk and ctrl-C end a tool with one line. Every other exception is a bug and
+keeps its traceback. This module imports only the standard library, so that every tool can use it before it loads torch.
 """
 
 import difflib
+import errno
 import os
 import sys
 import traceback
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 TRACEBACK = 'TINYNET_MM_TRACEBACK'
+LONGEST = 2000  # characters of a message; more is the content of a file that the message quotes
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk on which nothing can be written
 REPORT = 'this is a bug in tinynet_mm or in a library below it; please report it with the lines above and the command.'
 
 
@@ -53,22 +56,22 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
         sys.exit(143)
     except RepeatedError:
         sys.exit(2)
-    except (UserError, FileNotFoundError) as error:
-        if os.environ.get(TRACEBACK):
+    except Exception as error:
+        expected = isinstance(error, UserError | FileNotFoundError) or (isinstance(error, OSError) and error.errno in FULL)
+        if not expected or os.environ.get(TRACEBACK):
             traceback.print_exc()
-        print(f'error: {printable(one_line(error))}', file=sys.stderr)
-        sys.exit(2)
-    except Exception:
-        traceback.print_exc()
-        print(REPORT, file=sys.stderr)
-        sys.exit(1)
+        print(f'error: {printable(one_line(error))}' if expected else REPORT, file=sys.stderr)
+        sys.exit(2 if expected else 1)
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error without line breaks; for an ``OSError``, the file and the reason."""
+    """The message of an error without line breaks, cut if it is too long; for an ``OSError``, the file and the reason."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f'cannot write {error.filename or "a file"}: {error.strerror}; free disk space, or choose another path.'
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f'{error.filename}: {error.strerror.lower()}; check the path.'
-    return ' '.join(str(error).split()) or type(error).__name__
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST else f'{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}'
 
 
 def printable(text: str) -> str:

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import UserError, printable
 
 INTEGER = re.compile(r'[+-]?[0-9]{1,50}')  # longer ones are floats: Python does not read more than 4300 digits
-LONGEST = 200  # characters of the name of a class: it is drawn
+LONGEST = 200  # characters of a name that is drawn, for instance that of a class
 DECIMAL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?inf', re.IGNORECASE)
 
 
@@ -47,7 +47,7 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
             _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename not in (None, str(temporary), str(path), str(path.parent)):
+        if error.filename not in (None, str(temporary), str(path), *map(str, path.parents)):
             raise  # the error of another file, which the caller reads inside the context
         raise UserError(f'cannot write {path}: {error.strerror or error}; choose another path, or free disk space.') from error
     finally:
@@ -65,6 +65,19 @@ def check_writable(path: str | Path) -> None:
     if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
         reason = 'it is a folder' if path.is_dir() else f'{above} is not a folder that can be written'
         raise UserError(f'cannot write {path}: {reason}; choose another path.')
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create a folder and those above it, if they are missing; returns the path.
+
+    Raises:
+        UserError: there is a file of this name, or the folder cannot be written.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'cannot write the folder {path}: {error.strerror or error}; choose another path.') from error
+    return Path(path)
 
 
 def _flush(path: Path) -> None:
@@ -85,8 +98,8 @@ def write_bytes(path: str | Path, data: bytes, durable: bool = False) -> Path:
 
 
 def write_text(path: str | Path, text: str, durable: bool = False) -> Path:
-    """Write UTF-8 text atomically, with unchanged line ends; returns the path. Raises as :func:`atomic`."""
-    return write_bytes(path, text.encode(), durable)
+    """Write UTF-8 text atomically, with unchanged line ends, see :func:`~.errors.printable`. Raises as :func:`atomic`."""
+    return write_bytes(path, printable(text).encode(), durable)
 
 
 def write_json(path: str | Path, content: object, indent: int | None = 2, durable: bool = False) -> Path:
@@ -126,16 +139,18 @@ def read_json(path: str | Path) -> Any:
 
 
 def check_names(names: object, path: str | Path) -> tuple[str, ...]:
-    """Class names that a file contains, as a tuple; a text is one name.
+    """Names that a file contains, for instance of classes, as a tuple; a text is one name.
 
     Raises:
-        UserError: no list of texts, or a name of over 200 characters, which takes minutes to draw.
+        UserError: no list of texts, a name of over 200 characters, which takes minutes to draw, or one that MMEngine evaluates.
     """
     names = [names] if isinstance(names, str) else names
     if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
-        raise UserError(f'{path}: the class names are not a list of texts; correct it, or write the file again.')
+        raise UserError(f'{path}: the class names are not a list of texts; write the file again.')
     if long := next((name for name in names if len(name) > LONGEST), None):
-        raise UserError(f'{path}: the class {long[:30]}... has over {LONGEST} characters; shorten it.')
+        raise UserError(f'{path}: the name {long[:30]}... has over {LONGEST} characters; shorten it.')
+    if evaluated := next((name for name in names if '{{' in name), None):
+        raise UserError(f'{path}: the name {evaluated!r} contains "{{{{", which MMEngine evaluates in a config; rename it.')
     return tuple(names)
 
 
@@ -170,15 +185,18 @@ def read_csv(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such table; check the path.')
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is not text in UTF-8 ({error.reason}); pass a CSV file.') from error
     if not text.endswith('\n'):
         raise UserError(f'{path}: the last line has no line end, the file is truncated; write it again, or delete that line.')
     reader = csv.DictReader(io.StringIO(text, newline=''))
-    if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
-        raise UserError(f'{path} has no column {missing[0]!r}; it needs {", ".join(needed)}.')
-    rows = [_row(record, f'{path}, line {reader.line_num}', needed) for record in reader]
+    try:
+        if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
+            raise UserError(f'{path} has no column {missing[0]!r}; it needs {", ".join(needed)}.')
+        rows = [_row(record, f'{path}, line {reader.line_num}', needed) for record in reader]
+    except csv.Error as error:
+        raise UserError(f'{path}, line {reader.line_num + 1} is not CSV ({error}); write the file again.') from error
     if not rows:
         raise UserError(f'{path} has no rows.')
     return rows
@@ -188,10 +206,12 @@ def _row(record: dict, where: str, needed: Sequence[str]) -> dict:
     """One row with its numbers parsed; ``where`` names the file and the line in errors."""
     if None in record or None in record.values():
         raise UserError(f'{where} is incomplete, the file is truncated; write it again, or delete that line.')
+    values = {name: _parse(text) for name, text in record.items()}
     for name in needed:
-        if not math.isfinite(to_number(record[name])):
+        value = values[name]
+        if isinstance(value, str) or not math.isfinite(value):
             raise UserError(f'{where}: {name} is {record[name]!r}, not a finite number; measure it again, or delete the line.')
-    return {name: _parse(text) for name, text in record.items()}
+    return values
 
 
 def to_number(value: object) -> float:
@@ -203,9 +223,10 @@ def to_number(value: object) -> float:
 
 
 def _parse(text: str) -> int | float | str:
-    if INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if DECIMAL.fullmatch(text) else text
+    number = text.strip()
+    if INTEGER.fullmatch(number):
+        return int(number)
+    return float(number) if DECIMAL.fullmatch(number) else text
 
 
 def machine_name() -> str:

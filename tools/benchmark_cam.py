@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from tinynet_mm.errors import run
-from tinynet_mm.files import read_csv, write_csv
+from tinynet_mm.files import check_writable, read_csv, write_csv
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet_mm.bench.clock import protocol
     from tinynet_mm.cam import tasks
 
+    if args.out:
+        check_writable(args.out)
     config, checkpoint, paths = tasks.split_paths(args.paths)
     files = tasks.image_files(paths)[: args.images]
     loaded = tasks.load(config, checkpoint, args.data_root, args.input_size, random_weights=True)

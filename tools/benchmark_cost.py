@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tinynet_mm.cli import positive, progress
 from tinynet_mm.errors import run
-from tinynet_mm.files import write_csv
+from tinynet_mm.files import check_writable, write_csv
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from tinynet_mm.bench.cost import compare
 
+    check_writable(args.out)
     torch.set_num_threads(1)
     rows = compare(args.rounds, args.candidates, partial(progress, title='rounds'))
     for row in rows:

@@ -29,7 +29,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='a .pth or .safetensors file, or a URL')
     parser.add_argument('--split', choices=('val', 'test'), default='val', help='split for the accuracy (default %(default)s)')
     parser.add_argument('--limit', type=cli.positive, help='use only the first images of the split, or of each class')
-    parser.add_argument('--max-drop', type=float, default=1.0, help='largest loss of int8 in points (default %(default)s)')
+    parser.add_argument('--max-drop', type=cli.points, default=1.0, help='largest loss of int8 in points (default %(default)s)')
     parser.add_argument('--runs', type=cli.positive, default=200, help='timed runs of each file (default %(default)s)')
     parser.add_argument('--warmup', type=int, default=20, help='runs before the timed ones (default %(default)s)')
     parser.add_argument('--out', type=Path, default=Path('results/int8.csv'), help='CSV file (default %(default)s)')

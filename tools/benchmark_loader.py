@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tinynet_mm.errors import run
-from tinynet_mm.files import write_csv
+from tinynet_mm.files import check_writable, write_csv
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tinynet_mm.bench.loader import benchmark, drawn_samples, protocol, samples_of, table
 
+    check_writable(args.out)
     with tempfile.TemporaryDirectory() as folder:
         samples = samples_of(args.data_root, args.images) if args.data_root else drawn_samples(Path(folder), args.images)
         spent = benchmark(samples, args.size, args.rounds)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tinynet_mm.cli import progress
 from tinynet_mm.errors import run
-from tinynet_mm.files import write_csv
+from tinynet_mm.files import check_writable, write_csv
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     from tinynet_mm.bench.step import compare
 
+    if args.out:
+        check_writable(args.out)
     row = compare(args.config, args.batch, args.rounds, partial(progress, title='rounds'))
     print('\n'.join(f'{key:32} {value}' for key, value in row.items()))
     if args.out:

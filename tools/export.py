@@ -40,14 +40,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=1, help='images in a batch, 0 for any number (default %(default)s)')
     parser.add_argument('--int8', action='store_true', help='quantise to int8, calibrated on images; see above')
     parser.add_argument('--calibration', type=Path, help='folder of images for --int8 (default: those of --data-root)')
-    parser.add_argument('--max-drop', type=float, help='largest loss of int8 in points (default 1, without --data-root 5)')
+    parser.add_argument('--max-drop', type=cli.points, help='largest loss of int8 in points (default 1, without --data-root 5)')
     parser.add_argument('--split', choices=('val', 'test'), default='val', help='split for the accuracy (default %(default)s)')
     parser.add_argument('--limit', type=cli.positive, help='use only the first images of the split, or of each class')
     args = parser.parse_args(argv)
     if args.out.suffix not in SUFFIXES:
         parser.error(f'--out {args.out}: the suffix selects the format: {", ".join(SUFFIXES)}')
-    if args.batch < 0:
-        parser.error(f'--batch {args.batch}: give the number of images, or 0 for any number')
+    if not 0 <= args.batch <= 1024:
+        parser.error(f'--batch {args.batch}: give the number of images, up to 1024, or 0 for any number')
     if args.int8 and not (args.data_root or args.calibration):
         parser.error('--int8 needs --data-root, for calibration and accuracy, or images without labels in --calibration')
     if args.calibration and not args.int8:

@@ -100,7 +100,7 @@ def cost_meter(args: argparse.Namespace) -> 'tuple[int, Meter]':
     from tinynet_mm.formula.budget import parse_budget
     from tinynet_mm.formula.solve import cost_meter
 
-    quantity = next(name for name in ('macs', 'params', 'activations') if getattr(args, name))
+    quantity = next(name for name in ('macs', 'params', 'activations') if getattr(args, name) is not None)
     return parse_budget(getattr(args, quantity)), cost_meter(quantity, args.classes)
 
 

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from tinynet_mm.errors import run
-from tinynet_mm.files import write_text
+from tinynet_mm.files import check_writable, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.readme:
         print(readme_table(read_csv(args.csv)), tables.readme_table(ROOT / 'results'), sep='\n\n')
         return 0
+    for path in (args.csv, args.docs, args.latency):
+        check_writable(path)
     rows, page = make_rows(), tables.make_page(ROOT / 'results')
     write_text(args.csv, to_csv(rows))
     write_text(args.docs, to_markdown(rows))

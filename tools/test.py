@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tinynet_mm import cli
 from tinynet_mm.errors import UserError
-from tinynet_mm.files import write_json
+from tinynet_mm.files import check_writable, write_json
 
 UNUSED = dict.fromkeys(
     ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'), 'a test does not train'
@@ -63,6 +63,7 @@ def test(args: argparse.Namespace) -> None:
 
     default = Path('work_dirs') / Path(args.config).stem if '://' in args.checkpoint else Path(args.checkpoint).parent
     out = args.out or default
+    check_writable(out / 'metrics.json')
     cfg = processes.first_then_others(lambda: configure(args, out))
     if args.data_root and not configs.is_classifier(cfg):
         processes.first(lambda: cli.check_data(cfg, ('test',)))

@@ -61,7 +61,7 @@ def configure(args: argparse.Namespace):
         balance.keep_empty(cfg)
     if args.balance:
         cli.note(balance.balance(cfg))
-    editing.check_length(cfg)
+    editing.check_training(cfg)
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
     cfg.launcher = args.launcher
     editing.guard(cfg)

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..errors import UserError
 
+LARGEST = 1000  # multiplier
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -22,7 +24,7 @@ class Scaling:
     ``ceil_depth`` rounds repeats up, as EfficientNet-B1 to B7 do; TinyNet rounds to the nearest integer, never below one.
 
     Raises:
-        UserError: a multiplier is not a positive, finite number.
+        UserError: a multiplier is not a positive number up to ``LARGEST``.
     """
 
     r: float | np.ndarray = 1.0
@@ -34,10 +36,9 @@ class Scaling:
     def __post_init__(self) -> None:
         for name in 'rwd':
             value = np.asarray(getattr(self, name))
-            if not (np.issubdtype(value.dtype, np.number) and np.all(np.isfinite(value)) and np.all(value > 0)):
-                raise UserError(
-                    f'{name}={getattr(self, name)!r}: the multipliers r, w and d are positive numbers, like 0.5 or 1.2.'
-                )
+            if not (np.issubdtype(value.dtype, np.number) and np.all(value > 0) and np.all(value <= LARGEST)):
+                allowed = f'the multipliers r, w and d are positive numbers up to {LARGEST}, like 0.5 or 1.2'
+                raise UserError(f'{name}={getattr(self, name)!r}: {allowed}.')
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 
 from ..data.images import UniqueNames, write_image
-from ..files import atomic, write_csv
+from ..files import atomic, make_folder, write_csv
 from .draw import overlay
 from .explain import Explainer, Explanation
 from .images import Pipeline, Sample, batches, to_batch, utf8_name
@@ -203,7 +203,7 @@ def write_all(seen: Iterable[list[Seen]], out: Path) -> Iterator[Seen]:
     Raises:
         UserError: a file cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     rows: list[list] = []
     try:
         with ThreadPoolExecutor(2) as pool:

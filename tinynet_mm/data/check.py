@@ -19,7 +19,7 @@ from mmengine.config import Config
 from ..errors import UserError, printable
 from ..mmlab.configs import SPLITS
 from .coco import find_ann_file, find_layout, read_coco, splits_of
-from .convert import find_reader
+from .convert import as_key, find_reader
 from .folders import check_classes, class_folders
 from .images import image_size
 from .priors import NO_ANCHOR, NO_POINT, Priors, priors_of
@@ -244,7 +244,7 @@ def entry_problems(content: dict) -> Iterator[Problem]:
         if not (valid and all(is_number(annotation.get(key)) for key in fields)):
             yield 'annotations with a missing field', str({k: v for k, v in annotation.items() if k != 'segmentation'})[:150]
     for key, kind in (('images', 'image'), ('annotations', 'annotation'), ('categories', 'category')):
-        counts = Counter(str(entry.get('id')) for entry in content[key])
+        counts = Counter(as_key(entry.get('id')) for entry in content[key])  # 1, 1.0 and true are one id
         yield from ((f'duplicate {kind} ids', f'id {number}') for number, count in counts.items() if count > 1)
 
 

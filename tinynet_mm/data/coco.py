@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from mmengine.config import Config
 from ..errors import UserError
 from ..files import check_names, collection_paused
 from ..mmlab.configs import SPLITS, walk
-from .convert import convert, convert_single, default_folder, origin
+from .convert import as_key, convert, convert_single, default_folder, origin
 from .records import SPELLINGS
 
 SINGLE = ('annotations/instances_default.json', 'result.json', '_annotations.coco.json')  # exports without splits
@@ -226,10 +227,11 @@ def find_images(root: Path, split: str, ann_file: Path, content: dict) -> Path:
 def empty_supercategories(contents: Sequence[dict]) -> set[str]:
     """Names of categories that are supercategories of other categories and have no box in any of the files."""
     categories = [category for content in contents for category in content['categories']]
-    parents = {category.get('supercategory') for category in categories if category.get('supercategory') != category['name']}
+    pairs = [(category['name'], as_key(category.get('supercategory'))) for category in categories]
+    parents = {parent for name, parent in pairs if parent != name}
     with_boxes = set()
     for content in contents:
-        used = {annotation.get('category_id') for annotation in content['annotations']}
+        used = {as_key(annotation.get('category_id')) for annotation in content['annotations']}
         with_boxes |= {category['name'] for category in content['categories'] if category['id'] in used}
     return {category['name'] for category in categories if category['name'] in parents} - with_boxes
 
@@ -245,8 +247,9 @@ def common_classes(splits: dict[str, Split]) -> tuple[str, ...]:
     classes = first.classes
     if not classes:
         raise UserError(f'{first.ann_file} has no categories: add them, and export the annotations again.')
-    if duplicates := sorted({name for name in classes if classes.count(name) > 1}):
-        raise UserError(f'{first.ann_file} has duplicate categories: {", ".join(duplicates)}; merge or rename them.')
+    for split in splits.values():
+        if duplicates := sorted(name for name, count in Counter(split.classes).items() if count > 1):
+            raise UserError(f'{split.ann_file} has duplicate categories: {", ".join(duplicates)}; merge or rename them.')
     if evaluated := next((name for name in classes if '{{' in name), None):
         raise UserError(
             f'{first.ann_file}: the category {evaluated!r} contains "{{{{", which MMEngine evaluates as code when it reads the '

@@ -207,17 +207,23 @@ def divide(content: dict, share: float) -> tuple[dict, dict]:
     images = content['images']
     if len(images) < 2:
         raise UserError(f'{len(images)} image is not enough for train and val; add images, or a val split.')
-    classes: dict[object, set] = {image.get('id'): set() for image in images}
+    numbers = [as_key(image.get('id')) for image in images]
+    classes: dict[object, set] = {number: set() for number in numbers}
     for annotation in content['annotations']:
-        classes.setdefault(annotation.get('image_id'), set()).add(annotation.get('category_id'))
-    chosen = {images[index].get('id') for index in held_out([classes[image.get('id')] for image in images], share)}
+        classes.setdefault(as_key(annotation.get('image_id')), set()).add(as_key(annotation.get('category_id')))
+    chosen = {numbers[index] for index in held_out([classes[number] for number in numbers], share)}
     said = f'{share:g} of the images of each class are held out for val (seed {SEED})'
     return _part(content, said, lambda number: number not in chosen), _part(content, said, lambda number: number in chosen)
 
 
+def as_key(value: object) -> object:
+    """A JSON value as a key of a dict: a text in place of a list or an object, which the data check reports later."""
+    return str(value) if isinstance(value, list | dict) else value
+
+
 def _part(content: dict, said: str, keeps: Callable[[object], bool]) -> dict:
-    images = [image for image in content['images'] if keeps(image.get('id'))]
-    annotations = [annotation for annotation in content['annotations'] if keeps(annotation.get('image_id'))]
+    images = [image for image in content['images'] if keeps(as_key(image.get('id')))]
+    annotations = [annotation for annotation in content['annotations'] if keeps(as_key(annotation.get('image_id')))]
     info = dict(content.get('info') or {}, division=said)
     return dict(content, info=info, images=images, annotations=annotations)
 
@@ -259,7 +265,8 @@ def _read_marker(folder: Path) -> dict:
         content = read_json(path) if path.is_file() and (folder / 'annotations' / 'train.json').is_file() else {}
     except UserError:
         return {}
-    return content if isinstance(content, dict) and content.get('version') == VERSION else {}
+    valid = isinstance(content, dict) and content.get('version') == VERSION and isinstance(content.get('val_share'), float)
+    return content if valid and 0 < content['val_share'] < 1 else {}
 
 
 def origin(folder: Path) -> Path:
@@ -274,6 +281,6 @@ def origin(folder: Path) -> Path:
 
 def _is_unchanged(marker: dict, root: Path) -> bool:
     folders = marker.get('folders')
-    if not isinstance(folders, list) or not all((root / name).is_dir() for name in folders):
+    if not isinstance(folders, list) or not all(isinstance(name, str) and os.path.isdir(root / name) for name in folders):
         return False
     return marker.get('digest') == _digest(root, folders)

@@ -20,6 +20,7 @@ from ..files import write_bytes
 
 EXIF_ORIENTATION = 0x0112
 JPEG_END = b'\xff\xd9'
+PNG_START = b'\x89PNG\r\n\x1a\n'
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # exceptions of Pillow for broken files
 
 
@@ -36,10 +37,23 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def _decode(path: str | Path, data: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+    if data.startswith(PNG_START) and not _parts_fit(data):
+        raise _not_readable(path, 'a part of the file is missing')
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+    except cv2.error as error:  # for instance more pixels than OpenCV decodes
+        raise _not_readable(path, f'OpenCV cannot decode it: {error.err}') from error
     if image is None:
         raise _not_readable(path, 'OpenCV cannot decode this format' if data else 'the file is empty')
     return image
+
+
+def _parts_fit(data: bytes) -> bool:
+    """Whether the parts of a PNG are as long as they state; OpenCV allocates what they state, up to 2 GB for 100 bytes."""
+    start = len(PNG_START)
+    while start < len(data) and data[start + 4 : start + 8] != b'IEND':
+        start += 12 + int.from_bytes(data[start : start + 4], 'big')
+    return start <= len(data)
 
 
 def _check_regular(path: str | Path) -> None:
@@ -73,7 +87,9 @@ def check_complete(path: str | Path, data: bytes, thorough: bool = True) -> tupl
             width, height = picture.size
             rotated = picture.getexif().get(EXIF_ORIENTATION, 1) >= 5  # orientations 5 to 8 swap the sides
             if thorough or picture.format != 'JPEG' or not data.endswith(JPEG_END):
-                picture.draft('L', (width // 8, height // 8))  # a JPEG is read completely, but decoded at an eighth of its size
+                picture.draft(
+                    'L', (-(-width // 8), -(-height // 8))
+                )  # a JPEG is read completely, but decoded at an eighth of its size
                 picture.load()
     except UnidentifiedImageError:
         return None
@@ -86,8 +102,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """Width and height of an image in pixels as in training; decodes the complete file. Raises as :func:`read_image`."""
     data = _read_bytes(path)
     size = check_complete(path, data)
-    _decode(path, data, cv2.IMREAD_REDUCED_COLOR_8)
-    return size or _decode(path, data).shape[1::-1]
+    reduced = size is not None and min(size) >= 8  # OpenCV does not reduce an image to less than a pixel
+    image = _decode(path, data, cv2.IMREAD_REDUCED_COLOR_8 if reduced else cv2.IMREAD_COLOR)
+    return size or image.shape[1::-1]
 
 
 def header_size(path: str | Path) -> tuple[int, int]:

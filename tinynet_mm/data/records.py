@@ -11,6 +11,7 @@ Own readers, because the two libraries that were tried (November 2026, Python 3.
 """
 
 import math
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Images:
         for name in filter(None, names):
             text = name.replace('\\', '/')
             for folder in self.folders if '/' in text else ():
-                if (folder / text).is_file():
+                if os.path.isfile(folder / text):  # False for names that no file can have
                     return folder / text
             last = text.rpartition('/')[2]
             if found := self._by_name.get(last) or self._by_stem.get(last) or self._by_stem.get(Path(last).stem):
@@ -150,7 +151,7 @@ def numbers(values: Sequence[object], where: str) -> list[float]:
     for value in values:
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise UserError(f'{where}: {value!r} is not a finite number; correct it, or remove this entry.')

@@ -50,8 +50,9 @@ class ShapesSpec:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             least = 0 if name == 'seed' else 32 if name.endswith('size') else 1
-            if value < least:
-                raise UserError(f'{name}={value}: give at least {least}.')
+            most = 8192 if name.endswith('size') else 10**6
+            if not least <= value <= most:
+                raise UserError(f'{name}={value}: give at least {least} and at most {most}.')
 
 
 @dataclass(frozen=True)

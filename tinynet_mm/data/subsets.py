@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..files import atomic, read_json, write_json
+from ..files import atomic, make_folder, read_json, write_json
 from .folders import check_classes, class_folders, class_names
 
 LISTING = 'subset.json'
@@ -47,6 +47,8 @@ def draw(source: str | Path, seed: int = 0, classes: int = 100, train: int = 500
         FileNotFoundError, UserError: the layout is wrong (see :mod:`tinynet_mm.data.folders`), or classes or images are too few.
     """
     source = Path(source)
+    if min(classes, train, val) < 1 or seed < 0:
+        raise UserError(f'{classes} classes of {train} and {val} images, seed {seed}: give at least 1, and a seed of 0 or above.')
     class_names(source / 'val')
     names = check_classes(source / 'train')
     if len(names) < classes:
@@ -75,6 +77,8 @@ def make(subset: Subset, target: str | Path, copy: bool = False) -> Path:
         UserError: the folder contains another subset, or cannot be written.
     """
     target = Path(target)
+    if Path(subset.source) in (target.resolve(), *target.resolve().parents):
+        raise UserError(f'{target} is in the source {subset.source}, which would get a copy of itself; give another folder.')
     listing = target / LISTING
     if listing.exists() and read_json(listing) != asdict(subset):
         raise UserError(f'{target} contains another subset (see {listing}); give another folder, or remove this one.')
@@ -86,7 +90,7 @@ def make(subset: Subset, target: str | Path, copy: bool = False) -> Path:
 
 
 def _write_files(source: Path, target: Path, files: list[str], copy: bool) -> None:
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     for name in files:
         if (target / name).exists():
             continue

@@ -7,6 +7,7 @@ Pixels of VOC count from 1, and the last one belongs to the box: (1, 1, W, H) is
 coordinates instead, from 0 and with fractions; a set with a 0 or a fraction is read so. A ``difficult`` object is an object.
 """
 
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,7 +106,9 @@ def _named(place: Place, listing: Path) -> Iterator[Picture]:
     images = place.images()
     for number, line in enumerate(read_lines(listing), 1):
         stem = _stem(line)
-        if (path := place.annotations / f'{stem}.xml').is_file():
+        if (named := images.find(_without_suffix(line))) and named.stem == _without_suffix(line):
+            stem = named.stem  # the name of an image that ends like a flag, such as "photo 1"
+        if os.path.isfile(path := place.annotations / f'{stem}.xml'):  # False for names that no file can have
             yield _read_file(path, images)
         elif image := images.find(stem):
             yield picture(image, (), (), image)
@@ -116,7 +119,10 @@ def _named(place: Place, listing: Path) -> Iterator[Picture]:
 def _stem(line: str) -> str:
     """The name in a line of a split file without the suffix of an image, and without VOC's flag -1, 0 or 1 after it."""
     name, _, flag = line.rpartition(' ')
-    name = name.strip() if flag in ('-1', '0', '1') and name else line
+    return _without_suffix(name.strip() if flag in ('-1', '0', '1') and name else line)
+
+
+def _without_suffix(name: str) -> str:
     return name.rpartition('.')[0] if name.lower().endswith(IMAGE_SUFFIXES) else name
 
 

@@ -5,6 +5,8 @@ The layouts are ``images/{train,val,test}`` with ``labels/``, ``{train,valid,tes
 image without a label file has no boxes. A row of a polygon becomes its box; of a pose, the box is read.
 """
 
+import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -73,7 +75,7 @@ def read_yaml(path: Path) -> dict:
     """
     try:
         content = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f'{path} is not YAML ({" ".join(str(error).split())}); correct it.') from error
     if not isinstance(content, dict):
         raise UserError(f'{path} has no keys such as names, train and val; export the set again.')
@@ -92,10 +94,10 @@ def class_names(root: Path, path: Path | None, content: dict) -> tuple[tuple[str
         return tuple(filter(None, read_lines(listing))), listing
     if path is None:
         raise UserError(f'{root} has YOLO labels, but no class names: add data.yaml with names, or classes.txt.')
-    if isinstance(names, dict) and all(str(key).isdigit() for key in names):
+    if isinstance(names, dict) and all(re.fullmatch('[0-9]{1,9}', str(key)) for key in names):
         names = dict(sorted((int(key), name) for key, name in names.items()))
         names = list(names.values()) if list(names) == list(range(len(names))) else None
-    if not isinstance(names, list) or not names:
+    if not isinstance(names, list) or not names or any(isinstance(name, list | dict) for name in names):
         raise UserError(f'{path} has no class names: "names" must be a list, or numbers from 0 with a name each; add them.')
     if isinstance(content.get('nc'), int) and content['nc'] != len(names):
         raise UserError(f'{path}: nc is {content["nc"]}, but there are {len(names)} names; correct one of them.')
@@ -123,7 +125,7 @@ def split_sources(root: Path, content: dict) -> dict[str, list[Path]]:
     usual, found = usual_folders(root), {}
     for split in SPELLINGS:
         given = content.get(split) or (content.get('valid') if split == 'val' else None)
-        entries = [str(entry) for entry in (given if isinstance(given, list) else [given]) if entry]
+        entries = [entry for entry in (given if isinstance(given, list) else [given]) if entry and isinstance(entry, str)]
         places = [place for entry in entries if (place := locate(root, entry, content.get('path')))]
         found[split] = places if places and len(places) == len(entries) else usual.get(split, [])
     found = {split: places for split, places in found.items() if places}
@@ -140,10 +142,10 @@ def locate(root: Path, entry: str, base: object) -> Path | None:
     """The folder or list file of a path in data.yaml; None if it is in none of the places where exports put it."""
     entry = entry.replace('\\', '/')
     inside = entry.lstrip('./')
-    bases = [root / str(base), Path(str(base))] if base else []
+    bases = [root / base, Path(base)] if base and isinstance(base, str) else []
     candidates = [*(folder / entry for folder in bases), root / inside, root / entry]  # Roboflow writes ../ for the root itself
     candidates += [root / '/'.join(inside.split('/')[-count:]) for count in (3, 2)]
-    return next((path for path in candidates if path.is_dir() or path.is_file()), None)
+    return next((path for path in candidates if os.path.isdir(path) or os.path.isfile(path)), None)
 
 
 def images_of(places: Iterable[Path]) -> Iterator[Path]:
@@ -154,7 +156,7 @@ def images_of(places: Iterable[Path]) -> Iterator[Path]:
             continue
         for number, line in enumerate(read_lines(place), 1):
             candidates = [place.parent / line, Path(line)]
-            image = next((path for path in candidates if line and path.is_file()), None)
+            image = next((path for path in candidates if line and os.path.isfile(path)), None)
             if line and image is None:
                 raise UserError(f'{place}, line {number}: no image {line}; copy it there, or remove the line.')
             if image:

@@ -73,7 +73,10 @@ def _open_onnx(path: Path, threads: int, device: str) -> Network:
             raise
         raise UserError(f'{path} is not an ONNX file that ONNX Runtime runs ({error}); export the model again.') from error
     spec = Spec.from_json(session.get_modelmeta().custom_metadata_map.get(KEY), path)
-    names = [output.name for output in session.get_outputs()]
+    shapes = {part.name: part.shape for part in session.get_inputs()}
+    outputs = {part.name: len(part.shape) or None for part in session.get_outputs()}  # 0 is also an unknown number
+    spec.check_graph(path, shapes.get(INPUT, ()), outputs)
+    names = list(outputs)
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, session.run(names, {INPUT: images})))
@@ -107,6 +110,9 @@ def _open_openvino(path: Path, threads: int, device: str) -> Network:
     try:
         model = core.read_model(path)
         spec = Spec.from_json(_text(model), path)
+        shapes = {name: part.get_partial_shape() for part in (*model.inputs, *model.outputs) for name in part.get_names()}
+        sides = [side.get_length() if side.is_static else None for side in shapes.pop(INPUT, ())]
+        spec.check_graph(path, sides, {name: len(shape) if shape.rank.is_static else None for name, shape in shapes.items()})
         settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY'}
         settings |= {'INFERENCE_NUM_THREADS': threads} if name == 'CPU' else {}
         compiled = core.compile_model(model, name, settings)
@@ -143,6 +149,7 @@ def _open_ncnn(path: Path, threads: int, device: str) -> Network:
     names = list(network.output_names())
     if failed or INPUT not in network.input_names():
         raise UserError(f'{path} is not a file that ncnn runs; export the model again.')
+    spec.check_graph(path, (1, 3, spec.height, spec.width), dict.fromkeys(names))  # ncnn does not know the dimensions
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         extractor = network.create_extractor()

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .spec import Spec
+from .spec import PIXELS, Spec
 
 CV2 = {
     'nearest': cv2.INTER_NEAREST,
@@ -99,6 +99,8 @@ def resized(image: np.ndarray, spec: Spec) -> np.ndarray:
 
 
 def _scale(image: np.ndarray, width: int, height: int, spec: Spec) -> np.ndarray:
+    if width * height > PIXELS:
+        raise UserError(f'an image of {image.shape[1]} x {image.shape[0]} pixels becomes {width} x {height} here; crop it first.')
     if spec.backend == 'pillow':
         from PIL import Image
 

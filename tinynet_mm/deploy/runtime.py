@@ -75,7 +75,10 @@ class Exported:
             other = {'detection': 'Detector', 'classification': 'Classifier'}[self.spec.task]
             raise UserError(f'{path} is a network for {self.spec.task}, not for {task}; in Python open it with {other}.')
         self.classes = self.spec.classes
-        self.writer = InputWriter(self.spec)
+        try:
+            self.writer = InputWriter(self.spec)
+        except UserError as error:
+            raise UserError(f'{path}: {error}') from error
 
     def batches(self, images: Sequence[Picture]) -> Iterator[tuple[Mapping[str, np.ndarray], list[Placed]]]:
         """Run the network on the images; a fixed batch is filled up with zeros.

@@ -5,14 +5,20 @@ a ``.json`` file with the same name.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from ..errors import UserError
+from ..files import check_names
 
 KEY = 'tinynet_mm'
 FORMAT = 1  # raised when a field changes its meaning
 INPUT = 'images'
+LARGEST = 10**15  # of the numbers in a description
+PIXELS = 2**27  # of a batch: 1.6 GB in float32
+# the outputs that the runtime reads, with their dimensions
+OUTPUTS = dict(logits=dict(logits=2), decoded=dict(boxes=3, scores=3), nms=dict(boxes=2, scores=1, labels=1, image_ids=1))
 TASKS = {'classification': ('logits', 'raw'), 'detection': ('raw', 'decoded', 'nms', 'boxes')}  # and their outputs
 
 
@@ -118,13 +124,51 @@ class Spec:
                 )
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
             spec = cls(**values)
-            numbers = (spec.height, spec.width, spec.batch, spec.edge, spec.nms_pre, spec.max_per_image, *spec.levels)
-            if not all(isinstance(number, int) for number in numbers) or {len(spec.mean), len(spec.std), len(spec.pad)} != {3}:
-                raise ValueError
-            if spec.task not in TASKS or spec.post not in TASKS[spec.task]:
-                raise ValueError
-            return spec
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f'{path} has no description of tinynet_mm: export the model with tools/export.py.') from error
+        spec._check_values(path)
+        return spec
+
+    def _check_values(self, path: object) -> None:
+        """Raise UserError for values that no export writes."""
+        wrong = [field.name for field in fields(self) if not _fits(getattr(self, field.name), field.type)]
+        if not wrong:
+            wrong += [name for name in ('mean', 'std', 'pad') if len(getattr(self, name)) != 3]
+            wrong += ['std'] * (0 in self.std) + ['channels'] * (self.channels not in ('RGB', 'BGR'))
+            wrong += ['height'] * (not 0 < self.height * self.width <= PIXELS)
+            wrong += ['batch'] * (self.batch * self.height * self.width > PIXELS)
+            wrong += ['post'] * (self.post not in TASKS.get(self.task, ()))
+        if wrong:
+            text = repr(getattr(self, wrong[0]))[:60]
+            raise UserError(f'{path} has a description with {wrong[0]} = {text}, which no export writes; export the model again.')
+        check_names(self.classes, str(path))
+
+    def check_graph(self, path: object, images: Sequence[object], outputs: Mapping[str, int | None]) -> None:
+        """Check that a graph is that of this description.
+
+        Args:
+            path: the file, for messages.
+            images: the shape of the input ``images``; a free dimension is no int, and the shape is empty without the input.
+            outputs: the number of dimensions of each output by name; None if it is not known.
+
+        Raises:
+            UserError: another input, or an output that is missing or has other dimensions.
+        """
+        form = (self.height, self.width, 3) if self.preprocess else (3, self.height, self.width)
+        if [side if isinstance(side, int) else 0 for side in images] != [self.batch, *form]:
+            wanted = f'the input {INPUT} {(self.batch, *form)} of its description'
+            raise UserError(f'{path} does not have {wanted}; export the model again.')
+        for name, count in OUTPUTS.get(self.post, {}).items():
+            if name not in outputs or outputs[name] not in (count, None):
+                raise UserError(f'{path} does not have the output {name} of its description; export the model again.')
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value of JSON has the type of a field, and numbers are from 0 to ``LARGEST``, or above ``-LARGEST`` as floats."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(part, get_args(kind)[0]) for part in value)
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= LARGEST  # type: ignore[arg-type]
+    return type(value) is kind and (kind is not int or 0 <= value <= LARGEST)  # type: ignore[operator]

@@ -45,10 +45,10 @@ def tiled(
             complete in a tile.
 
     Raises:
-        UserError: a size below 32 pixels, or an overlap that is not from 0 to below 1.
+        UserError: a size below 32 pixels, or an overlap that is not from 0 to 0.9.
     """
-    if size < 32 or not 0 <= overlap < 1:
-        raise UserError(f'tiles of {size} pixels that overlap by {overlap:g}: give at least 32 pixels, and from 0 to below 1.')
+    if size < 32 or not 0 <= overlap <= 0.9:
+        raise UserError(f'tiles of {size} pixels that overlap by {overlap:g}: give at least 32 pixels, and from 0 to 0.9.')
     return lambda images: [_detect_one(detect, image, size, overlap) for image in images]
 
 

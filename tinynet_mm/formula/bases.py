@@ -2,8 +2,9 @@
 
 from ..archs import BASES, Arch
 from ..errors import UserError, did_you_mean
-from ..files import read_json
+from ..files import check_names, read_json
 
+LARGEST, STAGES = 10**6, 1000  # number in a table, and the most stages
 NOT_NUMBERS = ('name', 'family', 'block', 'stages', 'activation')  # entries of a table
 
 
@@ -27,15 +28,23 @@ def load_base(base: Arch | str) -> Arch:
     if not isinstance(table, dict):
         raise UserError(f'{base} is not a base table but a {type(table).__name__}; write a JSON object.')
     if wrong := _wrong_numbers(table):
-        raise UserError(f'{base}: {wrong} is not a number of 0 or more; correct the table.')
-    return Arch.from_dict(table)
+        raise UserError(f'{base}: {wrong} is not a number of 0 or more, up to {LARGEST}; correct the table.')
+    stages = table.get('stages')
+    if isinstance(stages, list) and len(stages) > STAGES:
+        raise UserError(f'{base} has {len(stages)} stages; give at most {STAGES}.')
+    try:
+        arch = Arch.from_dict(table)
+    except UserError as error:
+        raise UserError(f'{base}: {error}') from error
+    check_names(arch.name, base)
+    return arch
 
 
 def _wrong_numbers(table: dict) -> str | None:
-    """The first entry that is not a number or is below zero, as ``key = value``. Arch checks everything else."""
+    """The first entry that is not a number from 0 to ``LARGEST``, as ``key = value``. Arch checks everything else."""
     stages = table.get('stages')
     for part in (table, *(stages if isinstance(stages, list) else ())):
         for key, value in part.items() if isinstance(part, dict) else ():
-            if key not in NOT_NUMBERS and not (isinstance(value, int | float) and value >= 0):
-                return f'{key} = {value!r}'
+            if key not in NOT_NUMBERS and not (isinstance(value, int | float) and 0 <= value <= LARGEST):
+                return f'{key} = {repr(value)[:40]}'
     return None

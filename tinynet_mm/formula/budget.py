@@ -23,6 +23,8 @@ def parse_budget(text: str | int | float) -> int:
 
 def readable(value: float) -> str:
     """A number with three or four digits and a letter for the factor: 75.3M, 1.80G."""
+    if value >= 1e15:
+        return f'{value:.3g}'
     for factor, letter in ((10**9, 'G'), (10**6, 'M'), (10**3, 'k')):
         if value >= factor:
             scaled = value / factor

@@ -18,6 +18,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 AMPLITUDE = (0.1, 10.0)  # standard deviation of g: multipliers are around 1
 LENGTH = (0.5, 20.0)  # in log c, where the paper's range is 3.5 long; below 0.5 the fit follows single networks
 NOISE = (1e-3, 1.0)  # standard deviation of a network's distance from g
+SMALLEST, LARGEST = 1e-6, 1e6  # of the values in a file
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,19 @@ class Process:
 
     @classmethod
     def from_dict(cls, table: dict) -> 'Process':
-        """Build a process from a dict, the inverse of ``dataclasses.asdict``."""
-        return cls(**{**table, 'x': tuple(table['x']), 'y': tuple(table['y'])})
+        """Build a process from a dict, the inverse of ``dataclasses.asdict``.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or unknown, or a value is not one that :meth:`fit` returns.
+        """
+        process = cls(**{**table, 'x': tuple(table['x']), 'y': tuple(table['y'])})
+        settings = (process.amplitude, process.length, process.noise)
+        numbers = (*process.x, *process.y, *settings)
+        if not all(isinstance(value, int | float) and abs(value) < LARGEST for value in numbers) or min(settings) < SMALLEST:
+            raise ValueError('x, y, amplitude, length and noise must be finite numbers, the last three above 0')
+        if not len(process.x) == len(process.y) > 0:
+            raise ValueError(f'{len(process.x)} values of x and {len(process.y)} of y')
+        return process
 
     @cached_property
     def _regressor(self) -> GaussianProcessRegressor:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from ..archs import EFFICIENTNET_B0, PRESETS, Arch, Scaling, preset
 from ..cost import Cost, cost
 from ..errors import UserError
-from ..files import read_json, write_json
+from ..files import read_json, to_number, write_json
 from .bases import load_base
 from .process import Process
 from .rows import column
@@ -140,8 +140,8 @@ class TinyFormula:
         Raises:
             UserError: a budget outside the fitted range (unless ``extrapolate``), or one that the base cannot meet.
         """
-        if not 0 < budget < np.inf:
-            raise UserError(f'the budget {budget} is not a positive number; give one like 75e6 MACs.')
+        if not 0 < to_number(budget) < np.inf:
+            raise UserError(f'the budget {str(budget)[:40]} is not a positive, finite number; give one like 75e6 MACs.')
         base, macs = load_base(base), cost_meter('macs', classes)
         meter = meter or macs
         limits = EXTRAPOLATED if extrapolate else self.range
@@ -222,5 +222,5 @@ class TinyFormula:
         table = read_json(path)
         try:
             return cls(*(Process.from_dict(table[name]) for name in 'rd'))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f'{path} is not a complete formula ({error}); fit and save it again.') from None

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import LONGEST
 
+COUNTERS = ('iter', 'epoch', 'step')
+_LARGEST = 10**15  # of a counter
 _TIMESTAMP = re.compile(r'\d{8}_\d{6}')
 _FOREIGN = ('events.out.tfevents*', '*.log.json', 'metrics.csv', 'trainer_state.json', 'results.csv', '*.wandb')
 
@@ -75,9 +78,16 @@ def find(path: str | Path) -> dict[Path, list[Path]]:
 def _object(text: str) -> dict | None:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _is_valid(line: dict) -> bool:
+    """Whether a line has a ``step``, all of its counters are numbers, and its keys can be drawn."""
+    counters = [line[key] for key in COUNTERS if key in line]
+    numbers = all(type(value) in (int, float) and abs(value) <= _LARGEST for value in counters)
+    return 'step' in line and numbers and all(len(key) <= LONGEST for key in line)
 
 
 def _parse(file: Path) -> tuple[list[dict], list[str]]:
@@ -86,7 +96,7 @@ def _parse(file: Path) -> tuple[list[dict], list[str]]:
     texts = file.read_text(encoding='utf-8', errors='replace').splitlines()
     for number, text in enumerate(texts, 1):
         line = _object(text)
-        if line is not None and isinstance(line.get('step'), int | float):
+        if line is not None and _is_valid(line):
             lines.append(line)
         elif text.strip():
             broken.append(number)
@@ -101,17 +111,18 @@ def _parse(file: Path) -> tuple[list[dict], list[str]]:
 
 
 def _train_cfg(file: Path) -> dict:
-    """Return the literals of ``train_cfg`` in the config that MMEngine writes next to the log; empty if it is missing."""
+    """Return the lengths and intervals of ``train_cfg`` in the config next to the log; empty if it is missing."""
     config = file.with_name('config.py')
     if not config.exists():
         return {}
     try:
         tree = ast.parse(config.read_text(encoding='utf-8', errors='replace'))
-    except SyntaxError:  # the training was killed while it wrote the file
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the training was killed while it wrote the file
         return {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'train_cfg' and isinstance(node.value, ast.Call):
-            return {item.arg: item.value.value for item in node.value.keywords if isinstance(item.value, ast.Constant)}
+            found = {item.arg: item.value.value for item in node.value.keywords if isinstance(item.value, ast.Constant)}
+            return {name: value for name, value in found.items() if type(value) is int and 0 < value <= _LARGEST}
     return {}
 
 

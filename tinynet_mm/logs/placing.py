@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .files import Session
-
-_COUNTERS = ('iter', 'epoch', 'step')
+from ..files import to_number
+from .files import COUNTERS, Session
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Row:
 def _values(line: dict) -> dict[str, float]:
     """Return the numbers of a line without counters, and without the prefix that ``log_with_hierarchy`` adds."""
     numbers = {key: value for key, value in line.items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
-    return {re.sub('^(train|val)/', '', key): float(value) for key, value in numbers.items() if key not in _COUNTERS}
+    return {re.sub('^(train|val)/', '', key): to_number(value) for key, value in numbers.items() if key not in COUNTERS}
 
 
 def _counts_epochs(sessions: Sequence[Session]) -> bool:
@@ -70,9 +69,11 @@ def _configured(count: int, low: float, high: float, loop: dict) -> list[float]:
     if 'max_iters' not in loop:
         return []
     end, interval = loop['max_iters'], loop.get('val_interval', 1000)
-    first = -(-max(low, loop.get('val_begin', 1)) // interval)
-    places = [k * interval for k in range(int(first), int(min(high - 1, end) // interval) + 1)]
-    places += [end] if low <= end < high and end not in places else []
+    first, last = int(-(-max(low, loop.get('val_begin', 1)) // interval)), int(min(high - 1, end) // interval)
+    if math.isfinite(high):
+        first = max(first, last - count)
+    places = [float(k * interval) for k in range(first, min(last, first + count) + 1)]
+    places += [float(end)] if low <= end < high and end not in places else []
     if len(places) < count:
         return []
     return places[-count:] if math.isfinite(high) else places[:count]
@@ -110,14 +111,12 @@ def _join(parts: Iterable[Sequence[Row]], by_epoch: bool) -> tuple[list[Row], in
     joined: list[Row] = []
     dropped = 0
     for part in parts:
-        if by_epoch:  # a session starts where an epoch does
-            epoch = min(math.ceil(row.epoch) for row in part)
-            kept = [row for row in joined if row.epoch <= epoch - 1]
-        else:
-            start = min(row.iteration for row in part)
-            kept = [row for row in joined if row.iteration < start]
-        dropped += len(joined) - len(kept)
-        joined = kept + list(part)
+        place = (lambda row: math.ceil(row.epoch)) if by_epoch else (lambda row: row.iteration)  # a session starts with an epoch
+        start, before = min(map(place, part)), len(joined)
+        while joined and place(joined[-1]) >= start:
+            joined.pop()
+        dropped += before - len(joined)
+        joined += part
     return joined, dropped
 
 

@@ -175,6 +175,8 @@ def _content(path: str) -> dict[str, Any]:
 def _download(url: str) -> dict[str, Any]:
     try:
         return CheckpointLoader.load_checkpoint(url, map_location='cpu')
+    except UserError:
+        raise
     except Exception as error:  # torch raises many types
         raise UserError(f'{url} is not a checkpoint that can be read ({type(error).__name__}).') from error
 
@@ -211,7 +213,7 @@ def class_names(cfg: Config, meta: Mapping[str, Any] | None = None) -> list[str]
 
     Empty if none of them names the classes.
     """
-    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
     kind = str(dataset.get('type'))
     named = DATASETS.get(kind if '.' in kind else f'{cfg.get("default_scope", "mmengine")}.{kind}')
     sources = (meta or {}, dataset.get('metainfo') or {}, getattr(named, 'METAINFO', {}))
@@ -282,7 +284,8 @@ def check_device(name: str) -> None:
         UserError: they do not.
     """
     try:
-        torch.empty(0, device=name)
+        if torch.empty(0, device=name).is_meta:
+            raise RuntimeError('it does not compute')
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0][:200]
         raise UserError(f'--device {name} is not available ({reason}); leave it out, or give cpu.') from None

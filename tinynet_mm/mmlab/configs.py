@@ -32,7 +32,7 @@ def load_config(name: str) -> Config:
 
     Raises:
         FileNotFoundError: no such config, with the nearest name.
-        UserError: a config with a syntax error, a missing base or a wrong key.
+        UserError: a config that MMEngine cannot read, or without a model.
     """
     if '::' in name:
         return _read(_packaged_path(name))
@@ -43,11 +43,26 @@ def load_config(name: str) -> Config:
 
 def _read(path: str | Path) -> Config:
     try:
-        return Config.fromfile(path)
+        _check_bases(Path(path).resolve())
+        cfg = Config.fromfile(path)
     except FileNotFoundError as error:
         raise UserError(f'{path}: a base of this config is missing ({error}); correct _base_.') from error
-    except (SyntaxError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
-        raise UserError(f'{path} is not a config that MMEngine reads ({type(error).__name__}: {error}); correct it.') from error
+    except UserError:
+        raise
+    except Exception as error:  # a config is a program, which can raise anything
+        reason = str(error).partition(', the current sys.path')[0]
+        raise UserError(f'{path} is not a config that MMEngine reads ({type(error).__name__}: {reason}); correct it.') from error
+    if not isinstance(cfg.get('model'), dict):
+        raise UserError(f'{path} has no model (a dict); give the config of a training, for instance one in configs/.')
+    return cfg
+
+
+def _check_bases(path: Path, users: tuple[Path, ...] = ()) -> None:
+    """Raise UserError if a config is one of its own bases, with which MMEngine recurses for ten seconds."""
+    if path in users:
+        raise UserError(f'{path} is a base of itself, through {users[-1]}; correct _base_.')
+    for base in Config._get_base_files(str(path)):
+        _check_bases(Path(Config._get_cfg_path(base, str(path))[0]).resolve(), (*users, path))
 
 
 def _packaged_path(name: str) -> Path:

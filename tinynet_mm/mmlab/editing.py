@@ -1,6 +1,7 @@
 """Change a config for a data set, an input size, a number of epochs or a schedule."""
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,12 @@ from mmengine.optim.scheduler.param_scheduler import INF
 from ..data.coco import adopt, splits_of
 from ..data.folders import check_classes
 from ..errors import UserError
+from ..files import to_number
 from .configs import SIZES, SPLITS, input_side, is_classifier, walk
 
 LOGGER = logging.getLogger(__name__)
+LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
+LARGEST_SIDE = 8192  # of an input in pixels
 POINT_HEADS = ('LightHead', 'RTMDetHead', 'RTMDetSepBNHead', 'YOLOXHead')  # their points follow the size of the maps
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
 
@@ -30,8 +34,9 @@ def set_input_size(cfg: Config, size: int) -> None:
     """
     head = cfg.model.get('bbox_head', {})
     step = head_step(head)
-    if size < 32 or size % step:
-        raise UserError(f'--input-size {size} does not fit {head.type}: give a multiple of {step} from 32 pixels.')
+    if not 32 <= size <= LARGEST_SIDE or size % step:
+        words = f'give a multiple of {step} from 32 pixels, up to {LARGEST_SIDE}'
+        raise UserError(f'--input-size {size} does not fit {head.type}: {words}.')
     before = input_side(cfg)
     if 'input_size' in head:
         head.input_size = size
@@ -42,6 +47,12 @@ def set_input_size(cfg: Config, size: int) -> None:
             if sides in ({before}, {2 * before}):
                 side = sides.pop() // before * size
                 part[key] = side if isinstance(found, int) else (side, side)
+
+
+def check_side(size: int) -> None:
+    """Raise UserError for an input that is too small or too large."""
+    if not 32 <= size <= LARGEST_SIDE:
+        raise UserError(f'--input-size {size}: give 32 to {LARGEST_SIDE} pixels.')
 
 
 def head_step(head: Mapping[str, Any]) -> int:
@@ -176,16 +187,42 @@ def _epoch(epoch: int, ratio: float, epochs: int) -> int:
     return min(max(1, round(epoch * ratio)), epochs)
 
 
-def check_length(cfg: Config) -> None:
-    """Check that the training of a config has at least one epoch or iteration.
+def _whole(value: Any, least: int = 1) -> bool:
+    return type(value) is int and value >= least
+
+
+# settings of a training that MMEngine does not check, or checks with a traceback after the data is read: the rule, and its words
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    'train_cfg.max_epochs': (_whole, 'trains nothing; give a whole number above 0'),
+    'train_cfg.max_iters': (_whole, 'trains nothing; give a whole number above 0'),
+    'train_cfg.val_interval': (_whole, 'is no interval; give a whole number above 0'),
+    'train_dataloader.batch_size': (_whole, 'is no batch; give a whole number above 0'),
+    'train_dataloader.num_workers': (lambda value: _whole(value, 0), 'is no number of processes; give 0 or more'),
+    'optim_wrapper.optimizer.lr': (
+        lambda value: 0 <= to_number(value) < math.inf,
+        'is no learning rate; give a number, 0 or above',
+    ),
+    'randomness.seed': (lambda value: value is None or (_whole(value, 0) and value < 2**32), 'is no seed; give 0 to 4294967295'),
+    'auto_scale_lr.base_batch_size': (_whole, 'is no batch; give a whole number above 0'),
+    'load_from': (lambda value: value is None or isinstance(value, str), 'is no checkpoint; give the path of a file'),
+    'custom_hooks': (lambda value: value is None or isinstance(value, list), 'are no hooks; give a list'),
+    'log_level': (lambda value: value in LEVELS, f'is no level; give {", ".join(LEVELS)}'),
+}
+
+
+def check_training(cfg: Config) -> None:
+    """Check the numbers of a training before it starts.
 
     Raises:
-        UserError: ``max_epochs`` or ``max_iters`` is not a whole number above 0; MMEngine would train nothing.
+        UserError: a setting that breaks its rule.
     """
-    for key in ('max_epochs', 'max_iters'):
-        length = cfg.train_cfg.get(key)
-        if key in cfg.train_cfg and not (isinstance(length, int) and length >= 1):
-            raise UserError(f'train_cfg.{key}={length} trains nothing; give a whole number above 0.')
+    for key, (fits, words) in RULES.items():
+        *above, last = key.split('.')
+        part: Any = cfg
+        for name in above:
+            part = part.get(name) if isinstance(part, Mapping | Config) else None
+        if isinstance(part, Mapping | Config) and last in part and not fits(part.get(last)):
+            raise UserError(f'{key}={part.get(last)} {words}.')
 
 
 def limit_workers(cfg: Config, splits: Sequence[str], note: Callable[[str], object]) -> None:

@@ -20,9 +20,14 @@ from .configs import test_pipeline
 
 
 def detect(model: nn.Module, images: Sequence[np.ndarray], score_thr: float = 0.0) -> list[Boxes]:
-    """Return the boxes with at least ``score_thr`` in each (H, W, 3) BGR image, in pixels, by descending score."""
+    """Return the boxes with at least ``score_thr`` in each (H, W, 3) BGR image, in pixels, by descending score.
+
+    Raises:
+        UserError: the config of the model has no test pipeline.
+    """
     from mmdet.apis import inference_detector
 
+    test_pipeline(cast(Config, model.cfg))
     found = []
     for sample in inference_detector(model, list(images)):
         instances = sample.pred_instances.cpu()

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..files import check_names
 from .versions import harmless
 
+WEIGHTS = ('state_dict', 'ema_state_dict', 'state_dict_ema')  # entries of a checkpoint that hold weights
+EXPANSION = 20  # largest ratio of the size of the weights in memory to that in the file; more is an attack
 SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
 # torch's switches for every torch.load of a process. :func:`tinynet_mm.errors.run` sets the second one for all tools, because
 # :mod:`.loaders` does not replace the loaders of other packages.
@@ -35,17 +39,47 @@ def read(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> di
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint at {path}: train first, or pass the path of a {", ".join(SUFFIXES)} file.')
     try:
+        _check_expansion(path)
         if path.suffix == '.safetensors':
-            return _read_safetensors(path)
-        trusted = trust or os.environ.get(TRUST_ALL) == '1'
-        content = (_load_anything if trusted else load_weights)(path, map_location)
+            content = _read_safetensors(path)
+        else:
+            trusted = trust or os.environ.get(TRUST_ALL) == '1'
+            content = (_load_anything if trusted else load_weights)(path, map_location)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         raise UserError(_why_not(path, error)) from error
     except Exception as error:  # torch and safetensors raise many types for files in other formats
-        raise UserError(f'{path} is not a checkpoint that can be read ({type(error).__name__}).') from error
+        reason = f'not a checkpoint that can be read ({type(error).__name__})'
+        raise UserError(f'{path} is {reason}; is it complete? Copy it again, or give another file.') from error
     if not isinstance(content, dict):
         raise UserError(f'{path} contains a {type(content).__name__}, not a dict of weights; save model.state_dict().')
+    _check_types(content, path)
     return content
+
+
+def _check_expansion(path: Path) -> None:
+    """Raise UserError for a .pth whose parts are compressed to a fraction of their size; torch does not compress them."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as parts:
+        unpacked = sum(part.file_size for part in parts.infolist())
+    size = path.stat().st_size
+    if unpacked > EXPANSION * size:
+        raise UserError(f'{path} has {size} bytes and unpacks to {unpacked}; use a checkpoint from another source.')
+
+
+def _check_types(content: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError if weights, ``meta`` or the class names in it have types with which MMEngine does not save them."""
+    meta = content.get('meta')
+    about = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    parts = {key: content[key] for key in WEIGHTS if key in content}
+    parts |= {key: value for key, value in (('meta', meta), ('meta.dataset_meta', about)) if value is not None}
+    for key, value in parts.items():
+        if not isinstance(value, Mapping):
+            raise UserError(f'{path} is no checkpoint: {key} is a {type(value).__name__}, not a dict; give another file.')
+    if about and about.get('classes') is not None:
+        check_names(about['classes'], path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -62,12 +96,22 @@ def tensors_of(state: Mapping[str, Any], source: str | Path) -> dict[str, Tensor
     """Return the tensors of a state dict, without the prefix ``module.`` of wrapped models.
 
     Raises:
-        UserError: no tensors.
+        UserError: no tensors, tensors that are not real numbers in memory, or views that repeat the content of the file.
     """
-    tensors = {key.removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
+    found = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not found:
         raise UserError(f'{source} contains no weights; pass the checkpoint of a training, or a state dict.')
-    return tensors
+    if other := next((key for key, value in found.items() if not _is_plain(value)), None):
+        raise UserError(f'{source}: {other} is a {found[other].dtype} tensor without plain numbers; save a float model again.')
+    storages = [value.untyped_storage() for value in found.values()]
+    stored = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    if (size := sum(value.nbytes for value in found.values())) > EXPANSION * max(stored, 1):
+        raise UserError(f'{source}: {stored} bytes of weights are repeated to {size}; use a checkpoint from another source.')
+    return {key.removeprefix('module.'): value for key, value in found.items()}
+
+
+def _is_plain(value: Tensor) -> bool:
+    return value.layout == torch.strided and not (value.is_meta or value.is_quantized or value.is_complex())
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: str | Path) -> None:

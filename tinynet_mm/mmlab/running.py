@@ -7,6 +7,7 @@ tables of pycocotools and, in a training, the lines of single iterations.
 import builtins
 import logging
 import re
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +98,16 @@ class QuietRunner(Runner):
     console: type[logging.Filter] = WithoutDumps
     start: dict[str, Any] | None = None
 
+    def train(self) -> nn.Module:
+        """Train; MMEngine builds the loops, the optimizer and the schedules here, so wrong entries of the config are found."""
+        with config_errors():
+            return super().train()
+
+    def test(self) -> dict:
+        """Test; see :meth:`train`."""
+        with config_errors():
+            return super().test()
+
     def load_or_resume(self) -> None:
         """Load ``start`` if it is set, or else as MMEngine does."""
         if self.start is None:
@@ -162,21 +173,36 @@ class TrainingRunner(QuietRunner):
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Turn MMEngine's errors for a wrong name or argument in a config into a UserError; other errors are bugs and pass.
+    """Turn MMEngine's errors for a wrong entry of a config into a UserError; other errors are bugs and pass.
 
     Raises:
-        UserError: an unregistered type, or an argument that a class does not take.
+        UserError: an unregistered type, no type, a value that a class does not take, or another number of classes.
     """
     try:
         yield
-    except KeyError as error:
-        if 'is not in the' not in str(error):
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AssertionError, AttributeError, ArithmeticError) as error:
+        text, kind = str(error.args[0] if error.args else ''), _built(error)
+        if 'is not in the' in text:
+            words = f'names an unknown type: {text.split(". ")[0]}; correct it, or import its module'
+        elif 'unexpected keyword argument' in text:
+            words = f'gives an argument that does not exist: {text}; correct it'
+        elif 'must contain the key "type"' in text or 'cfg should be a dict' in text:
+            words = f'has a part without type ({text}); correct it'
+        elif '`num_classes`' in text:  # of the hook of mmdet
+            words = f'and the data do not fit: {text}; give --data-root, which sets num_classes, or set it in the config'
+        elif kind:
+            words = f'has values with which {kind} cannot be built ({type(error).__name__}: {text}); correct them'
+        else:
             raise
-        raise UserError(f'the config names an unknown type: {error.args[0].split(". ")[0]}; correct it, or import its module.')  # noqa: B904
-    except TypeError as error:
-        if 'unexpected keyword argument' not in str(error):
-            raise
-        raise UserError(f'the config gives an argument that does not exist: {error}; correct it.') from error
+        raise UserError(f'the config {words}.') from error
+
+
+def _built(error: Exception) -> str:
+    """The class that MMEngine was building from an entry of a config when it failed; empty outside of that."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == 'build_from_cfg']
+    return getattr(frames[-1].f_locals.get('obj_cls'), '__name__', 'a part') if frames else ''
 
 
 def hide_progress(module: ModuleType) -> None:

@@ -69,7 +69,7 @@ def unpack(content: Mapping[str, Any], raw: bool = False, source: str | Path = '
 def _choose(content: Mapping[str, Any], raw: bool) -> tuple[Mapping[str, Any], bool]:
     if 'ema_state_dict' in content:
         swapped = {key: value for key, value in content['ema_state_dict'].items() if key.startswith('module.')}
-        return (swapped, False) if raw else (content['state_dict'], True)
+        return (swapped, False) if raw else (content.get('state_dict', {}), True)
     if not raw and 'state_dict_ema' in content:
         return content['state_dict_ema'], True
     for key in ('state_dict', 'model'):

@@ -19,9 +19,8 @@ from .blocks import Layers, conv
 CHEAP_KERNEL = 3  # the 5x5 kernels of table 7 are those of the strided convolution and of the shortcut
 
 
-def conv_norm(inputs: int, outputs: int, layers: Layers, act: bool, groups: int = 1) -> nn.Sequential:
-    """A 1x1 convolution, or a 3x3 depthwise one if ``groups`` is above 1, with norm and optional activation."""
-    kernel = CHEAP_KERNEL if groups > 1 else 1
+def conv_norm(inputs: int, outputs: int, layers: Layers, act: bool, kernel: int = 1, groups: int = 1) -> nn.Sequential:
+    """A convolution with norm and optional activation."""
     tail = [layers.act()] if act else []
     return nn.Sequential(conv(inputs, outputs, kernel, groups=groups), layers.norm(outputs), *tail)
 
@@ -34,7 +33,7 @@ class GhostModule(nn.Module):
         half = (outputs + 1) // 2
         self.outputs = outputs
         self.primary_conv = conv_norm(inputs, half, layers, act)
-        self.cheap_operation = conv_norm(half, half, layers, act, groups=half)
+        self.cheap_operation = conv_norm(half, half, layers, act, CHEAP_KERNEL, groups=half)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H, W)."""

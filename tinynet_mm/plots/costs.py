@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..errors import UserError, did_you_mean, listed
+from ..files import check_names, to_number
 from .labels import place_labels
 from .style import COLOURS, MARKERS, MILLIONS, SCORES, axis_name, new_figure, styled
 
@@ -26,6 +27,9 @@ _Style = Literal['-', '--', ':']
 _LINES: tuple[_Style, ...] = ('-', '--', ':')
 _SERIES = 12  # number of points in a group above which no line connects them
 _NAMED = 40  # number of points above which only the front has names
+_NAMES = 60  # most names of a figure
+_ENTRIES = 100  # most groups and sources of a figure
+_OBSTACLES = 400  # most points that no name covers
 _KEYS = 6  # number of legend entries above which the legend is outside the axes
 _LOGARITHMIC = 8  # ratio of the highest to the lowest cost above which the axis is logarithmic
 
@@ -44,13 +48,6 @@ class Point:
     source: str = MEASURED
     protocol: tuple[tuple[str, str], ...] = ()
     span: tuple[float, float] | None = None
-
-
-def _number(row: dict, column: str) -> float:
-    try:
-        return float(row.get(column, ''))
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _source(row: dict) -> str:
@@ -99,13 +96,12 @@ def read_points(
         UserError: a column is unknown, no row has both numbers, or one source has per cent and another fractions.
     """
     _check_columns(rows, [column for column in (x, y, label, group) if column])
-    scores = {(row.get(label), _source(row)): _number(row, y) for row in reversed(rows) if math.isfinite(_number(row, y))}
+    scored = [((row.get(label), _source(row)), to_number(row.get(y))) for row in rows]
+    scores = {key: score for key, score in reversed(scored) if math.isfinite(score)}
     points = []
-    for row in rows:
-        key = (row.get(label), _source(row))
-        point = Point(str(key[0]), _number(row, x), scores.get(key, math.nan), str(row.get(group) or '') if group else '', key[1])
-        if math.isfinite(_number(row, y)):
-            point = replace(point, y=_number(row, y))
+    for row, (key, score) in zip(rows, scored):
+        y_value = score if math.isfinite(score) else scores.get(key, math.nan)
+        point = Point(str(key[0]), to_number(row.get(x)), y_value, str(row.get(group) or '') if group else '', key[1])
         protocol = tuple((name, str(row[name])) for name in PROTOCOL if row.get(name) not in (None, ''))
         if math.isfinite(point.x) and math.isfinite(point.y):
             points.append(replace(point, protocol=protocol))
@@ -113,9 +109,9 @@ def read_points(
     if not points:
         raise UserError(f'no network in these tables has both {x!r} and {y!r} as numbers.')
     _check_units(points, y)
-    missing = list(
-        dict.fromkeys(str(row.get(label)) for row in rows if str(row.get(label)) not in {point.name for point in points})
-    )
+    drawn = {point.name for point in points}
+    check_names([*drawn, *(text for point in points for text in (point.group, point.source))], 'the tables')
+    missing = list(dict.fromkeys(str(row.get(label)) for row in rows if str(row.get(label)) not in drawn))
     return points, [f'not drawn, because {x} or {y} is missing: {listed(missing, 8)}.'] if missing else []
 
 
@@ -160,9 +156,13 @@ class _Key:
 
     @classmethod
     def of(cls, points: Sequence[Point]) -> '_Key':
-        """Collect the groups and sources of ``points``."""
+        """Collect the groups and sources of ``points``; raises UserError if they are too many for a legend."""
         sources = sorted({point.source for point in points}, key=lambda source: (source != MEASURED, source))
-        return cls(tuple(dict.fromkeys(point.group for point in points if point.group)), tuple(sources))
+        groups = tuple(dict.fromkeys(point.group for point in points if point.group))
+        if len(groups) + len(sources) > _ENTRIES:
+            words = f'{len(groups)} groups and {len(sources)} sources do not fit into one figure'
+            raise UserError(f'{words}; give a column with fewer groups, or at most {_ENTRIES} in total.')
+        return cls(groups, tuple(sources))
 
     def colour(self, point: Point) -> str:
         """Return the colour of a point."""
@@ -197,8 +197,11 @@ class _Key:
 
 def _draw_points(axes: Axes, points: Sequence[Point], scale: float, key: _Key) -> None:
     """Draw the markers, and a thin line through each group of one source with at most ``_SERIES`` points."""
-    for group, source in dict.fromkeys((point.group, point.source) for point in points):
-        mine = sorted((p for p in points if (p.group, p.source) == (group, source)), key=lambda point: point.x)
+    series: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        series.setdefault((point.group, point.source), []).append(point)
+    for (group, source), found in series.items():
+        mine = sorted(found, key=lambda point: point.x)
         line = key.line(group) if group and len(mine) <= _SERIES else 'None'
         look = dict(key.marker(source, key.colour(mine[0])), linestyle=line, linewidth=1)
         axes.plot([p.x * scale for p in mine], [p.y for p in mine], **look)
@@ -253,19 +256,26 @@ def tradeoff(points: Sequence[Point], x: str = 'macs', y: str = 'accuracy') -> F
             figure.legend(handles=handles, loc='outside right upper')
         else:
             axes.legend(handles=handles, loc='best')
-        others = sorted((p for p in points if p not in on_front), key=lambda p: (-p.y, p.x, p.name))
-        named = [*on_front, *(others if len(points) <= _NAMED else [])]
+        others = sorted(set(points) - set(on_front), key=lambda p: (-p.y, p.x, p.name))
+        named = _spread([*on_front, *(others if len(points) <= _NAMED else [])], _NAMES)
         lines = textwrap.wrap(_protocol(points), 130)
         note = figure.supxlabel(
             '\n'.join([*lines, ' ']), fontsize=6.5, color='#505050'
         )  # reserves the space before names are placed in pixels
         colours = [key.colour(p) if len(key.sources) > 1 else 'black' for p in named]
-        places = [(p.x * scale, p.y) for p in (*on_front, *others)]
+        unnamed = _spread(sorted({*on_front, *others} - set(named), key=lambda p: (p.x, p.y, p.name)), _OBSTACLES)
+        places = [(p.x * scale, p.y) for p in (*named, *unnamed)]
         unplaced = place_labels(axes, places, [p.name for p in named], colours)
-        note.set_text('\n'.join([*lines, _unnamed(unplaced, 0 if len(points) <= _NAMED else len(others))]))
+        note.set_text('\n'.join([*lines, _unnamed(unplaced, len(points) - len(named))]))
     return figure
+
+
+def _spread(points: Sequence[Point], count: int) -> list[Point]:
+    """Return at most ``count`` points, at equal distances in the list; the first and the last one are included."""
+    step = (len(points) - 1) / (count - 1)
+    return list(points) if len(points) <= count else [points[round(place * step)] for place in range(count)]
 
 
 def _unnamed(unplaced: Sequence[str], others: int) -> str:
     words = [f'no space for the name of {listed(unplaced, 4)}'] if unplaced else []
-    return '; '.join(words + ([f'{others} networks behind the front are not named'] if others else []))
+    return '; '.join(words + ([f'{others} other networks are not named'] if others else []))

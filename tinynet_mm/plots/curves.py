@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from scipy.signal import lfilter
 
 from tinynet_mm import logs
@@ -22,6 +22,7 @@ from ..errors import UserError
 from .style import COLOURS, MARKERS, SCORES, axis_name, check_suffix, new_figure, save, styled
 
 _COLUMNS = 3
+_KEYS = 20  # most curves of a run in one of the default panels
 _RUNS_IN_PANEL = 6  # more runs get one legend, below the figure
 _NOISY = ('loss', 'acc', 'time', 'grad')
 _SHORT = 20  # number of log lines below which curves are not smoothed
@@ -80,7 +81,7 @@ def default_panels(runs: Sequence[Run]) -> tuple[Panel, ...]:
         Panel('Loss', tuple(key for key in losses if '/raw/' not in key)),
         Panel('Validation mAP', () if accuracies else tuple(maps)),
     ]
-    panels = [panel for panel in panels if panel.keys]
+    panels = [Panel(panel.title, panel.keys[:_KEYS]) for panel in panels if panel.keys]
     return tuple(panels) or tuple(Panel(key, (key,)) for key in keys[:_COLUMNS])
 
 
@@ -148,6 +149,8 @@ def _draw(axes: Axes, panel: Panel, lines: Sequence[_Line], unit: str) -> None:
         axes.set_ylim(bottom=0)
     if 'loss' in names[0] and len(values) and values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale('log')
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def learning_curves(runs: Sequence[Run], keys: Sequence[str | Panel] | None = None, smoothing: float = 0.6) -> Figure:

@@ -32,6 +32,7 @@ from matplotlib.figure import Figure
 _RADII = (5, 8, 12, 18, 26, 36, 48, 62, 78, 96, 116, 140, 170)  # points (1/72 inch) from the marker's centre
 _ANGLES = (0, 180, 90, 270, 45, 135, 315, 225, 22, 158, 338, 202, 68, 112, 292, 248)  # degrees, the most readable first
 _LEADER = 12  # distance in points from which a line leads to the name
+_SEGMENTS = 200  # of a curve; a longer one is simplified
 _MARKER = 4.5  # points around the centre of a marker that stay free
 _OFFSETS = np.array([(r * np.cos(a), r * np.sin(a)) for r in _RADII for a in np.radians(_ANGLES)])  # (offsets, 2)
 
@@ -93,7 +94,8 @@ class _Placer:
         self.markers = np.hstack([self.centres - half, self.centres + half])
         legend = axes.get_legend()
         self.fixed = np.reshape(legend.get_window_extent().extents if legend else [], (-1, 4))
-        curves = [axes.transData.transform(line.get_xydata()) for line in axes.lines if line.get_linestyle() != 'None']
+        lines = [np.asarray(line.get_xydata()) for line in axes.lines if line.get_linestyle() != 'None']
+        curves = [axes.transData.transform(line[:: -(-len(line) // _SEGMENTS) or 1]) for line in lines]
         self.curves = np.vstack([np.empty((0, 4)), *(np.hstack([curve[:-1], curve[1:]]) for curve in curves)])
         self.sizes = [self._size(axes, name, size) for name in names]
 
@@ -137,7 +139,7 @@ class _Placer:
         """Return the orders to try: as given, most crowded first, from the right, from the left, from the top."""
         numbers = range(len(self.sizes))
         x, y = self.centres[: len(self.sizes)].T
-        distances = np.hypot(*(self.centres[:, None] - self.centres[None]).T)[: len(self.sizes)]
+        distances = np.hypot(*(self.centres[: len(self.sizes), None] - self.centres[None]).transpose(2, 0, 1))
         crowd = np.sort(distances, axis=1)[:, 1:4].sum(axis=1)
         return [list(numbers), *(sorted(numbers, key=lambda k: key[k]) for key in (crowd, -x, x, -y))]
 

@@ -49,6 +49,7 @@ _STYLE: dict[Any, Any] = {
     'savefig.dpi': 160,
     'pdf.fonttype': 42,
     'svg.fonttype': 'none',
+    'text.parse_math': False,  # names with a $ are no formulas
     'svg.hashsalt': 'tinynet_mm',
 }
 

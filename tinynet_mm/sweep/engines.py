@@ -20,8 +20,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from ..errors import MissingPackageError, UserError
-from ..files import write_text
-from .folder import is_done, read_result
+from ..files import to_number, write_text
+from .folder import first_line, is_done, read_result
 from .trial import Busy, log_event, run_trial
 
 PRELOADED = ['mmpretrain.models', 'mmpretrain.evaluation', 'tinynet_mm.sweep.trial']
@@ -42,11 +42,11 @@ class Outcome:
 def outcome(folder: Path, reason: str = 'another process is training it') -> Outcome:
     """Read the outcome of a trial from its directory; ``reason`` is the text if it has neither a result nor an error."""
     if is_done(folder) and (result := read_result(folder)):
-        seconds = f' in {result["seconds"]:.0f} s' if 'seconds' in result else ''
+        seconds = f' in {to_number(result["seconds"]):.0f} s' if 'seconds' in result else ''
         return Outcome(folder.name, 'done', f'{result["accuracy"]:.2f} %{seconds}')
     error = folder / 'error.txt'
     if error.is_file():
-        return Outcome(folder.name, 'failed', f'{error.read_text().splitlines()[0]} (see {error})')
+        return Outcome(folder.name, 'failed', f'{first_line(error)} (see {error})')
     return Outcome(folder.name, 'busy', reason)
 
 

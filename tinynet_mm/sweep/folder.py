@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from ..archs import BASES, Arch, Scaling, resolve
 from ..errors import UserError
-from ..files import read_csv, read_json
+from ..files import LONGEST, read_csv, read_json, to_number
 
 COMMAND = 'tools/sweep.py'
 MADE_BY = {
@@ -20,7 +20,9 @@ MADE_BY = {
     'formula.json': 'fit',
 }
 NUMBERS = ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params', 'seed')
+TEXTS = ('name', 'method', 'target', 'fixed_ends')
 RANDOM = 'random'  # the method of sampled networks; other networks have the name of their rule
+METHODS = ('tiny', 'giant', 'r', 'd', 'w')
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,9 @@ class Sweep:
         """Read the networks to train.
 
         Raises:
-            UserError: a number is missing, or a name occurs twice.
+            UserError: a value is missing or wrong, or a name occurs twice.
         """
-        rows = read_csv(self.need('samples.csv'), NUMBERS)
+        rows = self._networks('samples.csv', NUMBERS)
         names = [row['name'] for row in rows]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UserError(f'{self.path / "samples.csv"} has {twice} twice; every network needs a unique name.')
@@ -98,9 +100,24 @@ class Sweep:
         """Read the networks with their accuracies in per cent.
 
         Raises:
-            UserError: a number is missing.
+            UserError: a value is missing or wrong.
         """
-        return read_csv(self.need('rows.csv'), (*NUMBERS, 'accuracy'))
+        return self._networks('rows.csv', (*NUMBERS, 'accuracy'))
+
+    def _networks(self, name: str, numbers: tuple[str, ...]) -> list[dict]:
+        path = self.need(name)
+        rows = read_csv(path, numbers)
+        if missing := [column for column in TEXTS if column not in rows[0]]:
+            raise UserError(f'{path} has no column {missing[0]!r}; write it with: {COMMAND} {MADE_BY[name]} {self.path}')
+        for row in rows:
+            own, target = str(row['name']), row['target']
+            if own in ('', '.', '..') or '/' in own or len(own) > LONGEST:  # it is the name of a folder
+                raise UserError(f'{path}: the name {own[:60]!r} is not that of a network, like net000; correct it.')
+            if row['method'] not in (RANDOM, *METHODS):
+                raise UserError(f'{path}: {own} has the method {row["method"]!r}; known: {", ".join((RANDOM, *METHODS))}.')
+            if (target != '' or row['method'] != RANDOM) and (isinstance(target, str) or not target > 0):  # not: also for NaN
+                raise UserError(f'{path}: {own} has the target {target!r}, which is not a share of the MACs; correct it.')
+        return rows
 
     def trial(self, name: str) -> Path:
         """Return the directory of the trial of the network ``name``."""
@@ -123,14 +140,19 @@ def read_result(trial: Path) -> dict | None:
         return None
     try:
         result = cast(dict, read_json(path))
-        accuracy = float(result['accuracy'])
-    except (KeyError, TypeError, ValueError) as error:
+        accuracy = to_number(result['accuracy'])
+    except (KeyError, TypeError, ValueError) as error:  # read_json raises a UserError, which is a ValueError
         raise UserError(
             f'{path} is incomplete or not a result ({type(error).__name__}); it counts as not done, and `run` trains it again.'
         ) from None
     if not math.isfinite(accuracy):
         raise UserError(f'{path} has the accuracy {accuracy}; it counts as not done, and `run` trains it again.')
-    return result
+    return dict(result, accuracy=accuracy)
+
+
+def first_line(path: Path) -> str:
+    """The first line of a text that can be empty or broken."""
+    return next(iter(path.read_text(errors='replace').splitlines()), '')
 
 
 def is_done(trial: Path) -> bool:

@@ -19,10 +19,9 @@ from ..files import read_csv, write_csv, write_text
 from ..formula.sampling import BOUNDS, sample_band, sample_budget
 from ..formula.solve import cost_meter, giant, single, solve
 from ..formula.tiny import TinyFormula
-from .folder import RANDOM, Settings, Sweep, scaling_of
+from .folder import METHODS, RANDOM, Settings, Sweep, scaling_of
 
 BAND = (0.03, 1.05)
-METHODS = ('tiny', 'giant', 'r', 'd', 'w')
 
 
 def sample(

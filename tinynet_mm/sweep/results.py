@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..files import write_csv
 from ..formula.frontier import frontier, spearman
 from ..formula.tiny import TinyFormula
-from .folder import COMMAND, RANDOM, Sweep, read_result
+from .folder import COMMAND, RANDOM, Sweep, first_line, read_result
 
 KEPT = ('accuracy', 'epochs', 'images', 'seconds', 'cpu_seconds', 'device', 'torch')
 
@@ -42,11 +42,10 @@ def collect(sweep: Sweep) -> Collected:
             continue
         if result is None:
             if (folder / 'error.txt').is_file():
-                remarks.append(f'{sample["name"]} failed: {(folder / "error.txt").read_text().splitlines()[0]}')
+                remarks.append(f'{sample["name"]} failed: {first_line(folder / "error.txt")}')
             continue
-        kept = {key: result.get(key, '') for key in KEPT} | dict(
-            accuracy=round(result['accuracy'], 4)
-        )  # float32 has no more digits
+        kept = {key: result.get(key, '') for key in KEPT}
+        kept |= dict(accuracy=round(result['accuracy'], 4))  # float32 has no more digits
         rows.append(sample | kept)
     if not rows:
         raise UserError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import UserError
+from ..files import check_writable, make_folder
 
 
 def hold(folder: str | Path) -> IO:
@@ -14,10 +15,10 @@ def hold(folder: str | Path) -> IO:
     Files that a killed training has left half-written are removed.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or it cannot be written.
     """
-    path = Path(folder) / '.lock'
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = make_folder(folder) / '.lock'
+    check_writable(path)
     file = path.open('w')
     if find_spec('fcntl') is None:  # Windows, where nothing is locked
         return file
