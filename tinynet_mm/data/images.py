@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..files import write_bytes
 
 EXIF_ORIENTATION = 0x0112
+JPEG_START = b'\xff\xd8'
 JPEG_END = b'\xff\xd9'
 PNG_START = b'\x89PNG\r\n\x1a\n'
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # exceptions of Pillow for broken files
@@ -138,6 +139,17 @@ def check_header(path: str | Path) -> None:
         _decode(path, _read_bytes(path))
     except BROKEN as error:  # also an image of more pixels than Pillow decodes, which OpenCV would decode into gigabytes
         raise _not_readable(path, str(error)) from error
+
+
+def is_cut(path: str | Path) -> bool:
+    """Whether a JPEG is truncated, which OpenCV does not report; a file with the end marker is not decoded."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, 'rb') as file:
+        if file.read(len(JPEG_START)) != JPEG_START:
+            return False
+        file.seek(-len(JPEG_END), os.SEEK_END)
+        return file.read() != JPEG_END and not decodes(path)
 
 
 def decodes(path: str | Path) -> bool:

@@ -56,6 +56,7 @@ def pretrained_or_scratch(cfg: Config) -> list[str]:
 
     Raises:
         FileNotFoundError: a local checkpoint that does not exist.
+        UserError: a local file that is no checkpoint, or without finite weights for this part.
     """
     warnings = []
     for part in pretrained_parts(cfg):
@@ -63,10 +64,21 @@ def pretrained_or_scratch(cfg: Config) -> list[str]:
         if '://' not in checkpoint:
             if not Path(checkpoint).is_file():
                 raise FileNotFoundError(f'no checkpoint at {checkpoint}: correct init_cfg, or train without it (--from-scratch).')
+            _check_initial(checkpoint, part['init_cfg'].get('prefix') or '')
         elif reason := unreachable(checkpoint):
             part['init_cfg'] = None
             warnings.append(f'{checkpoint} is not available ({reason}): {part.get("type")} starts from random weights.')
     return warnings
+
+
+def _check_initial(checkpoint: str, prefix: str) -> None:
+    """Check a local file of an ``init_cfg``: MMEngine reads it after minutes, and trains with NaN."""
+    state = {key: value for key, value in read_checkpoint(checkpoint)['state_dict'].items() if key.startswith(prefix)}
+    if not state:
+        raise UserError(
+            f'{checkpoint} has no tensor with the prefix {prefix!r}: correct init_cfg, or leave it out (--from-scratch).'
+        )
+    check_finite(state, checkpoint)
 
 
 def slow_backbone(cfg: Config) -> str | None:
@@ -111,7 +123,8 @@ def read_start(cfg: Config) -> dict[str, Any] | None:
     if cfg.get('resume'):
         content = _content(path)
         missing = [key for key in ('optimizer', 'message_hub') if key not in content]
-        missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in (content.get('meta') or {})]
+        counts = {key: (content.get('meta') or {}).get(key) for key in ('epoch', 'iter')}
+        missing += [f'meta.{key}' for key, value in counts.items() if not (type(value) is int and value >= 0)]
         if missing:
             raise UserError(
                 f'{path} has no {", ".join(missing)}, so a training cannot continue from it; to start a training from its '

@@ -33,6 +33,7 @@ from ..files import atomic
 DUMPS = ('\n' + '-' * 60 + '\nSystem environment', 'Config:\n', 'Hooks will be executed in the following order')
 NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')  # MMEngine and mmdet on their own code
 
+WRONG = (LookupError, TypeError, ValueError, AssertionError, AttributeError, ArithmeticError)  # what wrong values raise
 PROGRESS = (  # of pycocotools
     'loading annotations into memory',
     'Loading and preparing results',
@@ -109,9 +110,19 @@ class QuietRunner(Runner):
             return super().test()
 
     def load_or_resume(self) -> None:
-        """Load ``start`` if it is set, or else as MMEngine does."""
+        """Load ``start`` if it is set, or else as MMEngine does.
+
+        Raises:
+            UserError: a training cannot continue from the checkpoint, for instance because it has another optimizer.
+        """
         if self.start is None:
-            super().load_or_resume()
+            try:
+                super().load_or_resume()
+            except UserError:
+                raise
+            except (*WRONG, RuntimeError) as error:
+                reason = f'cannot continue from {self._load_from} ({type(error).__name__}: {error})'
+                raise UserError(f'{reason}; give a checkpoint of a training with this config, or leave out --resume.') from error
             return
         self.call_hook('after_load_checkpoint', checkpoint=self.start)
         model = self.model.module if is_model_wrapper(self.model) else self.model
@@ -182,9 +193,9 @@ def config_errors() -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (LookupError, TypeError, ValueError, AssertionError, AttributeError, ArithmeticError) as error:
+    except WRONG as error:
         text, kind = str(error.args[0] if error.args else ''), _built(error)
-        if 'is not in the' in text:
+        if 'is not in the' in text and 'registry' in text:
             words = f'names an unknown type: {text.split(". ")[0]}; correct it, or import its module'
         elif 'unexpected keyword argument' in text:
             words = f'gives an argument that does not exist: {text}; correct it'

@@ -10,7 +10,7 @@ from mmengine.dataset import BaseDataset, ClassBalancedDataset, default_collate
 from mmengine.registry import DATASETS, FUNCTIONS
 
 from ..data.folders import check_classes, class_folders
-from ..data.images import decodes
+from ..data.images import decodes, is_cut
 from ..errors import UserError
 
 
@@ -70,10 +70,12 @@ class ClassFolders(BaseDataset):
         Raises:
             BrokenImage: an image that does not decode, with ``broken='fatal'``.
         """
+        path = self.get_data_info(idx)['img_path']
         try:
+            if is_cut(path):
+                raise UserError('the file is truncated')
             return super().prepare_data(idx)
         except Exception as error:
-            path = self.get_data_info(idx)['img_path']
             if decodes(path):
                 raise
             if self.broken == 'fatal':

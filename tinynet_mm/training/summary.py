@@ -15,7 +15,7 @@ from ..archs import FAMILIES, Arch, resolve
 from ..cost import cost
 from ..errors import UserError
 from ..logs import read
-from ..mmlab.configs import input_side
+from ..mmlab.configs import input_side, is_classifier, load_config
 
 # column -> key of the log; the keys without raw/ are of the averaged model, if the training had an EMAHook
 SCORES = {
@@ -34,15 +34,19 @@ def read_runs(work_dirs: Sequence[str | Path]) -> list[dict]:
 
     Raises:
         FileNotFoundError: a folder without a log.
-        UserError: a log without its config, or a training that is not complete.
+        UserError: a log without its config, a detector, or a training that is not complete.
     """
     return [_row(Path(folder)) for folder in work_dirs]
 
 
 def _row(folder: Path) -> dict:
     run, cfg = read([folder])[0], _config(folder)
+    head, backbone = cfg.model.get('head') or {}, cfg.model.get('backbone')
+    if not (is_classifier(cfg) and 'num_classes' in head and isinstance(backbone, dict) and 'arch' in backbone):
+        words = 'of a classifier with one of our backbones; for a detector, use tools/report.py or tools/plot_curves.py'
+        raise UserError(f'{folder} is not a training {words}.')
     arch, side = _arch(cfg), input_side(cfg)
-    macs, params, _ = cost(arch, side, cfg.model.head.num_classes)
+    macs, params, _ = cost(arch, side, head.num_classes)
     row = dict(name=arch.name, seed=cfg.randomness.get('seed'), resolution=side, macs=macs, params=params)
     row |= dict(epochs=cfg.train_cfg.max_epochs, batch=cfg.train_dataloader.batch_size)
     last = {column: run.series(key) for column, key in SCORES.items()}
@@ -56,13 +60,13 @@ def _config(folder: Path) -> Config:
     configs = sorted(folder.rglob('vis_data/config.py'), key=lambda path: path.stat().st_mtime)
     if not configs:
         raise UserError(f'{folder}: no vis_data/config.py next to the log, so network and seed are unknown.')
-    return Config.fromfile(configs[-1])
+    return load_config(str(configs[-1]))
 
 
 def _arch(cfg: Config) -> Arch:
     backbone = cfg.model.backbone
-    arch = backbone.arch if isinstance(backbone.arch, str) else backbone.arch.to_dict()
-    tiny = backbone.type == 'TinyNet' and len(arch) == 1
+    arch = backbone.arch.to_dict() if isinstance(backbone.arch, dict) else backbone.arch
+    tiny = backbone.type == 'TinyNet' and isinstance(arch, str) and len(arch) == 1
     return resolve(f'tinynet_{arch}' if tiny else arch, BASES.get(backbone.type, 'efficientnet_b0'))
 
 
