@@ -1,17 +1,15 @@
 """The benchmark of a set of COCO's size on a small set: the drawn set is valid, and the rows hold what they say."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from test_detection_tools import tool
 
 from tinynet_mm.bench import large
 from tinynet_mm.data.check import check_split
 from tinynet_mm.errors import UserError
 from tinynet_mm.files import read_csv
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope='module')
@@ -37,12 +35,8 @@ def test_evaluations_agree_and_a_difference_would_be_seen(drawn, monkeypatch):
 
 
 def test_the_tool_writes_a_row_for_each_measure(tmp_path):
-    spec = importlib.util.spec_from_file_location('benchmark_large', ROOT / 'tools' / 'benchmark_large.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    config = str(ROOT / 'configs' / 'ssdlite_mobilenetv2_coco.py')
     sizes = ['--images', '90', '--boxes', '400', '--rounds', '1', '--batch', '4', '--workers', '1', '--detections', '5']
-    assert tool.main(['--config', config, *sizes, '--out', str(tmp_path / 'a.csv')]) == 0
+    assert tool('benchmark_large')([*sizes, '--out', str(tmp_path / 'a.csv')]) == 0
     rows = read_csv(tmp_path / 'a.csv')
     found = {(row['contender'], row['measure']): float(row['median']) for row in rows}
     assert found['data check', 'images'] == 90 and found['ours', 'peak_mib'] > 200

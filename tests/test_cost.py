@@ -14,7 +14,7 @@ from tinynet_mm.cost import Cost, cost, parts, scaled_cost
 from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab.configs import input_size
 from tinynet_mm.mmlab.counting import ELSEWHERE, count, count_images, count_parts
-from tinynet_mm.models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet, efficientnet, ghostnet, resnet
+from tinynet_mm.models import ScaledEfficientNet, ScaledGhostNet, ScaledResNet
 
 FAMILIES = {'efficientnet': ScaledEfficientNet, 'resnet': ScaledResNet, 'ghostnet': ScaledGhostNet}
 
@@ -30,17 +30,6 @@ class Classifier(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.backbone(x)[-1].mean((2, 3)))
-
-
-@pytest.fixture
-def only_counted_layers(monkeypatch):
-    """Norms, activations and initialisation do nothing, since they do not count: four times as many networks per second."""
-    for kind in (nn.BatchNorm2d, nn.SiLU, nn.ReLU):
-        monkeypatch.setattr(kind, 'forward', lambda self, x: x)
-    for kind in (nn.BatchNorm2d, nn.Conv2d, nn.Linear):
-        monkeypatch.setattr(kind, 'reset_parameters', lambda self: None)
-    for module in (efficientnet, ghostnet, resnet):
-        monkeypatch.setattr(module, 'init_convolutions', lambda m: None)
 
 
 def draws(seed: int, n: int, fixed_ends: bool = True) -> Scaling:

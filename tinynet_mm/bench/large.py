@@ -35,8 +35,10 @@ CLASSES = 80
 PICTURES = 64  # files on the disk; the other names of images are links to them
 BATCHES = 20  # batches after which memory is measured
 POLYGON = 36  # numbers of a polygon, so that a file has COCO's 450 bytes for each box
-EVALUATIONS = {'pycocotools': ('pycocotools.coco', 'COCO', 'pycocotools.cocoeval', 'COCOeval')}
-EVALUATIONS['faster-coco-eval'] = ('faster_coco_eval', 'COCO', 'faster_coco_eval', 'COCOeval_faster')
+EVALUATIONS = {
+    'pycocotools': ('pycocotools.coco', 'COCO', 'pycocotools.cocoeval', 'COCOeval'),
+    'faster-coco-eval': ('faster_coco_eval', 'COCO', 'faster_coco_eval', 'COCOeval_faster'),
+}
 MEBIBYTE = 2**20
 
 
@@ -223,21 +225,20 @@ def evaluate(name: str, ann_file: Path, detections: Path) -> tuple[float, np.nda
     return time.perf_counter() - start, np.asarray(run.stats[:12], float)
 
 
-def compare_evaluation(root: Path, each: int, rounds: int, names: Sequence[str] = tuple(EVALUATIONS)) -> list[dict]:
+def compare_evaluation(root: Path, each: int, rounds: int) -> list[dict]:
     """Evaluate ``each`` drawn detections of an image with each library in turns; a row for each with its largest difference."""
     ann_file, detections = root / 'annotations' / 'train.json', root / 'detections.json'
     write_json(detections, draw_detections(json.loads(ann_file.read_text()), each, np.random.default_rng(0)), None)
-    found: dict[str, list[tuple[float, np.ndarray]]] = {name: [] for name in names}
+    found: dict[str, list[tuple[float, np.ndarray]]] = {name: [] for name in EVALUATIONS}
     for _ in range(rounds):
-        for name in names:
+        for name in EVALUATIONS:
             found[name].append(evaluate(name, ann_file, detections))
-    rows = []
-    base = [seconds for seconds, _ in found[names[0]]]
+    (base, numbers), rows = zip(*next(iter(found.values()))), []
     for name, results in found.items():
         seconds = [second for second, _ in results]
         row = dict(contender=name, measure='evaluation_s') | dict(zip(('median', 'least', 'most'), spread(seconds, 1)))
         row |= dict(zip(('ratio', 'ratio_least', 'ratio_most'), spread(ratios(seconds, base), 3)))
-        rows.append(row | dict(difference=float(np.abs(results[0][1] - found[names[0]][0][1]).max())))
+        rows.append(row | dict(difference=float(np.abs(results[0][1] - numbers[0]).max())))
     return rows
 
 

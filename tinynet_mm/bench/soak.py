@@ -72,9 +72,9 @@ def summary(seen: Sequence[Seen]) -> dict[str, object]:
     """
     steady = [one for one in seen if one.step > WARM_UP * seen[-1].step] if seen else []
     if len(steady) < 10:
-        raise UserError(f'{len(steady)} looks are too few; give more --epochs, or a smaller --every.')
+        raise UserError(f'{len(steady)} looks are too few; give more --epochs.')
     part = max(len(steady) // 5, 1)
-    row: dict[str, object] = dict(steps=last_of(seen), looks=len(steady))
+    row: dict[str, object] = dict(steps=seen[-1].step, looks=len(steady))
     for name in ('mib', 'files', 'threads'):
         values = [getattr(one, name) for one in steady]
         row |= {
@@ -83,8 +83,3 @@ def summary(seen: Sequence[Seen]) -> dict[str, object]:
         }
     slope = np.polyfit([one.step for one in steady], [one.mib for one in steady], 1)[0]
     return row | dict(mib_per_1000_steps=round(1000 * float(slope), 2), torch=torch.__version__, machine=machine_name())
-
-
-def last_of(seen: Sequence[Seen]) -> int:
-    """The step of the last look."""
-    return seen[-1].step

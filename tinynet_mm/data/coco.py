@@ -240,8 +240,7 @@ def common_classes(splits: dict[str, Split]) -> tuple[str, ...]:
     """The classes of all splits, in label order.
 
     Raises:
-        UserError: no classes, a duplicate name, a name that MMEngine would evaluate, or splits that differ in names or order
-            (mmdet numbers by each file's order).
+        UserError: no classes, a duplicate name, or splits that differ in names or order (mmdet numbers by each file's order).
     """
     first, *others = splits.values()
     classes = first.classes
@@ -250,11 +249,6 @@ def common_classes(splits: dict[str, Split]) -> tuple[str, ...]:
     for split in splits.values():
         if duplicates := sorted(name for name, count in Counter(split.classes).items() if count > 1):
             raise UserError(f'{split.ann_file} has duplicate categories: {", ".join(duplicates)}; merge or rename them.')
-    if evaluated := next((name for name in classes if '{{' in name), None):
-        raise UserError(
-            f'{first.ann_file}: the category {evaluated!r} contains "{{{{", which MMEngine evaluates as code when it reads the '
-            'config of a training; rename the category.'
-        )
     for other in others:
         if differing := sorted(set(classes) ^ set(other.classes)):
             raise UserError(

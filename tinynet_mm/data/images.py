@@ -88,9 +88,8 @@ def check_complete(path: str | Path, data: bytes, thorough: bool = True) -> tupl
             width, height = picture.size
             rotated = picture.getexif().get(EXIF_ORIENTATION, 1) >= 5  # orientations 5 to 8 swap the sides
             if thorough or picture.format != 'JPEG' or not data.endswith(JPEG_END):
-                picture.draft(
-                    'L', (-(-width // 8), -(-height // 8))
-                )  # a JPEG is read completely, but decoded at an eighth of its size
+                # a JPEG is read completely, but decoded at an eighth of its size
+                picture.draft('L', (-(-width // 8), -(-height // 8)))
                 picture.load()
     except UnidentifiedImageError:
         return None

@@ -5,8 +5,6 @@ which a larger magnitude solarizes and posterizes less. mmpretrain's ``timm_incr
 stronger.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
@@ -22,19 +20,17 @@ class TimmRandAugment(BaseTransform):
 
     Args:
         policy: timm's text, for instance 'rand-m9-mstd0.5'.
-        pad_val: RGB colour of the pixels that a shift or a rotation uncovers.
-        interpolation: of geometric operations.
 
     Raises:
         UserError: the text is none of timm's for RandAugment.
     """
 
-    def __init__(self, policy: str, pad_val: Sequence[float] = IMAGENET_MEAN, interpolation: str = 'bicubic'):
+    def __init__(self, policy: str):
         from timm.data.auto_augment import rand_augment_transform  # here, because timm takes seconds to import
         from timm.data.transforms import str_to_pil_interp
 
-        colour = tuple(round(value) for value in pad_val)
-        settings = dict(img_mean=colour, interpolation=str_to_pil_interp(interpolation))
+        colour = tuple(round(value) for value in IMAGENET_MEAN)  # of the pixels that a shift or a rotation uncovers
+        settings = dict(img_mean=colour, interpolation=str_to_pil_interp('bicubic'))
         try:
             self.augment = rand_augment_transform(policy, settings)
         except (AssertionError, ValueError) as error:

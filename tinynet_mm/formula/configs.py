@@ -119,10 +119,9 @@ def _ssdlite_parts(arch: Arch) -> dict[str, object]:
 
 def _light_parts(arch: Arch) -> dict[str, object]:
     """The fields of :data:`DETECTOR` for the light detector; empty for a network without a level of stride 8."""
-    found = pyramid(arch)
-    return (
-        dict(detector='The light detector', levels=found[0], parts=f'    neck=dict(in_channels={found[1]}),\n') if found else {}
-    )
+    if found := pyramid(arch):
+        return dict(detector='The light detector', levels=found[0], parts=f'    neck=dict(in_channels={found[1]}),\n')
+    return {}
 
 
 def check_classes(classes: int) -> None:

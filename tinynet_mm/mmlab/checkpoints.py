@@ -72,7 +72,7 @@ def pretrained_or_scratch(cfg: Config) -> list[str]:
 
 
 def _check_initial(checkpoint: str, prefix: str) -> None:
-    """Check a local file of an ``init_cfg``: MMEngine reads it after minutes, and trains with NaN."""
+    """Check a local file of an ``init_cfg``: MMEngine reads it after the data, and trains with NaN."""
     state = {key: value for key, value in read_checkpoint(checkpoint)['state_dict'].items() if key.startswith(prefix)}
     if not state:
         raise UserError(

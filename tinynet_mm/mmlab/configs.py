@@ -35,16 +35,21 @@ def load_config(name: str) -> Config:
         UserError: a config that MMEngine cannot read, or without a model.
     """
     if '::' in name:
-        return _read(_packaged_path(name))
+        return read_config(_packaged_path(name))
     if not Path(name).is_file():
         raise FileNotFoundError(f'{name}: no such config.{did_you_mean(name, _siblings(name))}')
-    return _read(name)
+    return read_config(name)
 
 
-def _read(path: str | Path) -> Config:
+def read_config(path: str | Path, import_modules: bool = True) -> Config:
+    """Read a config file with a model; ``import_modules`` imports its ``custom_imports``.
+
+    Raises:
+        UserError: a file that MMEngine cannot read, or without a model.
+    """
     try:
         _check_bases(Path(path).resolve())
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(path, import_custom_modules=import_modules)
     except FileNotFoundError as error:
         raise UserError(f'{path}: a base of this config is missing ({error}); correct _base_.') from error
     except UserError:
@@ -100,6 +105,8 @@ def _value(key: str, text: str) -> Any:
     try:
         if text.startswith(('dict(', '{')):
             return _literal(ast.parse(text, mode='eval').body)
+        if not set(text) & set(',[]()'):  # DictAction removes the spaces of a path
+            return DictAction._parse_int_float_bool(text.strip('\'"'))
         parser = argparse.ArgumentParser()
         parser.add_argument('--option', nargs=1, action=DictAction)
         return parser.parse_args([f'--option={key}={text}']).option[key]

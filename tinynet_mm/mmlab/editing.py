@@ -34,9 +34,9 @@ def set_input_size(cfg: Config, size: int) -> None:
     """
     head = cfg.model.get('bbox_head', {})
     step = head_step(head)
-    if not 32 <= size <= LARGEST_SIDE or size % step:
-        words = f'give a multiple of {step} from 32 pixels, up to {LARGEST_SIDE}'
-        raise UserError(f'--input-size {size} does not fit {head.type}: {words}.')
+    check_side(size)
+    if size % step:
+        raise UserError(f'--input-size {size} does not fit {head.type}: give a multiple of {step}.')
     before = input_side(cfg)
     if 'input_size' in head:
         head.input_size = size

@@ -41,9 +41,7 @@ def set_resume(cfg: Config, source: str, note: Callable[[str], object]) -> None:
     meta = read(path).get('meta')
     if isinstance(meta, Mapping):
         groups = cfg.get('optim_wrapper', {}).get('paramwise_cfg') or {}
-        if (
-            'backbone_lr' in groups
-        ):  # the groups of the saved optimizer; whether the backbone was pretrained is not known any more
+        if 'backbone_lr' in groups:  # that of the saved optimizer; whether the backbone was pretrained is not known any more
             groups['backbone_lr'] = dict(flat(settings_of(str(meta.get('cfg', ''))))).get(BACKBONE_LR)
         if text := note_of(meta, cfg.pretty_text):
             note(text)

@@ -27,9 +27,9 @@ _Style = Literal['-', '--', ':']
 _LINES: tuple[_Style, ...] = ('-', '--', ':')
 _SERIES = 12  # number of points in a group above which no line connects them
 _NAMED = 40  # number of points above which only the front has names
-_NAMES = 60  # most names of a figure
+_NAMES = 40  # most names of a figure
 _ENTRIES = 100  # most groups and sources of a figure
-_OBSTACLES = 400  # most points that no name covers
+_OBSTACLES = 200  # most points that no name covers
 _KEYS = 6  # number of legend entries above which the legend is outside the axes
 _LOGARITHMIC = 8  # ratio of the highest to the lowest cost above which the axis is logarithmic
 

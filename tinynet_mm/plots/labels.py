@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 _RADII = (5, 8, 12, 18, 26, 36, 48, 62, 78, 96, 116, 140, 170)  # points (1/72 inch) from the marker's centre
 _ANGLES = (0, 180, 90, 270, 45, 135, 315, 225, 22, 158, 338, 202, 68, 112, 292, 248)  # degrees, the most readable first
 _LEADER = 12  # distance in points from which a line leads to the name
-_SEGMENTS = 200  # of a curve; a longer one is simplified
+_SEGMENTS = 100  # of a curve; a longer one is simplified
 _MARKER = 4.5  # points around the centre of a marker that stay free
 _OFFSETS = np.array([(r * np.cos(a), r * np.sin(a)) for r in _RADII for a in np.radians(_ANGLES)])  # (offsets, 2)
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ..archs import BASES, Arch, Scaling, resolve
 from ..errors import UserError
 from ..files import LONGEST, read_csv, read_json, to_number
+from ..mmlab.configs import read_config
 
 COMMAND = 'tools/sweep.py'
 MADE_BY = {
@@ -77,8 +78,8 @@ class Sweep:
         return path
 
     def recipe(self) -> Config:
-        """Read recipe.py."""
-        return Config.fromfile(self.need('recipe.py'), import_custom_modules=False)
+        """Read recipe.py; raises UserError for one that MMEngine cannot read, or without a model."""
+        return read_config(self.need('recipe.py'), import_modules=False)
 
     def settings(self) -> Settings:
         """Read the sweep settings of recipe.py."""

@@ -7,6 +7,7 @@ config next to each log; no model is trained or validated.
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -41,7 +42,8 @@ def read_runs(work_dirs: Sequence[str | Path]) -> list[dict]:
 
 def _row(folder: Path) -> dict:
     run, cfg = read([folder])[0], _config(folder)
-    head, backbone = cfg.model.get('head') or {}, cfg.model.get('backbone')
+    head: Any = cfg.model.get('head') or {}
+    backbone = cfg.model.get('backbone')
     if not (is_classifier(cfg) and 'num_classes' in head and isinstance(backbone, dict) and 'arch' in backbone):
         words = 'of a classifier with one of our backbones; for a detector, use tools/report.py or tools/plot_curves.py'
         raise UserError(f'{folder} is not a training {words}.')
@@ -65,7 +67,7 @@ def _config(folder: Path) -> Config:
 
 def _arch(cfg: Config) -> Arch:
     backbone = cfg.model.backbone
-    arch = backbone.arch.to_dict() if isinstance(backbone.arch, dict) else backbone.arch
+    arch = backbone.arch.to_dict() if hasattr(backbone.arch, 'to_dict') else backbone.arch
     tiny = backbone.type == 'TinyNet' and isinstance(arch, str) and len(arch) == 1
     return resolve(f'tinynet_{arch}' if tiny else arch, BASES.get(backbone.type, 'efficientnet_b0'))
 
