@@ -9,7 +9,9 @@ import pytest
 from tinynet_mm.archs import BASES, EFFICIENTNET_B0, PRESETS, Arch, Scaling, Stage, preset, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.formula import TinyFormula, sample_budget
-from tinynet_mm.formula.process import AMPLITUDE, LENGTH, NOISE, Process
+from tinynet_mm.formula.bases import load_base
+from tinynet_mm.formula.near import CLOSE
+from tinynet_mm.formula.process import AMPLITUDE, FOLDS, LENGTH, NOISE, TREND, Process
 from tinynet_mm.formula.solve import Meter, Staircase, cost_meter, giant, last_below, nearest, single, solve, widths
 from tinynet_mm.formula.tiny import equation5
 from tinynet_mm.paper.comparison import published_table
@@ -37,7 +39,8 @@ def front(n=12, noise=0.0, seed=0):
 
 
 def kernel(a, b, p):
-    return p.amplitude**2 * np.exp(-((np.subtract.outer(a, b)) ** 2) / (2 * p.length**2))
+    smooth = np.exp(-((np.subtract.outer(a, b)) ** 2) / (2 * p.length**2))
+    return TREND**2 * (1 + np.multiply.outer(a, b)) + p.amplitude**2 * smooth
 
 
 def likelihood(p):
@@ -87,6 +90,42 @@ def test_the_band_holds_the_networks():
     at = formula.predict([row['c'] for row in fresh])
     inside = np.abs(at['r'] - [row['r'] for row in fresh]) < 2 * at['r_std']
     assert 0.9 < inside.mean() < 0.99
+
+
+@pytest.mark.parametrize('noise', [None, 0.01])
+def test_held_out_errors_are_those_of_fits_without_the_network(noise):
+    rows = front(7, noise=0.05)
+    x, y = np.log([row['c'] for row in rows]), np.array([row['r'] for row in rows])
+    process = Process.fit(x, y, noise)
+    for i in range(len(x)):
+        others = np.arange(len(x)) != i
+        mean, _ = Process.fit(x[others], y[others], noise).predict([x[i]])
+        assert process.held_out[i] == pytest.approx(mean[0] - y[i], abs=2e-3)
+    assert process.error == pytest.approx(np.sqrt(np.mean(np.square(process.held_out))))
+
+
+def test_many_networks_are_held_out_in_parts():
+    rows = front(3 * FOLDS, noise=0.1, seed=5)
+    process = Process.fit(np.log([row['c'] for row in rows]), [row['r'] for row in rows])
+    assert len(process.held_out) == 3 * FOLDS and process.error == pytest.approx(0.1, rel=0.25)
+
+
+def test_outside_the_data_the_trend_continues():
+    """A straight line in log c is continued two length scales beyond its points; a process of mean zero would return to zero."""
+    x = np.linspace(-3, 0, 12)
+    process = Process.fit(x, 1 + 0.2 * x, 0.01)
+    for far in (-4.5, 1.5):
+        mean, deviation = process.predict([far])
+        assert mean[0] == pytest.approx(1 + 0.2 * far, abs=0.02) and deviation[0] > process.predict([-1.5])[1][0]
+    assert process.distance(-1) == 0 and process.distance(1.5) == pytest.approx(1.5 / process.length)
+
+
+def test_the_published_fit_states_its_held_out_error(published):
+    """The trend lowers it: with mean zero, r misses the networks that are left out by 16.7 % (root mean square)."""
+    assert published.r.error == pytest.approx(0.0556, abs=1e-3) and published.d.error == pytest.approx(0.0655, abs=1e-3)
+    relative = np.array(published.r.held_out) / published.r.y
+    assert np.sqrt(np.mean(relative**2)) == pytest.approx(0.069, abs=2e-3)
+    assert published.solve(100e6).r_std == published.r.error
 
 
 # Staircases -------------------------------------------------------------------------------------------------------------------
@@ -162,6 +201,13 @@ def test_bisection_over_arrays():
 # The formula ------------------------------------------------------------------------------------------------------------------
 
 
+def test_large_networks_are_deeper_and_wider_than_the_base(published):
+    """1.5 G: d continues to rise, where a process of mean zero returns to zero and leaves all growth to w."""
+    found = published.solve(1.5e9, extrapolate=True)
+    assert found.scaling.d > PRESETS['tinynet_a'][1].d and found.scaling.r > 1 and found.scaling.w < 2
+    assert found.d_std > 2 * published.d.error
+
+
 @pytest.mark.parametrize('name', TINYNETS)
 def test_published_networks_are_reproduced(published, name):
     """r and d within 2 %, MACs within 3 %, and the networks are identical."""
@@ -176,7 +222,7 @@ def test_published_networks_are_reproduced(published, name):
 def test_the_papers_nominal_ratios_are_inside_the_range(published, c, name):
     found = published.solve(c * B0)
     assert abs(found.achieved / (c * B0) - 1) < 0.05 and not found.extrapolated
-    assert found.scaling.r == pytest.approx(PRESETS[name][1].r, rel=0.02)
+    assert found.predicted[0] == pytest.approx(PRESETS[name][1].r, rel=0.025)
 
 
 @pytest.mark.parametrize('quantity', ['activations', 'params'])
@@ -198,13 +244,54 @@ def test_other_bases(published, base, budgets):
         assert found.achieved == found.cost.macs == pytest.approx(budget, rel=0.05) and found.arch.family == BASES[base].family
 
 
-def test_any_budget_is_met_within_a_step(published):
-    """Over the complete range: never more than 3 % above, and below only where the next step is more than 3 % above."""
-    for budget in np.geomspace(*(c * B0 for c in published.range), 60):
+def mobilenetv2() -> Arch:
+    """The table of MobileNetV2 (Sandler et al., 2018, table 2), as a user would write it."""
+    rows = [(16, 1, 1, 1), (24, 2, 2, 6), (32, 3, 2, 6), (64, 4, 2, 6), (96, 3, 1, 6), (160, 3, 2, 6), (320, 1, 1, 6)]
+    stages = [
+        Stage('separable' if t == 1 else 'inverted', channels, n, stride=s, **({} if t == 1 else dict(expansion=t)))
+        for channels, n, s, t in rows
+    ]
+    return Arch('mobilenetv2', 'efficientnet', 224, stem=32, stages=tuple(stages), head=1280)
+
+
+@pytest.mark.parametrize('base', ['efficientnet_b0', 'resnet50', 'ghostnet_a', 'mobilenetv2'])
+def test_any_budget_is_met_within_one_percent(published, base):
+    """Over the complete range, with r and d within their uncertainty, and rounded values that build the same network."""
+    base, moved = mobilenetv2() if base == 'mobilenetv2' else load_base(base), 0
+    for budget in np.geomspace(*(c * cost(base).macs for c in published.range), 40):
+        found = published.solve(budget, base)
+        s, (r, d) = found.scaling, found.predicted
+        assert abs(found.achieved / budget - 1) <= CLOSE and found.achieved == cost(scale(base, s)).macs
+        assert abs(s.r - r) <= found.r_std + 0.5 / base.resolution and abs(s.d - d) <= found.d_std
+        moved += (s.r, s.d) != (r, d)
+    assert 0 < moved < 30
+
+
+def distance(found, r, d):
+    """The squared distance from the prediction in deviations."""
+    return ((r - found.predicted[0]) / found.r_std) ** 2 + ((d - found.predicted[1]) / found.d_std) ** 2
+
+
+def test_r_and_d_move_no_further_than_needed(published):
+    """Brute force over resolutions and depths: no network within 1 % of the budget is nearer to the prediction."""
+    tried = 0
+    for budget in np.geomspace(30e6, 330e6, 12):
         found = published.solve(budget)
-        assert found.achieved <= 1.03 * budget
-        assert found.achieved >= 0.97 * budget or found.next_step.achieved > 1.03 * budget
-        assert found.w_std > 0
+        r, d = found.predicted
+        limit = distance(found, found.scaling.r, found.scaling.d)
+        for side in range(round(224 * (r - 0.06)), round(224 * (r + 0.06))):
+            for depth in np.arange(d - 0.06, d + 0.06, 0.005):
+                if distance(found, (side + 0.5) / 224, depth) < limit - 1e-4:  # values are rounded
+                    tried += 1
+                    step, _ = nearest(widths(EFFICIENTNET_B0, (side + 0.5) / 224, round(depth, 4)), budget)
+                    assert abs(step.achieved / budget - 1) > CLOSE
+    assert tried > 20
+
+
+def test_a_measured_budget_is_not_moved(published):
+    meter = Meter('ms', lambda arch: cost(arch).macs / 1e7, grid=0.01, protocol='a clock')
+    found = published.solve(9.73, meter=meter)
+    assert found.predicted == (found.scaling.r, found.scaling.d)
 
 
 def test_equation_5_is_only_a_start():
@@ -268,7 +355,7 @@ def test_budgets_outside_the_range(published):
         with pytest.raises(ValueError, match='outside the range of this formula, 22.1M MACs to 370.6M MACs'):
             published.solve(budget)
     found = published.solve(600e6, extrapolate=True)
-    assert found.extrapolated and found.r_std > published.solve(300e6).r_std
+    assert found.extrapolated and published.solve(1.2e9, extrapolate=True).r_std > published.solve(300e6).r_std
     with pytest.raises(ValueError, match='outside the range.*--extrapolate'):
         published.solve(50e6, meter=cost_meter('params'))
     with pytest.raises(ValueError, match='outside the range of extrapolation, 1.93M MACs to 1.54G MACs'):
@@ -277,7 +364,7 @@ def test_budgets_outside_the_range(published):
 
 @pytest.mark.parametrize('c', [0.006, 0.015, 3.9])
 def test_extrapolated_networks_stay_in_the_explored_box(published, c):
-    """The process returns to zero outside its range: its d is negative at c = 0.005."""
+    """A straight line in log c leaves the box: r is 0.2 at c = 0.005."""
     found = published.solve(c * cost(BASES['resnet50']).macs, 'resnet50', extrapolate=True)
     assert found.extrapolated and all(0.35 <= getattr(found.scaling, name) <= 2.8 for name in 'rd')
     assert published.solve(30e6, 'resnet50', cost_meter('params'), extrapolate=True).achieved <= 1.03 * 30e6
@@ -314,10 +401,18 @@ def test_unknown_names_are_refused():
 
 
 def test_published_table():
+    """Fitted to these networks, the formula returns them; a fit to the other four misses r by 5 to 12 %."""
     rows = published_table()
     assert [row['name'] for row in rows] == TINYNETS and all(row['same_network'] for row in rows)
     for row in rows:
         assert row['macs_published'] == pytest.approx(row['macs_paper'], rel=0.02) and row['macs_difference'] == 0
+        assert abs(row['macs_at_printed'] / row['macs_paper'] - 1) <= CLOSE
+    left_out = [abs(row['r_left_out_difference']) for row in rows]
+    assert 0.04 < min(left_out) < max(left_out) == pytest.approx(0.118, abs=2e-3)
+    others = [name for name in TINYNETS if name != 'tinynet_c']
+    c, r = [cost(preset(name)).macs / B0 for name in others], [PRESETS[name][1].r for name in others]
+    mean, _ = Process.fit(np.log(c), r, 0.005).predict([np.log(cost(preset('tinynet_c')).macs / B0)])
+    assert mean[0] == pytest.approx(rows[2]['r_left_out'], abs=1e-3)
 
 
 def test_neighbours_are_near_and_include_the_papers_own():

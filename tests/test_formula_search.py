@@ -130,10 +130,35 @@ def test_frontier_takes_the_best_share_front_by_front(share, expected):
     assert all(a['macs'] <= b['macs'] for a, b in pairwise(best))
 
 
-def test_a_reduced_front_keeps_its_ends():
-    rows = [dict(accuracy=0.1 * i, macs=i * i) for i in range(1, 11)]
-    best = frontier(rows, 0.4)
-    assert len(best) == 4 and rows[0] in best and rows[-1] in best
+def long_front(n=60):
+    """Rows of one front only: accuracy rises with the logarithm of MACs."""
+    return [dict(accuracy=80 + 8 * np.log(c), macs=round(1e8 * c)) for c in np.linspace(0.05, 1, n)]
+
+
+def test_of_a_long_front_one_network_is_chosen_for_each_direction():
+    """NSGA-III's niching (Deb and Jain 2014, algorithms 2 to 4), written again for two objectives and one front."""
+    rows, wanted = long_front(), 12
+    points = np.array([[-row['accuracy'], row['macs']] for row in rows])
+    unit = (points - points.min(0)) / (points.max(0) - points.min(0))
+    directions = np.stack([np.linspace(0, 1, wanted), 1 - np.linspace(0, 1, wanted)], 1)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    along = unit @ directions.T
+    distance = np.sqrt(np.maximum((unit**2).sum(1)[:, None] - along**2, 0))
+    niche = distance.argmin(1)
+    expected = {min(np.flatnonzero(niche == k), key=lambda i: distance[i, niche[i]]) for k in set(niche)}
+    chosen = {rows.index(row) for row in frontier(rows, wanted / len(rows))}
+    assert len(chosen) == wanted and expected <= chosen and {0, len(rows) - 1} <= chosen
+    assert frontier(rows, 0.2) == frontier(rows, 0.2)
+
+
+def test_crowding_distance_would_choose_other_networks():
+    """NSGA-II's crowding distance, which was used here before, is another rule on such a front."""
+    from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
+
+    rows = long_front()
+    points = np.array([[-row['accuracy'], row['macs']] for row in rows])
+    crowded = np.argsort(-get_crowding_function('cd').do(points, n_remove=48), kind='stable')[:12]
+    assert {rows.index(row) for row in frontier(rows, 0.2)} != set(crowded.tolist())
 
 
 def test_spearman_is_the_correlation_of_ranks():

@@ -3,6 +3,8 @@
 import copy
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config
 from sweeps import recipe, sampled, sweep_tool
@@ -78,3 +80,32 @@ def test_configure_leaves_the_recipe_unchanged(tmp_path, named):
     before = copy.deepcopy(cfg.to_dict())
     configure(cfg, dict(name='a', seed=7, r=0.8, w=0.6, d=1.5, fixed_ends=1))
     assert cfg.to_dict() == before
+
+
+@pytest.mark.parametrize('r, side, edge', [(0.5, 112, 128), (1.0, 224, 256), (0.475, 106, 121)])
+def test_the_search_of_the_paper_scales_crops_and_resized_edges(r, side, edge):
+    cfg = configure(Config.fromfile('configs/sweep/imagenet100.py'), dict(name='a', seed=0, r=r, w=0.5, d=0.6, fixed_ends=1))
+    assert cfg.train_dataloader.dataset.pipeline[1].scale == side
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert (loader.dataset.pipeline[1].scale, loader.dataset.pipeline[2].crop_size) == (edge, side)
+
+
+def test_the_search_of_the_paper_runs_on_a_small_folder(tmp_path, capsys):
+    """A hundred classes with an image each, one network, one epoch of two steps."""
+    for split in ('train', 'val'):
+        for number in range(100):
+            folder = tmp_path / 'data' / split / f'n{number:08d}'
+            folder.mkdir(parents=True)
+            cv2.imwrite(str(folder / 'a.JPEG'), np.full((90, 120, 3), number, np.uint8))
+    arguments = ['--config', 'configs/sweep/imagenet100.py', '--data-root', str(tmp_path / 'data'), '-n', '1']
+    small = ['train_cfg.max_epochs=1']
+    for split in ('train', 'val'):
+        small += [f'{split}_dataloader.{key}' for key in ('batch_size=50', 'num_workers=0', 'persistent_workers=False')]
+    tool, sweep = sweep_tool(), Sweep(tmp_path / 'sweep')
+    assert tool.main(['sample', str(sweep.path), *arguments, '--band', '0.03', '0.05', '--cfg-options', *small]) == 0
+    for command in ('run', 'collect'):
+        assert tool.main([command, str(sweep.path)]) == 0
+    (row,) = sweep.rows()
+    assert row['images'] == 100 and row['epochs'] == 1 and 0 <= row['accuracy'] <= 100
+    kept = Config.fromfile(sweep.trial('net000') / 'config.py')
+    assert kept.train_dataloader.dataset.pipeline[1].scale == row['resolution']

@@ -39,7 +39,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     budget.add_argument('--activations', help='elements that convolutions and linear layers write for one image, like 2M')
     budget.add_argument('--latency-ms', type=float, help='milliseconds for one image on this machine')
     budget.add_argument(
-        '--published', type=Path, metavar='CSV', help='only write a table of the published TinyNets and the formula'
+        '--published',
+        type=Path,
+        metavar='CSV',
+        help='only write a table of the published TinyNets and the formula fitted to them',
     )
     parser.add_argument('--base', help='efficientnet_b0 (default), resnet50, ghostnet_a, or a table (.json)')
     source = parser.add_mutually_exclusive_group()
@@ -117,11 +120,10 @@ def measured(args: argparse.Namespace, solution: 'Solution', target: 'Target') -
 def write_published(path: Path) -> int:
     """Print and write the table of the published TinyNets and the formula; returns the exit status."""
     from tinynet_mm.files import write_csv
-    from tinynet_mm.paper.comparison import published_table
+    from tinynet_mm.paper.comparison import published_lines, published_table
 
     rows = published_table()
-    for row in rows:
-        print('{name}  r {r_published} {r_formula}  d {d_published} {d_formula}  MACs {macs_difference:+.2%}'.format(**row))
+    print('\n'.join(published_lines(rows)))
     print(f'written: {write_csv(path, rows)}')
     return 0
 
@@ -142,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     formula, source = load_formula(args, base, classes)
     budget, meter = (args.latency_ms, latency_meter(args, target)) if target else cost_meter(args)
     solution = formula.solve(budget, base, meter, args.extrapolate, classes)
-    lines = describe(solution, source) + ([] if target and target.detector else compare_published(solution))
+    lines = describe(solution, formula, source) + ([] if target and target.detector else compare_published(solution))
     print('\n'.join(lines + (measured(args, solution, target) if target else [])))
     for warning in warnings(solution, formula):
         print(f'warning: {warning}', file=sys.stderr)

@@ -118,7 +118,7 @@ def _fit(sweep: 'Sweep', args: argparse.Namespace) -> int:
     fitted = results.fit(sweep, args.share)
     ranks = ', '.join(f'{name} {value:.2f}' for name, value in fitted.spearman.items())
     print(f'front of {len(fitted.front)} networks; rank correlation with MACs (Spearman): {ranks}')
-    print(f'{sweep.path}/front.csv, {sweep.path}/formula.json')
+    print(f'error of the fit: {fitted.error}\n{sweep.path}/front.csv, {sweep.path}/formula.json')
     return 0
 
 

@@ -1,14 +1,16 @@
 """A solution as lines of text: the network for a budget, its cost, its published neighbours and measured times."""
 
+import math
 from collections.abc import Iterable
 
 from ..archs import Arch
 from ..paper.printed import neighbours
 from .budget import amount, readable
+from .process import FOLDS
 from .tiny import Solution, TinyFormula
 
 
-def describe(solution: Solution, source: str) -> list[str]:
+def describe(solution: Solution, formula: TinyFormula, source: str) -> list[str]:
     """Lines with the dimensions and their deviations, the network, its cost against the budget, and the next wider network.
 
     ``source`` says where the formula comes from.
@@ -19,19 +21,28 @@ def describe(solution: Solution, source: str) -> list[str]:
     deviation = f'{solution.achieved / solution.budget - 1:+.1%} of the budget'
     lines = [
         f'formula    {source}',
+        f'error      {held_out(formula)}',
         f'budget     {amount(solution.budget, solution.unit)} from {solution.base}, c = {solution.c:.3g}',
-        f'r = {s.r:g} ± {solution.r_std:.2g}   d = {s.d:g} ± {solution.d_std:.2g}   w = {s.w:g} ± {solution.w_std:.2g}   '
-        '(one standard deviation)',
+        f'r = {s.r:g} ± {solution.r_std:.2g}   d = {s.d:g} ± {solution.d_std:.2g}   w = {s.w:g} ± {solution.w_std:.2g}',
         f'network    {layout(arch)}' if solution.protocol else f'network    {side}; {layout(arch)}',
         f'cost       {amount(solution.achieved, solution.unit)}{how} ({deviation}); {form}'
         f'{readable(found.macs)} MACs, {readable(found.params)} parameters, {readable(found.activations)} activations',
     ]
     if solution.protocol:
-        lines.insert(2, f'measured   {solution.protocol}')
+        lines.insert(3, f'measured   {solution.protocol}')
+    if solution.predicted != (s.r, s.d):
+        r, d = solution.predicted
+        lines.append(f'moved      from r = {r:g} and d = {d:g}, at which no width is within 1 % of the budget')
     if step := solution.next_step:
         difference = f'{step.achieved / solution.budget - 1:+.1%}'
         lines.append(f'next wider w = {step.value:g} costs {amount(step.achieved, solution.unit)} ({difference})')
     return lines
+
+
+def held_out(formula: TinyFormula) -> str:
+    """The error of the fit at networks that are left out of it."""
+    out = 'one network' if len(formula.r.x) <= FOLDS else f'one of {FOLDS} parts of the networks'
+    return f'r {formula.r.error:.2g}, d {formula.d.error:.2g}: root mean square of leaving out {out} at a time'
 
 
 def layout(arch: Arch) -> str:
@@ -45,7 +56,13 @@ def warnings(solution: Solution, formula: TinyFormula) -> list[str]:
     found = []
     if solution.extrapolated:
         low, high = formula.range
-        found.append(f'c = {solution.c:.3g} is outside the fitted range, {low:.3g} to {high:.3g}: this is extrapolated.')
+        far = ', '.join(
+            f'{p.distance(math.log(solution.c)):.1f} length scales of {n}' for n, p in (('r', formula.r), ('d', formula.d))
+        )
+        found.append(
+            f'c = {solution.c:.3g} is outside the fitted range, {low:.3g} to {high:.3g}, by {far}: this is extrapolated along a '
+            'straight line in log c.'
+        )
     if not 0.35 <= solution.scaling.w <= 2.8:
         found.append(f'w = {solution.scaling.w:g} is outside 0.35 to 2.8, the range of widths that the paper explored.')
     return found

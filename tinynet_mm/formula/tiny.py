@@ -2,8 +2,9 @@
 
 TinyNet (NeurIPS 2020), section 3.2: resolution and depth are the means of Gaussian processes over the cost ratio c to the base,
 fitted to the best networks of a sweep (equations 1 to 4). Width then meets the budget (equation 5, solved on real costs by
-:mod:`tinynet_mm.formula.solve`). ``TinyFormula.published()`` is fitted to the five published TinyNets, since the paper's sweep
-is not published.
+:mod:`tinynet_mm.formula.solve`). If no width is within 1 % of it, r and d are moved within their uncertainty
+(:mod:`tinynet_mm.formula.near`). ``TinyFormula.published()`` is fitted to the five published TinyNets, since the paper's sweep is
+not published: at their costs it interpolates, and predicts nothing.
 """
 
 import dataclasses
@@ -19,10 +20,11 @@ from ..cost import Cost, cost
 from ..errors import UserError
 from ..files import read_json, to_number, write_json
 from .bases import load_base
+from .near import CLOSE, closest, miss
 from .process import Process
 from .rows import column
 from .sampling import BOUNDS
-from .solve import Meter, Step, cost_meter, last_below, nearest, solve, widths
+from .solve import WIDTHS, Meter, Step, cost_meter, last_below, nearest, solve, widths
 
 MARGIN = 1.1  # extends the fitted range beyond its outermost networks: the paper's c = 0.06 is the 0.063 of TinyNet-E
 EXTRAPOLATED = (0.005, 4.0)
@@ -33,12 +35,14 @@ PUBLISHED_NOISE = 0.005  # the published r and d are the formula's output, round
 class Solution:
     """A network for a budget.
 
-    ``c`` is the cost ratio at which r and d are predicted; ``r_std`` and ``d_std`` are their standard deviations. ``budget`` and
-    ``achieved`` are in ``unit``. ``next_step`` is the next larger network, if there is one. ``protocol`` says what was measured.
+    ``c`` is the cost ratio at which r and d are ``predicted``; ``r_std`` and ``d_std`` are their deviations (see
+    :meth:`TinyFormula.predict`). ``budget`` and ``achieved`` are in ``unit``. ``next_step`` is the next wider network, if there
+    is one. ``protocol`` says what was measured.
     """
 
     base: str
     c: float
+    predicted: tuple[float, float]
     scaling: Scaling
     arch: Arch
     cost: Cost
@@ -111,10 +115,14 @@ class TinyFormula:
         return float(np.exp(min(self.r.x)) / MARGIN), float(np.exp(max(self.r.x)) * MARGIN)
 
     def predict(self, c: ArrayLike) -> dict[str, np.ndarray]:
-        """Means and standard deviations at cost ratios ``c`` (n,): arrays (n,) r, d, r_std and d_std."""
+        """Means and deviations at cost ratios ``c`` (n,): arrays (n,) r, d, r_std and d_std.
+
+        A deviation is the root mean square of the held-out errors of the fitted networks, or the standard deviation of the
+        process where this is larger, as it is far outside them.
+        """
         x = np.log(np.atleast_1d(np.asarray(c, dtype=float)))
         (r, r_std), (d, d_std) = self.r.predict(x), self.d.predict(x)
-        return dict(r=r, d=d, r_std=r_std, d_std=d_std)
+        return dict(r=r, d=d, r_std=np.maximum(r_std, self.r.error), d_std=np.maximum(d_std, self.d.error))
 
     def solve(
         self,
@@ -146,24 +154,26 @@ class TinyFormula:
         meter = meter or macs
         limits = EXTRAPOLATED if extrapolate else self.range
         if meter.unit == macs.unit:
-            c = budget / macs.measure(base)
+            c, ends = budget / macs.measure(base), WIDTHS
             self._refuse(budget, base, meter, limits, *(limit * macs.measure(base) for limit in limits))
-            stairs = widths(base, *self._dimensions(c))
         else:
             c, w = self._ratio(budget, base, meter, limits, classes)
-            stairs = widths(base, *self._dimensions(c), low=0.7 * w, high=1.4 * w)
-        step, larger = solve(stairs, budget, meter)
-        at = self.predict(c)
+            ends = 0.7 * w, 1.4 * w
+        predicted = self._dimensions(c)
+        at = {name: float(values[0]) for name, values in self.predict(c).items()}
+        step, larger = solve(widths(base, *predicted, *ends), budget, meter)
+        if not meter.protocol and miss(step, budget) > CLOSE:  # a measured time is not known to 1 %
+            step, larger = closest(base, predicted, (at['r_std'], at['d_std']), ends, budget, meter)
         outside = not self.range[0] <= c <= self.range[1]
         return Solution(
-            base.name, c, step.scaling, step.arch, cost(step.arch, classes=classes), budget, meter.unit, step.achieved, larger,
-            float(at['r_std'][0]), float(at['d_std'][0]), outside, meter.protocol,
+            base.name, c, predicted, step.scaling, step.arch, cost(step.arch, classes=classes), budget, meter.unit, step.achieved,
+            larger, at['r_std'], at['d_std'], outside, meter.protocol,
         )  # fmt: skip
 
     def _dimensions(self, c: float) -> tuple[float, float]:
         """Predict r and d at c, rounded to four decimals, so that the printed values build the same network.
 
-        Outside the fitted range, where a process returns to its mean of zero, they are clipped to the range of the paper.
+        Outside the fitted range they are clipped to the range of the paper.
         """
         at = self.predict(c)
         r, d = float(at['r'][0]), float(at['d'][0])

@@ -1,31 +1,59 @@
-"""The tiny formula at the costs of the five published TinyNets, compared with the authors' multipliers."""
+"""The tiny formula fitted to the five published TinyNets, at the costs of the same networks: how well it fits."""
 
-from ..archs import PRESETS, preset
+from ..archs import PRESETS, Arch, preset
 from ..cost import cost
-from ..formula.tiny import TinyFormula
+from ..formula.tiny import Solution, TinyFormula
+
+PRINTED_MACS = dict(tinynet_a=339, tinynet_b=202, tinynet_c=100, tinynet_d=52, tinynet_e=24)  # table 3, in millions
 
 
-def published_table(formula: TinyFormula | None = None) -> list[dict]:
-    """A row for each of TinyNet-A to E, with the formula's result for its MACs; differences are ratios minus one.
+def published_table() -> list[dict]:
+    """A row for each of TinyNet-A to E.
 
-    Published multipliers are those of the authors' code, MACs and parameters are counted, and ``macs_paper`` is printed in the
-    paper. ``same_network`` says whether resolution and stages are equal after rounding. The default is the published formula.
+    Columns ``*_published`` are the multipliers of the authors' code, and MACs and parameters counted on them. ``*_formula`` is
+    the formula at the counted MACs, to which it was fitted; ``*_at_printed`` at the MACs that table 3 prints. ``r_left_out`` and
+    ``d_left_out`` are predictions by a fit to the other four networks: A and E are then extrapolated. Differences are ratios
+    minus one. ``same_network`` says whether resolution and stages are equal after rounding.
     """
-    formula = formula or TinyFormula.published()
-    return [_compare(formula, letter, printed) for letter, printed in zip('abcde', (339, 202, 100, 52, 24))]
+    formula = TinyFormula.published()
+    return [_compare(formula, index, name) for index, name in enumerate(PRINTED_MACS)]
 
 
-def _compare(formula: TinyFormula, letter: str, printed: int) -> dict:
-    theirs, counted = preset(f'tinynet_{letter}'), cost(preset(f'tinynet_{letter}'))
-    found = formula.solve(counted.macs)
-    row = dict(name=theirs.name, c=round(found.c, 4), macs_paper=printed * 10**6)
+def published_lines(rows: list[dict]) -> list[str]:
+    """The rows of :func:`published_table` as lines of text, and what they are."""
+    form = (
+        '{name}  r {r_published} fit {r_formula} left out {r_left_out}  '
+        'd {d_published} fit {d_formula} left out {d_left_out}  MACs {macs_difference:+.2%}'
+    )
+    return [
+        'The formula is fitted to these five networks, so "fit" is no prediction.',
+        '"left out" is the prediction of a fit to the other four, which extrapolates to A and E.',
+        *(form.format(**row) for row in rows),
+    ]
+
+
+def _compare(formula: TinyFormula, index: int, name: str) -> dict:
+    theirs, printed = preset(name), PRINTED_MACS[name] * 10**6
+    counted = cost(theirs)
+    found, again = formula.solve(counted.macs), formula.solve(printed)
+    row: dict = dict(name=name, c=round(found.c, 4), macs_paper=printed)
     for dimension in 'rdw':
-        published, value = (getattr(s, dimension) for s in (PRESETS[theirs.name][1], found.scaling))
-        row |= {f'{dimension}_published': published, f'{dimension}_formula': value}
-        row |= {f'{dimension}_difference': round(value / published - 1, 5)}
-    row |= dict(r_std=round(found.r_std, 4), d_std=round(found.d_std, 4))
+        published, value = (getattr(s, dimension) for s in (PRESETS[name][1], found.scaling))
+        row |= _pair(dimension, published, value)
+    for dimension, process in (('r', formula.r), ('d', formula.d)):
+        error = process.held_out[index]
+        row[f'{dimension}_left_out'] = round(process.y[index] + error, 4)
+        row[f'{dimension}_left_out_difference'] = round(error / process.y[index], 4)
     for quantity in ('macs', 'params'):
-        published, value = (getattr(c, quantity) for c in (counted, found.cost))
-        row |= {f'{quantity}_published': published, f'{quantity}_formula': value}
-        row |= {f'{quantity}_difference': round(value / published - 1, 5)}
-    return row | dict(same_network=found.arch.stages == theirs.stages and found.arch.resolution == theirs.resolution)
+        row |= _pair(quantity, getattr(counted, quantity), getattr(found.cost, quantity))
+    row |= dict(same_network=_same(found, theirs))
+    row |= {f'{dimension}_at_printed': getattr(again.scaling, dimension) for dimension in 'rdw'}
+    return row | dict(macs_at_printed=again.cost.macs, same_network_at_printed=_same(again, theirs))
+
+
+def _pair(name: str, published: float, value: float) -> dict:
+    return {f'{name}_published': published, f'{name}_formula': value, f'{name}_difference': round(value / published - 1, 5)}
+
+
+def _same(found: Solution, theirs: Arch) -> bool:
+    return found.arch.stages == theirs.stages and found.arch.resolution == theirs.resolution

@@ -6,7 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..archs import Arch
+from ..cost import cost
 from ..formula.frontier import non_dominated_ranks, spearman
+from ..formula.solve import cost_meter, nearest, widths
 from ..formula.tiny import TinyFormula, equation5
 from ..plots.style import COLOURS, MARKERS, new_figure
 from .folder import RANDOM
@@ -72,22 +75,19 @@ def budget_figure(rows: Sequence[dict]) -> Figure:
     return figure
 
 
-def fit_figure(front: Sequence[dict], formula: TinyFormula) -> Figure:
-    """Draw figure 3: r, d and w of the front against MACs, rank correlations, and the formula with two deviations."""
+def fit_figure(front: Sequence[dict], curves: dict[str, np.ndarray]) -> Figure:
+    """Draw figure 3: r, d and w of the front against MACs, rank correlations, and the ``curves`` of the formula."""
     figure = new_figure(9.6, 3.3)
-    ranks, curves = spearman(list(front)), fit_curves(formula)
-    base = front[0]['macs'] / front[0]['c'] / 1e6
+    ranks = spearman(list(front))
+    base_macs = front[0]['macs'] / front[0]['c'] / 1e6
     for axes, (key, name) in zip(figure.subplots(1, 3), DIMENSIONS.items()):
-        axes.plot(
-            [row['macs'] / 1e6 for row in front],
-            [row[key] for row in front],
-            'o',
-            color=COLOUR['front'],
-            label=f'best {len(front)}',
-        )
-        c, curve = curves['c'] * base, curves[key]
-        axes.plot(c, curve, color=COLOURS[0], label='formula' if key != 'w' else 'equation 5')
-        if key != 'w':
+        costs, values = [row['macs'] / 1e6 for row in front], [row[key] for row in front]
+        axes.plot(costs, values, 'o', color=COLOUR['front'], label=f'best {len(front)}')
+        c, curve = curves['c'] * base_macs, curves[key]
+        axes.plot(c, curve, color=COLOURS[0], label='formula' if key != 'w' else 'solved on true costs')
+        if key == 'w':
+            axes.plot(c, curves['w_ideal'], '--', color=COLOURS[0], lw=1, label='equation 5')
+        else:
             std = curves[f'{key}_std']
             axes.fill_between(c, curve - 2 * std, curve + 2 * std, color=COLOURS[0], alpha=0.15, lw=0, label='± 2 deviations')
         axes.set_title(f'{name}: Spearman {ranks[key]:.2f}')
@@ -97,12 +97,17 @@ def fit_figure(front: Sequence[dict], formula: TinyFormula) -> Figure:
     return figure
 
 
-def fit_curves(formula: TinyFormula, count: int = 80) -> dict[str, np.ndarray]:
-    """Return ``count`` values of c in the fitted range with r, d, their deviations, and w of equation 5."""
+def fit_curves(formula: TinyFormula, base: Arch, classes: int, count: int = 80) -> dict[str, np.ndarray]:
+    """Return ``count`` values of c in the fitted range with r, d, their deviations, and w, solved and by equation 5.
+
+    Widths are solved on true costs for the predicted r and d, before these are moved to meet the budget.
+    """
     c = np.geomspace(*formula.range, count)
-    at = formula.predict(c)
-    w = np.array([equation5(*values) for values in zip(c, at['r'], at['d'])])
-    return dict(c=c, w=w, **at)
+    at, macs = formula.predict(c), cost(base, classes=classes).macs
+    pairs = list(zip(c, at['r'], at['d']))
+    meter = cost_meter('macs', classes)
+    solved = [nearest(widths(base, r, d), ratio * macs, meter)[0].value for ratio, r, d in pairs]
+    return dict(c=c, w=np.array(solved), w_ideal=np.array([equation5(*values) for values in pairs]), **at)
 
 
 def methods_figure(rows: Sequence[dict]) -> Figure:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ..archs import BASES, Arch, Scaling, resolve
 from ..errors import UserError
 from ..files import LONGEST, read_csv, read_json, to_number
+from ..formula.configs import CROP
 from ..mmlab.configs import read_config
 
 COMMAND = 'tools/sweep.py'
@@ -31,17 +32,21 @@ class Settings:
     """The sweep settings of a recipe.
 
     ``base`` is the base network at its resolution, ``named`` whether the recipe gives its name and not a table, ``classes`` the
-    number of classes, ``resolution_keys`` the config keys that hold a resolution in pixels.
+    number of classes, ``resolution_keys`` the config keys that hold a resolution in pixels, ``edge_keys`` those that hold the
+    shorter edge of an image from which a centre of this resolution is cut (resolution / 0.875).
     """
 
     base: Arch
     named: bool
     classes: int
     resolution_keys: tuple[str, ...]
+    edge_keys: tuple[str, ...]
 
     @classmethod
     def of(cls, cfg: Config, source: str = 'the config') -> 'Settings':
-        """Read ``sweep = dict(base=, resolution=, resolution_keys=)`` of a config; ``source`` is its name in messages.
+        """Read ``sweep = dict(base=, resolution=, resolution_keys=, edge_keys=())`` of a config.
+
+        ``source`` is its name in messages.
 
         Raises:
             UserError: a setting is missing, or the base is unknown.
@@ -57,7 +62,13 @@ class Settings:
             raise UserError(f'{source}: unknown base {table["base"]!r}; known: {", ".join(BASES)}, or a base table as a dict.')
         base = BASES[table['base']] if named else resolve(table['base'].to_dict())
         base = replace(base, resolution=int(table['resolution']))
-        return cls(base, named, int(cfg.model.head.num_classes), tuple(table['resolution_keys']))
+        keys = tuple(table['resolution_keys']), tuple(table.get('edge_keys', ()))
+        return cls(base, named, int(cfg.model.head.num_classes), *keys)
+
+    def sides(self, resolution: int) -> dict[str, int]:
+        """The value of each of these keys for an input of ``resolution`` pixels."""
+        edge = int(resolution / CROP)
+        return dict.fromkeys(self.resolution_keys, resolution) | dict.fromkeys(self.edge_keys, edge)
 
 
 @dataclass(frozen=True)

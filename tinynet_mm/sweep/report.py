@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import UserError
@@ -58,12 +59,14 @@ def write(sweep: Sweep) -> tuple[Path, list[str]]:
     )
     draw('figure2_one_budget.png', len(one_budget) > 1, needs, figures.budget_figure, one_budget)
     needs = f'no figure 3: there is no formula; {COMMAND} fit {sweep.path}'
-    draw('figure3_fit.png', bool(front and formula), needs, figures.fit_figure, front, formula)
+    settings = sweep.settings()
+    curves = figures.fit_curves(formula, settings.base, settings.classes) if front and formula else None
+    draw('figure3_fit.png', bool(curves), needs, figures.fit_figure, front, curves)
     needs = f'no figure 6: nothing to compare; {COMMAND} compare {sweep.path}, then run and collect.'
     draw('figure6_methods.png', bool(compared), needs, figures.methods_figure, rows)
     if compared:
         write_csv(folder / 'table1.csv', compared)
-    return write_text(folder / 'index.html', page(_content(sweep, rows, front, formula, one_budget, notes))), notes
+    return write_text(folder / 'index.html', page(_content(sweep, rows, front, curves, one_budget, notes))), notes
 
 
 def at_one_budget(rows: list[dict]) -> list[dict]:
@@ -82,7 +85,12 @@ def page(content: dict) -> str:
 
 
 def _content(
-    sweep: Sweep, rows: list[dict], front: list[dict], formula: TinyFormula | None, one_budget: list[dict], notes: list[str]
+    sweep: Sweep,
+    rows: list[dict],
+    front: list[dict],
+    curves: dict[str, np.ndarray] | None,
+    one_budget: list[dict],
+    notes: list[str],
 ) -> dict:
     left_out = sweep.path / 'left_out.csv'
     return dict(
@@ -92,8 +100,8 @@ def _content(
         rows=[{key: row[key] for key in SHOWN} for row in rows],
         front=[row['name'] for row in front],
         line=[row['name'] for row in figures.undominated(front)] if front else [],
-        spearman=spearman(front) if formula and front else None,
-        fit=_fit(front, formula) if formula and front else None,
+        spearman=spearman(front) if curves else None,
+        fit=_fit(front, curves) if curves else None,
         budget=[row['name'] for row in one_budget],
         table=figures.summary(rows),
         left_out=read_csv(left_out) if left_out.exists() else [],
@@ -103,10 +111,10 @@ def _content(
     )
 
 
-def _fit(front: list[dict], formula: TinyFormula) -> dict[str, list[float]]:
-    curves = {key: [round(float(v), 5) for v in values] for key, values in figures.fit_curves(formula).items()}
+def _fit(front: list[dict], curves: dict[str, np.ndarray]) -> dict[str, list[float]]:
     base = front[0]['macs'] / front[0]['c']
-    return curves | dict(macs=[c * base for c in curves['c']])
+    rounded = {key: [round(float(v), 5) for v in values] for key, values in curves.items()}
+    return rounded | dict(macs=[c * base for c in rounded['c']])
 
 
 def protocol(sweep: Sweep, rows: list[dict]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..errors import UserError
 from ..files import write_csv
 from ..formula.frontier import frontier, spearman
+from ..formula.report import held_out
 from ..formula.tiny import TinyFormula
 from .folder import COMMAND, RANDOM, Sweep, first_line, read_result
 
@@ -63,17 +64,25 @@ class Fitted:
     spearman: dict[str, float]
     formula: TinyFormula
 
+    @property
+    def error(self) -> str:
+        """The held-out error of the formula in words."""
+        return held_out(self.formula)
+
 
 def fit(sweep: Sweep, share: float = 0.2) -> Fitted:
     """Write front.csv, the best ``share`` of the random networks, and formula.json, the tiny formula fitted to them.
 
+    Networks that were drawn for one budget (figure 2) are left out: they would be most of the front near it.
+
     Raises:
         UserError: there are fewer than five networks, all have one budget, or a value is not a number.
     """
-    random = [row for row in sweep.rows() if row['method'] == RANDOM]
+    random = [row for row in sweep.rows() if row['method'] == RANDOM and row['target'] == '']
     if not random:
         raise UserError(
-            f'{sweep.path / "rows.csv"} has no random networks; draw some with: {COMMAND} sample {sweep.path} --add -n 24'
+            f'{sweep.path / "rows.csv"} has no random networks of a band of budgets; '
+            f'draw some with: {COMMAND} sample {sweep.path} --add -n 24'
         )
     front = frontier(random, share)
     if len(front) < 5 <= len(random):

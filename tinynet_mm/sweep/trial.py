@@ -54,7 +54,7 @@ def configure(cfg: Config, row: dict) -> Config:
         spec = dict(base=settings.base.name, r=scaling.r, w=scaling.w, d=scaling.d, fixed_ends=scaling.fixed_ends)
     else:
         spec = asdict(arch)
-    cfg.merge_from_dict({key: arch.resolution for key in settings.resolution_keys})
+    cfg.merge_from_dict(settings.sides(arch.resolution))
     cfg.model.backbone['arch'] = spec
     cfg.model.head['in_channels'] = arch.hidden or arch.head or arch.stages[-1].channels
     cfg.merge_from_dict(dict(experiment_name=str(row['name']), randomness=dict(seed=int(row['seed']))))
