@@ -234,6 +234,32 @@ def test_an_option_that_a_tool_does_not_use_is_refused(tool, key, words, tmp_pat
         main([*arguments, '--cfg-options', f'{key}=1'])
 
 
+@pytest.mark.parametrize(
+    'option, words',
+    [
+        *[(f'{key}=5', f'{key}=5: this entry is a dict with the keys') for key in (
+            'model', 'train_dataloader', 'val_dataloader', 'optim_wrapper', 'train_cfg', 'default_hooks', 'visualizer', 'env_cfg',
+            'log_processor', 'randomness', 'model.backbone.init_cfg', 'train_dataloader.dataset',
+        )],
+        ('param_scheduler=5', 'this entry is a list of 2 dicts'),
+        ('train_dataloader.dataset.pipeline=x', 'this entry is a list of . dicts'),
+        ('train_dataloader.dataset.pipeline=[]', 'loads no images'),
+        ('default_hooks.checkpoint.interval=x', 'is no interval'),
+        ('env_cfg.mp_cfg.mp_start_method=nowhere', 'starts no processes; give fork, spawn, forkserver'),
+        ('optim_wrapper.optimizer.lr=1e300', 'is no learning rate; give a number from 0 to 1e.06'),
+        ('optim_wrapper.clip_grad.max_norm=nan', 'is no norm; give a number above 0'),
+        ('model.bbox_head.num_classes=100000000', 'is no number of classes; give 1 to 100000'),
+        ('resume=yes', 'use --resume'),
+        ('custom_imports.imports=nowhere', 'set it in the config file'),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_training_can_use_is_refused(option, words, tmp_path):
+    main = runpy.run_path('tools/train.py')['main']
+    with pytest.raises(UserError, match=words):
+        main([CONFIG, '--schedule', 'short', '--work-dir', str(tmp_path / 'out'), '--cfg-options', option])
+    assert not (tmp_path / 'out').exists()
+
+
 @pytest.mark.parametrize('length', [0, -1, 2.5])
 def test_a_training_of_no_epochs_is_refused(length):
     main = runpy.run_path('tools/train.py')['main']

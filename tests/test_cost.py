@@ -198,7 +198,7 @@ def test_tool_refuses_wrong_arguments(tool, argv, message):
     [
         (['efficientnet_b0:r=1,r=2'], 'r is given twice'),
         (['efficientnet_b0:w=２'], 'is not a number'),
-        (['tinynet_a', '--classes', '-5'], '--classes -5: give 0'),
+        (['tinynet_a', '--classes', '-5'], 'classes=-5: give 0'),
     ],
 )
 def test_the_cost_tool_refuses(tool, arguments, words):

@@ -13,6 +13,7 @@ from tinynet_mm import cli
 from tinynet_mm.data.check import check_root
 from tinynet_mm.data.coco import read_coco
 from tinynet_mm.data.folders import named_classes
+from tinynet_mm.data.memory import MemoryImages
 from tinynet_mm.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -28,11 +29,15 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
+def tool(name: str):
+    spec = importlib.util.spec_from_file_location(f'tools_{name}', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
 def check_dataset(*arguments: str) -> int:
-    spec = importlib.util.spec_from_file_location('tools_check_dataset', ROOT / 'tools' / 'check_dataset.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool.main(list(arguments))
+    return tool('check_dataset')(list(arguments))
 
 
 def test_every_image_of_the_class_folders_is_decoded(folder):
@@ -54,6 +59,22 @@ def test_the_folder_of_a_classifier_is_checked(folder, capsys):
     (folder / 'val' / 'ant' / '1.png').unlink()
     with pytest.raises(UserError, match='class ant without an image'):
         check_dataset('--data-root', str(folder))
+
+
+@pytest.mark.parametrize('name, sentence', [('{{x}}', 'which MMEngine evaluates'), ('x' * 220, 'has over 200 characters')])
+@pytest.mark.parametrize('config', ['cifar10/tinynet_e_cifar10.py', 'imagenet/tinynet_e_in1k.py'])
+def test_the_names_of_classes_are_checked_before_a_training(config, name, sentence, folder, tmp_path_factory):
+    """A checkpoint with such a name is not read again."""
+    for split in ('train', 'val'):
+        (folder / split / 'ant').rename(folder / split / name)
+    out = tmp_path_factory.mktemp('out')
+    arguments = [str(ROOT / 'configs' / config), '--data-root', str(folder), '--work-dir', str(out / 'run'), '--from-scratch']
+    with pytest.raises(UserError, match=f'train: the name .*{sentence}'):
+        tool('train')(arguments)
+    assert not list(out.iterdir())
+    for read in (named_classes, lambda root: list(check_root(root)), lambda root: MemoryImages(str(root / 'train'))):
+        with pytest.raises(UserError, match=sentence):
+            read(folder)
 
 
 def test_a_data_set_names_the_classes_of_a_classifier(folder, tmp_path_factory):

@@ -2,11 +2,18 @@
 
 import errno
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tinynet_mm import files
+from tinynet_mm import errors, files
 from tinynet_mm.errors import UserError, did_you_mean, listed
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_did_you_mean_never_proposes_the_word_itself():
@@ -48,6 +55,68 @@ def test_a_path_that_cannot_be_written_is_found_before_the_work(tmp_path):
             files.check_writable(path)
     files.check_writable(tmp_path / 'new' / 'folder' / 'b.csv')
     assert [p.name for p in tmp_path.iterdir()] == ['file']
+
+
+def test_a_pipe_or_a_socket_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / 'socket'))
+    for name in ('pipe', 'socket'):
+        for write in (files.check_writable, lambda path: files.write_text(path, 'x')):
+            with pytest.raises(UserError, match=f'cannot write .*{name}: it is a device, pipe or socket, not a file; choose'):
+                write(tmp_path / name)
+        assert (tmp_path / name).exists() and not (tmp_path / name).is_file()
+
+
+def test_a_folder_without_results_is_removed(tmp_path):
+    for name in ('a/b', 'a/c'):
+        with pytest.raises(UserError), files.results_folder(tmp_path / name) as folder:
+            if name == 'a/c':
+                files.write_text(folder / 'x', '')
+            raise UserError('nothing is found')
+        assert sorted(path.name for path in tmp_path.rglob('*')) == ([] if name == 'a/b' else ['a', 'c', 'x'])
+
+
+def test_an_output_is_no_input_also_through_a_link(tmp_path):
+    files.write_text(tmp_path / 'a', '')
+    (tmp_path / 'b').symlink_to('a')
+    files.check_not_inputs([tmp_path / 'c'], [tmp_path / 'a', tmp_path / 'none'])
+    for outputs, inputs in ((['a'], ['b']), (['b'], ['a'])):
+        with pytest.raises(UserError, match='it is also an input'):
+            files.check_not_inputs([tmp_path / name for name in outputs], [tmp_path / name for name in inputs])
+
+
+# The environment of a tool ----------------------------------------------------------------------------------------------------
+
+
+def call(*command: object, **options) -> subprocess.CompletedProcess:
+    environment = os.environ | options.pop('env', {})
+    words = [sys.executable, *map(str, command)]
+    return subprocess.run(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, timeout=120, **options)
+
+
+def test_an_output_that_nobody_reads_ends_a_tool_without_a_word():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = call('tools/cost.py', 'tinynet_a', '--stages', stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, '')
+
+
+def test_another_broken_pipe_is_a_bug(capfd):
+    def main():
+        raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
+
+    with pytest.raises(SystemExit) as stop:
+        errors.run(main)
+    assert stop.value.code == 1 and 'Traceback' in capfd.readouterr().err
+
+
+def test_a_terminal_in_ascii_and_an_unknown_backend_of_matplotlib(tmp_path):
+    environment = dict(PYTHONIOENCODING='ascii', MPLBACKEND='nowhere')
+    command = ('tools/plot_results.py', 'results/paper_imagenet.csv', '--y', 'top1', '--out', tmp_path / 'ü.png')
+    done = call(*command, env=environment, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, '') and done.stdout.endswith('\\xfc.png\n')
 
 
 def test_csv_round_trip_keeps_types(tmp_path):

@@ -48,8 +48,8 @@ def meta(**values) -> Writer:
     return lambda path, content: saved(path, content | dict(meta=content['meta'] | values))
 
 
-def classes(names: object) -> Writer:
-    return meta(dataset_meta=dict(classes=names))
+def classes(names: object, key: str = 'classes') -> Writer:
+    return meta(dataset_meta={key: names})
 
 
 def weights(change: Callable[[torch.Tensor], object]) -> Writer:
@@ -123,6 +123,12 @@ CHECKPOINTS: dict[str, tuple[Writer, str | None]] = {  # name: (how it is writte
     'classes of lists.pth': (classes([['a']] * 5), NO_NAMES),
     'classes of 100 kB.pth': (classes([LONG] * 5), 'the name xxx.* has over 200 characters; shorten it'),
     'classes of code.pth': (classes(['{{$NO:x}}'] * 5), 'which MMEngine evaluates in a config; rename it'),
+    'CLASSES of a number.pth': (classes(5, 'CLASSES'), NO_NAMES),
+    'CLASSES of numbers.pth': (classes([1, 2, 3, 4, 5], 'CLASSES'), NO_NAMES),
+    'CLASSES of 100 kB.pth': (classes([LONG] * 5, 'CLASSES'), 'the name xxx.* has over 200 characters; shorten it'),
+    'CLASSES of code.pth': (classes(['{{$NO:x}}'] * 5, 'CLASSES'), 'which MMEngine evaluates in a config; rename it'),
+    'CLASSES of mmdet 2.pth': (classes(list('abcde'), 'CLASSES'), None),
+    'meta with CLASSES of a number.pth': (meta(CLASSES=5), NO_NAMES),
     'three classes.pth': (classes(['a', 'b', 'c']), 'does not fit the model of this config, .* of another shape'),
     'nan.pth': (weights(lambda value: value * torch.nan), 'not finite, so the training failed; use an earlier checkpoint'),
     'meta device.pth': (weights(lambda value: value.to('meta')), 'without plain numbers; save a float model again'),
@@ -160,7 +166,7 @@ def test_checkpoints(name, made, tmp_path, say):
 TOOLS = ('test', 'report', 'export', 'cam', 'compare', 'convert', 'publish', 'int8', 'latency', 'load_from', 'resume', 'init_cfg')
 
 
-@pytest.mark.parametrize('name', ['truncated.pth', 'code.pth', 'weights of a list.pth'])
+@pytest.mark.parametrize('name', ['truncated.pth', 'code.pth', 'weights of a list.pth', 'CLASSES of 100 kB.pth'])
 @pytest.mark.parametrize('command', TOOLS)
 def test_every_tool_refuses_a_checkpoint(name, command, made, tmp_path, say):
     path = checkpoint(name, tmp_path, made['checkpoint'])

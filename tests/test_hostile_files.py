@@ -4,11 +4,13 @@ Images and annotations are in test_hostile.py.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from hostile import DEEP, DIGITS, HUGE, INF, LONG, NAN, log
@@ -52,6 +54,46 @@ def without_scores(model: onnx.ModelProto) -> None:
     del model.graph.output[1]
 
 
+def in_place_of(model: onnx.ModelProto, name: str) -> tuple[str, str]:
+    """The new name of an output of the graph, and the name under which a new operator writes it."""
+    for node in model.graph.node:
+        for place, output in enumerate(node.output):
+            if output == name:
+                node.output[place] = f'{name}_old'
+    return f'{name}_old', name
+
+
+def subgraph(op: str, *inputs: str, **attributes: onnx.GraphProto) -> Callable[[onnx.ModelProto], None]:
+    """Add an operator with graphs inside."""
+    return lambda model: model.graph.node.append(onnx.helper.make_node(op, inputs, ['x'], **attributes))
+
+
+def many_zeros(model: onnx.ModelProto) -> None:
+    """4 PB of zeros while it runs; the number depends on the input, so that it is not computed when the file is opened."""
+    old, new = in_place_of(model, model.graph.output[0].name)
+    sizes = onnx.numpy_helper.from_array(np.array([1, 10**15], np.int64), 'sizes')
+    model.graph.initializer.append(sizes)
+    nodes = [('Shape', ['images'], 's', dict(start=0, end=1)), ('Mul', ['s', 'sizes'], 'n', {})]
+    nodes += [
+        ('ConstantOfShape', ['n'], 'zeros', {}),
+        ('ReduceMax', ['zeros'], 'zero', dict(keepdims=0)),
+        ('Add', [old, 'zero'], new, {}),
+    ]
+    for op, inputs, output, attributes in nodes:
+        model.graph.node.append(onnx.helper.make_node(op, inputs, [output], **attributes))
+
+
+def function(model: onnx.ModelProto) -> None:
+    body = [onnx.helper.make_node('Identity', ['a'], ['b'])]
+    model.functions.append(onnx.helper.make_function('here', 'Same', ['a'], ['b'], body, model.opset_import))
+
+
+def group(model: onnx.ModelProto) -> None:
+    """A field of an old type, before which a reader could stop."""
+    model.MergeFromString(bytes([99 << 3 & 127 | 128 | 3, 6, 99 << 3 & 127 | 128 | 4, 6]))
+
+
+EMPTY = onnx.helper.make_graph([], 'empty', [], [])
 NONE, FIELD = 'no description of tinynet_mm', 'which no export writes; export the model again'
 EXPORTED = {  # name: (change of an ONNX file, what predict says)
     'text': (text('hello'), NONE),
@@ -83,6 +125,13 @@ EXPORTED = {  # name: (change of an ONNX file, what predict says)
     'outputs of another form': (described(post='nms'), 'does not have the output boxes of its description'),
     'no scores': (without_scores, 'does not have the output scores'),
     'weights outside': (outside, 'External data path'),
+    'a loop': (subgraph('Loop', 'images', body=EMPTY), 'the operator Loop, which can run without end and which no export writes'),
+    'a scan': (subgraph('Scan', 'images', body=EMPTY), 'the operator Scan, which can run without end'),
+    'a branch': (subgraph('If', 'images', then_branch=EMPTY, else_branch=EMPTY), 'the operator If, which can run without end'),
+    'a search': (subgraph('BeamSearch', 'images', decoder=EMPTY), 'the operator BeamSearch'),
+    'a function': (function, 'the operator function, which can run without end'),
+    'a group': (group, 'is not an ONNX file that ONNX Runtime runs .it has fields of the type 3'),
+    'zeros of 4 PB': (many_zeros, 'model.onnx fails in ONNX Runtime .*; export the model again'),
 }
 
 
@@ -122,6 +171,7 @@ LOGS = {  # name: (lines, train_cfg in the config, a note or the error)
     **{f'epoch of {value!r}'[:30]: (first(epoch=value), None, LEFT_OUT) for value in ('x', None, [], NAN, HUGE)},
     **{f'step of {value!r}'[:30]: (first(step=value), None, LEFT_OUT) for value in ('x', INF, HUGE)},
     'loss of 400 digits': (first(loss=HUGE), None, 'loss is nan at iteration 2'),
+    'loss of +-1e308': (first(loss=1e308, lr=-1e308) + [STEPS[-1] | dict(loss=-1e308, lr=1e308, step=13)], None, 'curves in'),
     'loss of text': (first(loss='x'), None, 'curves in'),
     'a key that is a formula': (first(**{'$\\frac{x$ loss': 1.0}), None, 'curves in'),
     'a key of 100 kB': (first(**{f'{LONG} loss': 1.0}), None, LEFT_OUT),
@@ -151,6 +201,17 @@ def test_logs(name, tmp_path, say):
         say.refuse(sentence, *command)
 
 
+@pytest.mark.parametrize('make', [os.mkfifo, Path.mkdir], ids=['pipe', 'folder'])
+def test_pipes_and_folders_with_names_of_logs(make, tmp_path, say):
+    run = log(tmp_path, STEPS)
+    scalars = next(run.rglob('scalars.json'))
+    make(scalars.with_name('config.py'))
+    assert 'curves in' in say('plot_curves', run, '--out', tmp_path / 'curves.png')
+    scalars.unlink()
+    make(scalars)
+    say.refuse('no training log of MMEngine', 'plot_curves', run, '--out', tmp_path / 'none.png')
+
+
 @pytest.mark.parametrize(
     'config, sentence',
     [
@@ -172,6 +233,7 @@ ROWS = 'a,100,50.5,x,measured\nb,200,60.5,x,measured\nc,300,70,y,measured\n'
 TABLES = {  # name: (content, what plot_results says; None if it draws)
     'byte order mark': (b'\xef\xbb\xbf' + (HEAD + ROWS).encode(), None),
     'NaN': (HEAD + ROWS + 'd,nan,nan,x,\n', None),
+    'scores of +-1e308': (HEAD + ROWS + 'd,1,1e308,x,m\ne,2,-1e308,x,m\n', None),
     '400 digits': (HEAD + ROWS + f'd,{"9" * 400},50,x,\n', None),
     '5000 digits': (HEAD + ROWS + f'd,{DIGITS},50,x,\n', None),
     'a name that is a formula': (HEAD + ROWS + '$\\frac{x$,150,80,$x_$,m\n', None),

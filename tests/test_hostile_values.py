@@ -15,12 +15,15 @@ import pytest
 from hostile import CONFIG, DEEP, commands
 from hostile import made as made
 from hostile import say as say
+from mmengine.config import Config
 from PIL import Image
 from test_detection_tools import shapes as shapes
 from test_detection_tools import tool
 from test_detection_tools import trained as trained  # fixtures
 
 from tinynet_mm import errors, files
+from tinynet_mm.data.images import read_image, write_image
+from tinynet_mm.mmlab.configs import check_text
 from tinynet_mm.training import ClassFolders
 from tinynet_mm.training.datasets import BrokenImage
 
@@ -92,7 +95,7 @@ def test_every_tool_refuses_a_config(command, made, tmp_path, say):
         ('train_dataloader.num_workers=-1', 'num_workers=-1 is no number of processes'),
         ('randomness.seed=99999999999', 'seed=99999999999 is no seed; give 0 to 4294967295'),
         ('load_from=5', 'load_from=5 is no checkpoint'),
-        ('custom_hooks=5', 'custom_hooks=5 are no hooks'),
+        ('custom_hooks=5', 'custom_hooks=5'),
         ('auto_scale_lr.base_batch_size=0', 'base_batch_size=0 is no batch'),
     ],
 )
@@ -114,6 +117,26 @@ def test_settings_that_a_started_training_finds(option, sentence, made, tmp_path
     options = ('--input-size', '64', '--schedule', 'short', '--workers', '0', '--from-scratch', '--work-dir', work)
     settings = ('--cfg-options', f'visualizer.name={work.name}', option)
     say.refuse(sentence, 'train', CONFIG, '--data-root', made['data'], *options, *settings)
+
+
+CODE = '{{$A:\\\'+str(__import__("os").mkdir("RAN")),#|}}'
+
+
+def test_a_path_is_not_code_in_the_written_config(made, shapes, tmp_path, say):
+    """MMEngine evaluates such a path when it reads the config of the work directory."""
+    data = Path(shutil.copytree(made['data'], tmp_path / CODE))
+    common = ('--schedule', 'short', '--from-scratch', '--work-dir')
+    sentence = r'contains "\{\{", which MMEngine evaluates in a config; rename it'
+    say.refuse(f'--data-root: .*{sentence}', 'train', CONFIG, '--data-root', data, *common, tmp_path / 'work')
+    say.refuse(f'config.work_dir: .*{sentence}', 'train', CONFIG, '--data-root', made['data'], *common, tmp_path / CODE)
+    option = 'val_evaluator.outfile_prefix=a{{x}}'
+    command = ('train', CONFIG, '--data-root', made['data'], *common, tmp_path / 'work', '--cfg-options', option)
+    say.refuse(f'config.val_evaluator.outfile_prefix: .*{sentence}', *command)
+    say.refuse(f'config.work_dir: .*{sentence}', 'test', made['config'], made['checkpoint'], '--out', tmp_path / CODE)
+    classifier = ('train', 'configs/cifar10/tinynet_e_cifar10.py', '--from-scratch', '--work-dir', tmp_path / 'work')
+    say.refuse(f'--data-root: .*{sentence}', *classifier, '--data-root', shutil.copytree(shapes.parent / 'imagenet', data / 'x'))
+    with pytest.raises(errors.UserError, match=r"config.a\[1\]: 'x\{\{' contains"):
+        check_text(Config(dict(a=[1, 'x{{'])), 'config')
 
 
 # Numbers ----------------------------------------------------------------------------------------------------------------------
@@ -164,15 +187,33 @@ NUMBERS = [
     *(('formula', f'--params={n}', 'is not a budget; write a number') for n in ('0', 'inf', '')),
     *(('formula', f'--latency-ms={n}', 'is not a positive') for n in ('0', '-1', 'nan', 'inf')),
     *(('cost', f'efficientnet_b0:{key}={n}', 'positive numbers up to 1000') for key in 'rwd' for n in ('0', 'nan', '1e300')),
+    *(('cost', f'efficientnet_b0 --classes={n}', 'classes=.*: give 0 for the backbone alone') for n in ('-1', BIG, '9' * 400)),
+    *(('cost', f'efficientnet_b0 --resolution={n}', 'give at least one pixel') for n in ('0', '-1', BIG, '9' * 400)),
+    *(('formula', f'--budget=75M --classes={n}', 'classes=') for n in ('-5', BIG, '9' * 400)),
+    *(('cam', f'--target=box={n}', 'give one of top1, class=NAME, box=K') for n in ('9' * 20, '9' * 5000, '²')),
     ('cost', 'efficientnet_b0:r=x', 'r=x is not a number; write multipliers like'),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize('line, option, sentence', NUMBERS, ids=[f'{line} {option}' for line, option, _ in NUMBERS])
+@pytest.mark.parametrize('line, option, sentence', NUMBERS, ids=[f'{line} {option}'[:60] for line, option, _ in NUMBERS])
 def test_numbers(line, option, sentence, made, shapes, tmp_path, say):
     places = made | dict(out=tmp_path / 'out', images=shapes.parent / 'imagenet')
     command = [part.format(**places) for part in LINE_OF[line]]
-    say.refuse(sentence, *command, option)
+    say.refuse(sentence, *command, *option.split(' '))
+
+
+@pytest.mark.parametrize(
+    'options, sentence',
+    [
+        (('--target', 'box=999999999'), 'no map can be drawn; .*box 999999999 was asked for'),
+        (('--evaluate', '--score-thr', '1'), 'the model finds none of the annotated objects with a score of 1'),
+    ],
+)
+def test_a_cam_without_a_map_leaves_nothing(options, sentence, made, tmp_path, say):
+    out = tmp_path / 'new' / 'folder'
+    command = ('cam', made['config'], made['checkpoint'], made['image'], '--data-root', made['data'], '--out', out)
+    say.refuse(sentence, *command, *options)
+    assert not (tmp_path / 'new').exists()
 
 
 def test_tiles_that_never_end(made, tmp_path, say):
@@ -216,6 +257,40 @@ def outputs(made: dict, shapes: Path, out: Path) -> dict[str, tuple]:
 def test_an_output_below_a_file(command, made, shapes, tmp_path, say):
     (tmp_path / 'file').touch()
     say.refuse('cannot write .*file/out', *outputs(made, shapes, tmp_path / 'file' / 'out')[command])
+
+
+@pytest.mark.parametrize(
+    'command',
+    ['export', 'golden', 'publish', 'train', 'save', 'configs', 'published', 'curves', 'shapes', 'sweep', 'cam', 'predict'],
+)
+def test_an_empty_output(command, made, shapes, tmp_path, say, monkeypatch):
+    name, *arguments = outputs(made, shapes, tmp_path / 'out')[command]
+    mine = str(tmp_path)
+    say.refuse(
+        'the path is empty; give a path, or . for the current folder',
+        name,
+        *('' if str(a).startswith(mine) else a for a in arguments),
+    )
+
+
+@pytest.mark.parametrize('command', ['export', 'save', 'published', 'curves', 'results', 'latency', 'tables'])
+def test_an_output_that_is_a_pipe(command, made, shapes, tmp_path, say):
+    for suffix in ('.onnx', '.json', '.csv', '.png', '.md'):
+        os.mkfifo(tmp_path / f'out{suffix}')
+    say.refuse(r'cannot write .*out\.\w+: it is a device, pipe or socket', *outputs(made, shapes, tmp_path / 'out')[command])
+    assert all(path.is_fifo() for path in tmp_path.glob('out.*'))
+
+
+@pytest.mark.parametrize('command', ['predict', 'cam', 'compare'])
+def test_an_output_that_is_an_input(command, made, tmp_path, say):
+    shutil.copyfile(made['image'], tmp_path / 'photo.png')
+    picture = write_image(tmp_path / 'other.jpg', read_image(made['image']))
+    out = tmp_path / 'photo' if command == 'compare' else tmp_path
+    name, *arguments = outputs(made | dict(image=tmp_path), Path(), out)[command]
+    os.link(picture, tmp_path / 'photo.jpg')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    say.refuse('cannot write .*photo.*: it is also an input, and would be replaced; choose another --out', name, *arguments)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize('command', ['export', 'save', 'published', 'curves', 'results', 'latency', 'tables'])

@@ -2,10 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -70,11 +74,11 @@ def folder(tmp_path_factory):
     return found
 
 
-def start(folder: Path, *command: str, count: int = 1) -> subprocess.Popen:
-    many = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(count)]
+def start(folder: Path, *command: str, count: int = 1, node: Sequence[str] = ()) -> subprocess.Popen:
+    many = [sys.executable, '-m', 'torch.distributed.run', *(node or ['--standalone']), '--nproc_per_node', str(count)]
     environment = os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=f'{ROOT}:{folder}', CUDA_VISIBLE_DEVICES='-1')
     options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
-    return subprocess.Popen([*(many if count > 1 else [sys.executable]), *command], **options)
+    return subprocess.Popen([*(many if count > 1 or node else [sys.executable]), *command], **options)
 
 
 def train(folder: Path, out: str, *more: str, count: int = 1) -> subprocess.Popen:
@@ -114,6 +118,47 @@ def test_the_first_process_alone_checks_prints_and_writes(folder, runs):
     assert [runs[count][0].count('train.json: 16 images') for count in (1, 2)] == [1, 1]
     assert [len(list((folder / f'work{count}').glob('*/*.log'))) for count in (1, 2)] == [1, 1]
     assert (folder / 'work2' / 'report' / 'report.html').is_file()
+
+
+def write_voc(coco: Path, out: Path) -> Path:
+    """The data of a COCO folder as Pascal VOC."""
+    box = '<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'
+    for name in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (out / name).mkdir(parents=True)
+    for split in ('train', 'val', 'test'):
+        (table,) = coco.glob(f'annotations/*{split}*.json')
+        content = json.loads(table.read_text())
+        names = {category['id']: category['name'] for category in content['categories']}
+        for image in content['images']:
+            file = next(coco.rglob(Path(image['file_name']).name))
+            stem = f'{split}_{file.stem}'
+            shutil.copy(file, out / 'JPEGImages' / f'{stem}.jpg')
+            found = [entry for entry in content['annotations'] if entry['image_id'] == image['id']]
+            corners = [(x + 1, y + 1, x + w, y + h) for x, y, w, h in (entry['bbox'] for entry in found)]
+            boxes = ''.join(box.format(names[entry['category_id']], *corner) for entry, corner in zip(found, corners))
+            head = (
+                f'<filename>{stem}.jpg</filename><size><width>{image["width"]}</width><height>{image["height"]}</height></size>'
+            )
+            (out / 'Annotations' / f'{stem}.xml').write_text(f'<annotation>{head}{boxes}</annotation>')
+            with (out / 'ImageSets' / 'Main' / f'{split}.txt').open('a') as lines:
+                lines.write(f'{stem}\n')
+    return out
+
+
+def test_two_nodes_train_and_convert_the_data_once(folder):
+    """Two torchrun calls that meet on this machine, each with one process."""
+    data = write_voc(folder / 'coco', folder / 'voc')
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    arguments = ['tools/train.py', str(folder / 'small.py'), '--data-root', str(data), '--work-dir', str(folder / 'nodes')]
+    arguments += ['--from-scratch', '--launcher', 'pytorch', '--batch-size', '4', '--epochs', '1']
+    meet = ['--nnodes', '2', '--rdzv-backend', 'c10d', '--rdzv-endpoint', f'127.0.0.1:{port}']
+    nodes = [start(folder, *arguments, node=[*meet, '--node-rank', str(rank)]) for rank in (0, 1)]
+    said = [node.communicate(timeout=600) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    text = said[0][0] + said[1][0]
+    assert text.count('converted') == 1 and text.count('results:') == 1
+    assert (folder / 'nodes' / 'epoch_1.pth').is_file() and len(list((data / 'tinynet_coco').rglob('source.json'))) == 1
 
 
 def test_two_processes_test_as_one(folder, runs):
@@ -158,6 +203,50 @@ def test_sigterm_to_torchrun_saves_on_all_processes_and_a_resumed_training_is_th
 
 
 # In this process --------------------------------------------------------------------------------------------------------------
+
+
+ENVIRONMENT = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT='29871')
+SLURM = dict(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_LOCALID='0', SLURM_NODELIST='node[1-2]')
+
+
+@pytest.mark.parametrize(
+    'launcher, changed, sentence',
+    [
+        (
+            'pytorch',
+            dict(RANK='5', WORLD_SIZE='2'),
+            'RANK=5 with WORLD_SIZE=2: ranks are 0 to WORLD_SIZE - 1; start with torchrun',
+        ),
+        ('pytorch', dict(RANK='first'), "RANK='first' is not a number"),
+        ('pytorch', dict(WORLD_SIZE='-1'), "WORLD_SIZE='-1' is not a number"),
+        ('pytorch', dict(WORLD_SIZE='0'), 'RANK=0 with WORLD_SIZE=0'),
+        ('pytorch', dict(LOCAL_RANK=''), "LOCAL_RANK='' is not a number"),
+        ('pytorch', dict(MASTER_PORT='99999999'), 'MASTER_PORT=99999999: ports are 1 to 65535'),
+        ('pytorch', dict(MASTER_ADDR='no such machine'), 'cannot meet at no such machine:29871 .*give another address'),
+        ('slurm', dict(SLURM_NTASKS=None), 'SLURM_NTASKS are not set'),
+        ('slurm', dict(SLURM_NODELIST=None, MASTER_ADDR=None), 'SLURM_NODELIST are not set'),
+        (
+            'slurm',
+            dict(MASTER_ADDR=None, PATH='/nowhere'),
+            'does not name the first machine .FileNotFoundError.; set MASTER_ADDR',
+        ),
+    ],
+)
+def test_a_launcher_with_a_wrong_environment_is_one_sentence(launcher, changed, sentence, monkeypatch):
+    monkeypatch.setattr(processes, 'PATIENCE', timedelta(seconds=2))
+    for name, value in (ENVIRONMENT | SLURM | changed).items():
+        monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=sentence), processes.group(launcher):
+        pass
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_port_in_use_is_one_sentence(monkeypatch):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        for name, value in (ENVIRONMENT | dict(MASTER_PORT=str(taken.getsockname()[1]))).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match='cannot meet at 127.0.0.1:.*a port that is not in use'), processes.group('pytorch'):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Trainings that are cut off: checkpoints are complete or absent, the last one is found; a work directory has one training."""
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -152,6 +153,43 @@ def test_a_pretrained_backbone_learns_slowly_also_after_a_resume(shapes, tmp_pat
         assert ('learns with 0.1 times the learning rate' in text) == (not resume)
         groups = read(tmp_path / f'epoch_{epochs}.pth')['optimizer']['param_groups']
         assert [group['initial_lr'] for group in groups] == [4e-3, 4e-3, 4e-4, 4e-4]
+
+
+def test_weights_that_are_not_finite_are_not_saved(shapes, tmp_path):
+    """The last step breaks them; its losses are finite."""
+    options = ('--cfg-options', 'optim_wrapper.optimizer.lr=1e5', 'optim_wrapper.optimizer.weight_decay=1e300')
+    with pytest.raises(UserError, match=r'tensors of the model are not finite after iteration \d+ .*Lower the learning rate'):
+        train(shapes, tmp_path, '--epochs', '1', '--batch-size', '8', *options)
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_a_training_does_not_continue_on_other_images(whole, shapes, tmp_path):
+    out, data = Path(shutil.copytree(whole, tmp_path / 'run')), shutil.copytree(shapes, tmp_path / 'data')
+    (table,) = Path(data).rglob('*train*.json')
+    content = json.loads(table.read_text())
+    content['images'] = content['images'][:5]
+    kept = {image['id'] for image in content['images']}
+    content['annotations'] = [box for box in content['annotations'] if box['image_id'] in kept]
+    table.write_text(json.dumps(content))
+    with pytest.raises(UserError, match='of a training on 8 images, but the data now has 5, .*load_from=.*epoch_3.pth'):
+        train(data, out, '--epochs', '4', '--batch-size', '2', '--resume')
+    assert not (out / 'epoch_4.pth').exists()
+
+
+def test_a_resume_leaves_out_the_checkpoints_of_an_earlier_training(whole, shapes, tmp_path, monkeypatch, capsys):
+    """The second training of a work directory is cut off in its first epoch."""
+    out = Path(shutil.copytree(whole, tmp_path / 'run'))
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochLines, 'after_train_iter', lambda *_, **__: next(iter(())))
+        with pytest.raises(StopIteration):
+            train(shapes, out, *STEPS)
+    capsys.readouterr()
+    assert latest_checkpoint(out) is None
+    assert train(shapes, out, '--epochs', '1', '--batch-size', '2', '--resume') == 0
+    said = capsys.readouterr()
+    assert '2 checkpoints in' in said.out + said.err and 'of an earlier training and are not used' in said.out + said.err
+    assert 'training starts at the beginning' in said.out + said.err
+    assert latest_checkpoint(out) == out / 'epoch_1.pth'
 
 
 def test_changes_between_configs_are_read_and_never_run():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add CONFIG, --data-root, --input-size and --cfg-options."""
     parser.add_argument('config', help='a config file, or a name like mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
-    parser.add_argument('--data-root', type=Path, help='folder of a data set: COCO, VOC, YOLO, LabelMe, CVAT')
+    parser.add_argument('--data-root', type=path, help='folder of a data set: COCO, VOC, YOLO, LabelMe, CVAT')
     parser.add_argument('--input-size', type=positive, help='side of the square input in pixels; changes resizing and anchors')
     add_cfg_options(parser)
 
@@ -86,6 +86,13 @@ def count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f'{text} is not a whole number, 0 or above')
     return value
+
+
+def path(text: str) -> Path:
+    """Parse a path, for ``type=``; argparse reports an empty one, for instance of a shell variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError('the path is empty; give a path, or . for the current folder')
+    return Path(text)
 
 
 def note(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .archs import Arch, Integers, Scaling, Stage, inner_channels, reduced_channels, scale
+from .errors import UserError
 
 
 class Cost(NamedTuple):
@@ -34,6 +35,7 @@ class Cost(NamedTuple):
 
 
 NOTHING = Cost(0, 0, 0)
+MOST_CLASSES, MOST_PIXELS = 10_000_000, 1_000_000  # the products of larger ones do not fit into 64 bits
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,14 @@ def stage_cost(stage: Stage, flow: Flow) -> Cost:
 # Networks ---------------------------------------------------------------------------------------------------------------------
 
 
+def check_input(resolution: int | None, classes: int) -> None:
+    """Raise UserError for a side or a number of classes that no network has."""
+    if not 0 <= classes <= MOST_CLASSES:
+        raise UserError(f'classes={classes}: give 0 for the backbone alone, or the number of classes, up to {MOST_CLASSES}.')
+    if resolution is not None and not 1 <= resolution <= MOST_PIXELS:
+        raise UserError(f'resolution={resolution}: give at least one pixel, and at most {MOST_PIXELS}.')
+
+
 def parts(arch: Arch, resolution: int | None = None, classes: int = 1000) -> list[tuple[str, Cost]]:
     """Cost of each part by name, in order: stem, stages, head, hidden layer, classifier.
 
@@ -156,7 +166,11 @@ def parts(arch: Arch, resolution: int | None = None, classes: int = 1000) -> lis
         arch: the network.
         resolution: side of the square input in pixels; the network's own by default.
         classes: outputs of the classifier; 0 leaves the classifier out.
+
+    Raises:
+        UserError: a side or a number of classes that no network has.
     """
+    check_input(resolution, classes)
     flow = Flow(3, arch.resolution if resolution is None else resolution)
     flow = Flow(arch.stem, flow.down(2))
     rows = [('stem', conv(3, arch.stem, arch.stem_kernel, flow.side))]

@@ -6,7 +6,9 @@ keeps its traceback. This module imports only the standard library, so that ever
 
 import difflib
 import errno
+import io
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +16,9 @@ from contextlib import contextmanager
 
 TRACEBACK = 'TINYNET_MM_TRACEBACK'
 LONGEST = 2000  # characters of a message; more is the content of a file that the message quotes
+# torch's switches for every torch.load of a process; the second one also holds for packages whose loaders we do not replace
+TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+TRUE = ('1', 'y', 'yes', 'true')  # values that switch them on, in torch.serialization
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk on which nothing can be written
 REPORT = 'this is a bug in tinynet_mm or in a library below it; please report it with the lines above and the command.'
 
@@ -37,17 +42,25 @@ class MissingPackageError(UserError, ImportError):
 def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
     """Call the ``main`` of a tool and exit with its status.
 
-    A user error prints one line on stderr and exits with 2, ctrl-C with 130, SIGTERM during a training with 143, a bug with 1 and
-    its traceback. Checkpoints are loaded without running code from their pickle, unless the user sets torch's variable for that.
+    A user error prints one line on stderr and exits with 2, ctrl-C with 130, SIGTERM during a training with 143, an output that
+    nobody reads any more (``| head``) with 141, a bug with 1 and its traceback. Checkpoints are loaded without running code from
+    their pickle, unless the user sets torch's variable for that. Characters that the terminal does not have are escaped.
 
     Args:
         main: returns the exit status; None is 0.
         stopped: the line to print on ctrl-C.
     """
-    if os.environ.get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD') != '1':
-        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    if not trusts_checkpoints():
+        os.environ[TRUST_NONE] = '1'
+    os.environ['MPLBACKEND'] = 'agg'  # no tool opens a window, and matplotlib fails on a name that it does not know
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')  # for a terminal in ASCII
     try:
-        sys.exit(main())
+        status = main()
+        if sys.stdout:
+            sys.stdout.flush()  # here, where its errors are handled, and not at the end of Python
+        sys.exit(status)
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         sys.exit(130)
@@ -57,11 +70,29 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
     except RepeatedError:
         sys.exit(2)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
+            sys.exit(141)
         expected = isinstance(error, UserError | FileNotFoundError) or (isinstance(error, OSError) and error.errno in FULL)
         if not expected or os.environ.get(TRACEBACK):
             traceback.print_exc()
         print(f'error: {printable(one_line(error))}' if expected else REPORT, file=sys.stderr)
         sys.exit(2 if expected else 1)
+
+
+def trusts_checkpoints() -> bool:
+    """Whether the user allows the code of all checkpoints, with torch's own variable."""
+    return os.environ.get(TRUST_ALL) in TRUE
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    watched = select.poll()
+    try:
+        watched.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):  # no file
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
 
 
 def one_line(error: Exception) -> str:

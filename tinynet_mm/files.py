@@ -36,11 +36,12 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
         durable: flush the file to the disk before the rename, for results that took hours to compute.
 
     Raises:
-        UserError: the folder or the file cannot be written, or the disk is full.
+        UserError: the folder or the file cannot be written, the disk is full, or the path is a device or a pipe.
     """
     path = Path(path)
     temporary = path.with_name(f'.{path.stem[:180]}.{os.getpid()}.part{path.suffix}')
     try:
+        _check_no_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if durable:
@@ -54,17 +55,53 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
         _remove(temporary)
 
 
+def _check_no_device(path: Path) -> None:
+    """Raise UserError for a device, a pipe or a socket, which a rename would remove."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f'cannot write {path}: it is a device, pipe or socket, not a file; choose another path.')
+
+
 def check_writable(path: str | Path) -> None:
     """Check before long work that a file can be written; nothing is created.
 
     Raises:
-        UserError: the path is a folder, or is below a file or in a folder that cannot be written.
+        UserError: the path is a folder, a device or a pipe, or is below a file or in a folder that cannot be written.
     """
     path = Path(path)
+    _check_no_device(path)
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
         reason = 'it is a folder' if path.is_dir() else f'{above} is not a folder that can be written'
         raise UserError(f'cannot write {path}: {reason}; choose another path.')
+
+
+def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Check before the work that no output replaces a file that it is made from.
+
+    Raises:
+        UserError: a path is that of an input, also through a link.
+    """
+    known = {(found.st_dev, found.st_ino) for found in (os.stat(path) for path in inputs if os.path.exists(path))}
+    for path in outputs:
+        if os.path.exists(path) and ((found := os.stat(path)).st_dev, found.st_ino) in known:
+            raise UserError(f'cannot write {path}: it is also an input, and would be replaced; choose another --out.')
+
+
+@contextmanager
+def results_folder(path: str | Path) -> Iterator[Path]:
+    """Create a folder for the results of the context; at its end, the new folders without a file are removed.
+
+    Raises:
+        UserError: as :func:`make_folder`.
+    """
+    path = Path(path)
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield make_folder(path)
+    finally:
+        for folder in new:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def make_folder(path: str | Path) -> Path:

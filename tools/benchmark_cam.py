@@ -10,7 +10,7 @@ Only single-stage detectors are supported. Without a checkpoint the weights are 
 import argparse
 from pathlib import Path
 
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 from tinynet_mm.files import check_writable, read_csv, write_csv
 
 
@@ -19,12 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('paths', nargs='+', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER')
     parser.add_argument('--method', default='auto', help='method of the maps (default %(default)s)')
-    parser.add_argument('--data-root', type=Path, help='COCO-format set the checkpoint was trained on')
+    parser.add_argument('--data-root', type=cli.path, help='COCO-format set the checkpoint was trained on')
     parser.add_argument('--input-size', type=int, help='side of the square input in pixels')
     parser.add_argument('--images', type=int, default=16, help='images of the folder to use (default %(default)s)')
     parser.add_argument('--batch', type=int, default=4, help='images per batch (default %(default)s)')
     parser.add_argument('--rounds', type=int, default=5, help='rounds after one for warm-up (default %(default)s)')
-    parser.add_argument('--out', type=Path, help='CSV file to which the row is appended')
+    parser.add_argument('--out', type=cli.path, help='CSV file to which the row is appended')
     args = parser.parse_intermixed_args(argv)
 
     from tinynet_mm.bench import cam as bench
@@ -48,4 +48,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

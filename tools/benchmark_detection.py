@@ -18,14 +18,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='configs of detectors with --input-size')
-    parser.add_argument('--data-root', type=Path, required=True, help='folder of the data set')
+    parser.add_argument('--data-root', type=cli.path, required=True, help='folder of the data set')
     parser.add_argument('--seeds', type=cli.count, nargs='+', default=[0], help='a training for each (default 0)')
     parser.add_argument('--input-size', type=cli.positive, default=320, help='side of the input in pixels (default %(default)s)')
     parser.add_argument('--epochs', type=cli.positive, default=40, help='length of each training (default %(default)s)')
-    parser.add_argument('--weights', type=Path, metavar='FILE', help='weights of the backbone (default: random weights)')
+    parser.add_argument('--weights', type=cli.path, metavar='FILE', help='weights of the backbone (default: random weights)')
     parser.add_argument('--jobs', type=cli.positive, default=1, help='trainings at the same time (default %(default)s)')
-    parser.add_argument('--runs', type=Path, default=Path('work_dirs/benchmark'), help='folder of the work directories')
-    parser.add_argument('--out', type=Path, default=Path('detection.csv'), help='CSV file (default %(default)s)')
+    parser.add_argument('--runs', type=cli.path, default=Path('work_dirs/benchmark'), help='folder of the work directories')
+    parser.add_argument('--out', type=cli.path, default=Path('detection.csv'), help='CSV file (default %(default)s)')
     return parser.parse_args(argv)
 
 

@@ -32,7 +32,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--max-drop', type=cli.points, default=1.0, help='largest loss of int8 in points (default %(default)s)')
     parser.add_argument('--runs', type=cli.positive, default=200, help='timed runs of each file (default %(default)s)')
     parser.add_argument('--warmup', type=int, default=20, help='runs before the timed ones (default %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('results/int8.csv'), help='CSV file (default %(default)s)')
+    parser.add_argument('--out', type=cli.path, default=Path('results/int8.csv'), help='CSV file (default %(default)s)')
     args = parser.parse_args(argv)
     if not args.data_root:
         parser.error('--data-root is needed, for calibration and accuracy')

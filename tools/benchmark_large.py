@@ -29,7 +29,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--batch', type=cli.positive, default=24, help='images of a batch (default %(default)s)')
     parser.add_argument('--workers', type=cli.positive, default=2, help='processes that load (default %(default)s)')
     parser.add_argument('--detections', type=cli.positive, default=100, help='detections of an image (default %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('large.csv'), help='CSV file (default %(default)s)')
+    parser.add_argument('--out', type=cli.path, default=Path('large.csv'), help='CSV file (default %(default)s)')
     return parser.parse_args(argv)
 
 

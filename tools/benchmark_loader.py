@@ -11,19 +11,19 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 from tinynet_mm.files import check_writable, write_csv
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line; ``argv`` replaces ``sys.argv`` in tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data-root', type=Path, help='a data set in COCO format to read instead of generated images')
+    parser.add_argument('--data-root', type=cli.path, help='a data set in COCO format to read instead of generated images')
     parser.add_argument('--size', type=int, default=512, help='side of the output in pixels (default %(default)s)')
     parser.add_argument('--images', type=int, default=100, help='images per round (default %(default)s)')
     parser.add_argument('--rounds', type=int, default=5, help='rounds after the warm-up round (default %(default)s)')
     parser.add_argument(
-        '--out', type=Path, default=Path('results/loader.csv'), help='the CSV file to write (default %(default)s)'
+        '--out', type=cli.path, default=Path('results/loader.csv'), help='the CSV file to write (default %(default)s)'
     )
     return parser.parse_args(argv)
 
@@ -48,4 +48,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

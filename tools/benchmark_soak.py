@@ -19,8 +19,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--epochs', type=cli.positive, default=250, help='of 40 steps (default %(default)s)')
-    parser.add_argument('--runs', type=Path, default=Path('work_dirs/soak'), help='new folder for data and training')
-    parser.add_argument('--out', type=Path, default=Path('soak.csv'), help='CSV file (default %(default)s)')
+    parser.add_argument('--runs', type=cli.path, default=Path('work_dirs/soak'), help='new folder for data and training')
+    parser.add_argument('--out', type=cli.path, default=Path('soak.csv'), help='CSV file (default %(default)s)')
     return parser.parse_args(argv)
 
 

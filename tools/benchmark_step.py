@@ -8,10 +8,8 @@ optimizer's step, but not loading. The three variants take turns, each in a sepa
 
 import argparse
 from functools import partial
-from pathlib import Path
 
-from tinynet_mm.cli import progress
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 from tinynet_mm.files import check_writable, write_csv
 
 
@@ -21,13 +19,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('config', help='config of an SSDLite detector')
     parser.add_argument('--batch', type=int, default=8, help='images per step, 2 or more (default %(default)s)')
     parser.add_argument('--rounds', type=int, default=10, help='rounds after three for warm-up (default %(default)s)')
-    parser.add_argument('--out', type=Path, help='CSV file for the row')
+    parser.add_argument('--out', type=cli.path, help='CSV file for the row')
     args = parser.parse_args(argv)
     from tinynet_mm.bench.step import compare
 
     if args.out:
         check_writable(args.out)
-    row = compare(args.config, args.batch, args.rounds, partial(progress, title='rounds'))
+    row = compare(args.config, args.batch, args.rounds, partial(cli.progress, title='rounds'))
     print('\n'.join(f'{key:32} {value}' for key, value in row.items()))
     if args.out:
         print(f'written: {write_csv(args.out, [row])}')
@@ -35,4 +33,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

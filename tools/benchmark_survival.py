@@ -19,9 +19,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--terms', type=cli.count, default=5, help='SIGTERMs (default %(default)s)')
     parser.add_argument('--epochs', type=cli.positive, default=30, help='length of the training (default %(default)s)')
     parser.add_argument('--seed', type=cli.count, default=0, help='of the order and the moments (default %(default)s)')
-    parser.add_argument('--runs', type=Path, default=Path('work_dirs/survival'), help='new folder for data and trainings')
+    parser.add_argument('--runs', type=cli.path, default=Path('work_dirs/survival'), help='new folder for data and trainings')
     parser.add_argument(
-        '--out', type=Path, default=Path('reliability.csv'), help='CSV file; the row is added (default %(default)s)'
+        '--out', type=cli.path, default=Path('reliability.csv'), help='CSV file; the row is added (default %(default)s)'
     )
     return parser.parse_args(argv)
 

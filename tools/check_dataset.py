@@ -8,7 +8,6 @@ python tools/check_dataset.py ANNOTATIONS.json IMAGE_FOLDER
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinynet_mm import cli
@@ -21,7 +20,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line; ``argv`` replaces ``sys.argv`` in tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', nargs='*', help='a config, or an annotation file and its image folder')
-    parser.add_argument('--data-root', type=Path, help='folder of the data set, in any layout that training supports')
+    parser.add_argument('--data-root', type=cli.path, help='folder of the data set, in any layout that training supports')
     parser.add_argument('--input-size', type=cli.positive, help='side of the square input in pixels, for the anchors')
     args = parser.parse_args(argv)
     if len(args.source) > 2 or (len(args.source) == 2 and args.data_root) or not (args.source or args.data_root):

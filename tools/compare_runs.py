@@ -8,7 +8,7 @@ Reads the logs of complete trainings of tools/train.py; the runs of one network 
 import argparse
 from pathlib import Path
 
-from tinynet_mm import errors
+from tinynet_mm import cli
 
 
 def score(row: dict, key: str) -> str:
@@ -20,8 +20,8 @@ def score(row: dict, key: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('work_dirs', nargs='+', type=Path, help='work directories of trainings')
-    parser.add_argument('--out', type=Path, default=Path('comparison.csv'))
+    parser.add_argument('work_dirs', nargs='+', type=cli.path, help='work directories of trainings')
+    parser.add_argument('--out', type=cli.path, default=Path('comparison.csv'))
     parser.add_argument('--protocol', default='', help='machine, threads, precision; a column of the table')
     args = parser.parse_args(argv)
     from tinynet_mm.training.summary import pool, read_runs, write_csv
@@ -37,4 +37,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    errors.run(main)
+    cli.run(main)

@@ -7,7 +7,6 @@ tools/train.py and the other tools with --data-root do the same by themselves. A
 """
 
 import argparse
-from pathlib import Path
 
 from tinynet_mm import cli
 from tinynet_mm.errors import UserError, printable
@@ -16,8 +15,8 @@ from tinynet_mm.errors import UserError, printable
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line; ``argv`` replaces ``sys.argv`` in tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('root', type=Path, help='folder of the data set')
-    parser.add_argument('--out', type=Path, help='folder of the COCO files (default: ROOT/tinynet_coco)')
+    parser.add_argument('root', type=cli.path, help='folder of the data set')
+    parser.add_argument('--out', type=cli.path, help='folder of the COCO files (default: ROOT/tinynet_coco)')
     cli.add_val_share(parser)
     return parser.parse_args(argv)
 

@@ -7,16 +7,15 @@ Every key must fit; the others are listed. The averaged weights of a training ar
 """
 
 import argparse
-from pathlib import Path
 
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', type=Path, help='.pth or .safetensors of timm, of the authors, or of a training')
-    parser.add_argument('target', type=Path, help='.pth or .safetensors to write')
+    parser.add_argument('source', type=cli.path, help='.pth or .safetensors of timm, of the authors, or of a training')
+    parser.add_argument('target', type=cli.path, help='.pth or .safetensors to write')
     parser.add_argument(
         '--to', choices=['ours', 'timm'], required=True, help="the keys to write (the authors' files have timm's)"
     )
@@ -31,4 +30,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

@@ -10,7 +10,7 @@ A NAME is a preset, or a base with multipliers; its cost is computed in closed f
 import argparse
 
 from tinynet_mm.archs import resolve
-from tinynet_mm.cost import NOTHING, Cost, parts
+from tinynet_mm.cost import NOTHING, Cost, check_input, parts
 from tinynet_mm.errors import UserError, run
 
 
@@ -32,7 +32,7 @@ def count_network(name: str, side: int | None, classes: int) -> tuple[tuple[int,
     if repeated := [key for key in keys if keys.count(key) > 1]:
         raise UserError(f'{name}: {repeated[0]} is given twice; give each multiplier once.')
     arch = resolve(dict(base=base, **{key: number(key, text) for key, text in pairs}) if pairs else base)
-    side = side or arch.resolution
+    side = arch.resolution if side is None else side
     return (side, side), dict(parts(arch, side, classes))
 
 
@@ -61,10 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--classes', type=int, default=1000, help='classes of a NAME; 0 for the backbone alone (default 1000)')
     parser.add_argument('--stages', action='store_true', help='print a line for each part too')
     args = parser.parse_args(argv)
-    if args.classes < 0:
-        raise UserError(f'--classes {args.classes}: give 0 for the backbone alone, or the number of classes.')
-    if args.resolution is not None and args.resolution < 1:
-        raise UserError(f'--resolution {args.resolution}: give at least one pixel.')
+    check_input(args.resolution, args.classes)
     width = max(map(len, args.networks))
     header = f'{"network":{width}} {"input":>9} {"params (M)":>10} {"MACs (M)":>11} {"activations (M)":>15}'
     for index, name in enumerate(args.networks):

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 
 if TYPE_CHECKING:
     from tinynet_mm.archs import Arch
@@ -40,21 +40,21 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     budget.add_argument('--latency-ms', type=float, help='milliseconds for one image on this machine')
     budget.add_argument(
         '--published',
-        type=Path,
+        type=cli.path,
         metavar='CSV',
         help='only write a table of the published TinyNets and the formula fitted to them',
     )
     parser.add_argument('--base', help='efficientnet_b0 (default), resnet50, ghostnet_a, or a table (.json)')
     source = parser.add_mutually_exclusive_group()
-    source.add_argument('--frontier', type=Path, help='fit to this front of a sweep (CSV with r, d, and c or macs)')
-    source.add_argument('--formula', type=Path, help='use this formula, written by --save')
-    parser.add_argument('--save', type=Path, help='save the formula (.json)')
+    source.add_argument('--frontier', type=cli.path, help='fit to this front of a sweep (CSV with r, d, and c or macs)')
+    source.add_argument('--formula', type=cli.path, help='use this formula, written by --save')
+    parser.add_argument('--save', type=cli.path, help='save the formula (.json)')
     parser.add_argument('--classes', type=int, default=CLASSES, help='classes of the classifier, which is part of the cost')
     parser.add_argument('--config', help='classifier or detector to measure for --latency-ms; sets --base')
     parser.add_argument('--runtime', choices=RUNTIMES, help='runtime for --latency-ms (default onnx)')
     parser.add_argument('--threads', type=int, default=1, help='threads for --latency-ms')
     parser.add_argument('--extrapolate', action='store_true', help='allow budgets outside the fitted range')
-    parser.add_argument('--write-configs', type=Path, metavar='DIR', help='write configs for ImageNet and two detectors')
+    parser.add_argument('--write-configs', type=cli.path, metavar='DIR', help='write configs for ImageNet and two detectors')
     args = parser.parse_args(argv)
     if args.latency_ms is None and (args.config or args.runtime):
         parser.error('--config and --runtime are for budgets in milliseconds; give --latency-ms')
@@ -156,4 +156,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

@@ -19,7 +19,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--minutes', type=float, default=10.0, help='for each reader (default %(default)g)')
     parser.add_argument('--reader', nargs='+', metavar='NAME', help='only these readers (default all)')
     parser.add_argument('--seed', type=cli.count, default=0, help='of the cases (default %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/fuzz'), help='folder of the findings (default %(default)s)')
+    findings = Path('work_dirs/fuzz')
+    parser.add_argument('--out', type=cli.path, default=findings, help='folder of the findings (default %(default)s)')
     return parser.parse_args(argv)
 
 

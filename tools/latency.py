@@ -15,7 +15,6 @@ runtimes calibrate on random images: the times are those of int8, the outputs ar
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 from tinynet_mm import cli
 
@@ -33,11 +32,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--batch', type=cli.positive, default=1, help='images in a batch (default %(default)s)')
     parser.add_argument('--runs', type=cli.positive, default=1000, help='timed runs of each contender (default %(default)s)')
     parser.add_argument('--warmup', type=int, default=50, help='runs before the timed ones (default %(default)s)')
-    parser.add_argument('--image', type=Path, help='image file for the time from file to boxes of exported detectors')
+    parser.add_argument('--image', type=cli.path, help='image file for the time from file to boxes of exported detectors')
     parser.add_argument(
         '--reference', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help="also time mmdet's inference_detector on --image"
     )
-    parser.add_argument('--out', type=Path, help='CSV file for the table with its protocol')
+    parser.add_argument('--out', type=cli.path, help='CSV file for the table with its protocol')
     args = parser.parse_args(argv)
     if not args.models and not args.reference:
         parser.error('give at least one MODEL, or --reference')

@@ -15,9 +15,9 @@ from tinynet_mm.errors import printable
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line; ``argv`` replaces ``sys.argv`` in tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('model', type=Path, help='an .onnx, .xml or .param file from tools/export.py')
-    parser.add_argument('image', type=Path, help='an image file')
-    parser.add_argument('--out', type=Path, default=Path('golden'), help='folder of results (default %(default)s)')
+    parser.add_argument('model', type=cli.path, help='an .onnx, .xml or .param file from tools/export.py')
+    parser.add_argument('image', type=cli.path, help='an image file')
+    parser.add_argument('--out', type=cli.path, default=Path('golden'), help='folder of results (default %(default)s)')
     return parser.parse_args(argv)
 
 

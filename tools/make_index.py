@@ -9,13 +9,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 
 
 def main(argv: list[str] | None = None) -> None:
     """Write the files and print their paths."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--root', type=Path, default=Path(__file__).resolve().parent.parent, help='the checkout')
+    parser.add_argument('--root', type=cli.path, default=Path(__file__).resolve().parent.parent, help='the checkout')
     root = parser.parse_args(argv).root
     from tinynet_mm.mmlab.index import write_index
 
@@ -24,4 +24,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(cli.run(main))

@@ -7,10 +7,9 @@ The same seed gives the same bytes. The command needs a few seconds.
 
 import argparse
 from dataclasses import fields
-from pathlib import Path
 
+from tinynet_mm import cli
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
-from tinynet_mm.errors import run
 
 HELP = {
     'seed': 'seed of all pictures',
@@ -27,7 +26,7 @@ HELP = {
 def main(argv: list[str] | None = None) -> int:
     """Draw the data set and print its folders; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('out', type=Path, help='folder to write; it is new or empty, or contains the same data set')
+    parser.add_argument('out', type=cli.path, help='folder to write; it is new or empty, or contains the same data set')
     for field in fields(ShapesSpec):
         text = f'{HELP[field.name]} (default %(default)s)'
         parser.add_argument('--' + field.name.replace('_', '-'), type=int, default=field.default, metavar='N', help=text)
@@ -40,4 +39,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

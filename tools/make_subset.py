@@ -6,16 +6,15 @@ The list of images is written to subset.json in the target folder. The source is
 """
 
 import argparse
-from pathlib import Path
 
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write the subset and print its size; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', type=Path, help='folder with train/<class>/*.jpg and val/<class>/*.jpg')
-    parser.add_argument('target', type=Path, help='folder of the subset')
+    parser.add_argument('source', type=cli.path, help='folder with train/<class>/*.jpg and val/<class>/*.jpg')
+    parser.add_argument('target', type=cli.path, help='folder of the subset')
     parser.add_argument('--classes', type=int, default=100, help='number of classes (default %(default)s)')
     parser.add_argument('--train', type=int, default=500, help='training images per class (default %(default)s)')
     parser.add_argument('--val', type=int, default=50, help='validation images per class (default %(default)s)')
@@ -34,4 +33,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

@@ -10,7 +10,7 @@ and results/int8.csv, which tools/latency.py and tools/benchmark_int8.py write.
 import argparse
 from pathlib import Path
 
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 from tinynet_mm.files import check_writable, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--csv', type=Path, default=ROOT / 'results' / 'tables.csv', help='default: results/tables.csv')
-    parser.add_argument('--docs', type=Path, default=ROOT / 'docs' / 'tables.md', help='default: docs/tables.md')
-    parser.add_argument('--latency', type=Path, default=ROOT / 'docs' / 'latency.md', help='default: docs/latency.md')
+    parser.add_argument('--csv', type=cli.path, default=ROOT / 'results' / 'tables.csv', help='default: results/tables.csv')
+    parser.add_argument('--docs', type=cli.path, default=ROOT / 'docs' / 'tables.md', help='default: docs/tables.md')
+    parser.add_argument('--latency', type=cli.path, default=ROOT / 'docs' / 'latency.md', help='default: docs/latency.md')
     parser.add_argument('--readme', action='store_true', help='only print the tables of the README, from the CSV files')
     args = parser.parse_args(argv)
     from tinynet_mm.bench import tables
@@ -41,4 +41,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

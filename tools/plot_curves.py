@@ -11,18 +11,18 @@ import argparse
 import time
 from pathlib import Path
 
-from tinynet_mm import errors
+from tinynet_mm import cli, errors
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        'work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='a work directory, a folder with several, or a log'
+        'work_dirs', nargs='+', type=cli.path, metavar='WORK_DIR', help='a work directory, a folder with several, or a log'
     )
     parser.add_argument(
         '--out',
-        type=Path,
+        type=cli.path,
         default=Path('curves.png'),
         help='PNG, PDF or SVG by the suffix; a CSV file of the same name is written too',
     )

@@ -9,7 +9,7 @@ MACs and parameters are raw integers in the tables. Rows with `paper` in the col
 import argparse
 from pathlib import Path
 
-from tinynet_mm import errors
+from tinynet_mm import cli
 from tinynet_mm.files import read_csv
 
 
@@ -19,7 +19,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'tables',
         nargs='+',
-        type=Path,
+        type=cli.path,
         metavar='CSV',
         help='tables; a row without a score takes it from the row of the same name and source',
     )
@@ -27,7 +27,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--y', default='accuracy', help='column of the score (default accuracy)')
     parser.add_argument('--label', default='name', help='column of the names (default name)')
     parser.add_argument('--group', help='column of the groups; each has a colour, and a line if it has few points')
-    parser.add_argument('--out', type=Path, default=Path('results.png'), help='PNG, PDF or SVG by the suffix')
+    parser.add_argument('--out', type=cli.path, default=Path('results.png'), help='PNG, PDF or SVG by the suffix')
     return parser.parse_args(argv)
 
 
@@ -47,4 +47,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    errors.run(main)
+    cli.run(main)

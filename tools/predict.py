@@ -32,7 +32,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     words = 'after a config first its checkpoint (.pth, .safetensors or a URL); image files or folders'
     parser.add_argument('inputs', nargs='*', metavar='input', help=words)
     parser.add_argument('--video', metavar='FILE', help='detect in a video file or, with a number, the frames of a camera')
-    parser.add_argument('--out', type=Path, default=Path('predictions'), help='folder of results (default %(default)s)')
+    parser.add_argument('--out', type=cli.path, default=Path('predictions'), help='folder of results (default %(default)s)')
     parser.add_argument('--score-thr', type=cli.probability, default=0.3, help='minimum score, 0 to 1 (default %(default)s)')
     parser.add_argument('--tile', type=cli.positive, metavar='PIXELS', help='also detect in tiles of this side, and merge')
     parser.add_argument('--tile-overlap', type=cli.probability, metavar='SHARE', help='overlap of the tiles (default 0.2)')

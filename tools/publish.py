@@ -8,14 +8,14 @@ The files contain the averaged weights, if the checkpoint has some. The .pth loa
 import argparse
 from pathlib import Path
 
-from tinynet_mm.errors import run
+from tinynet_mm import cli
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoint', type=Path, help='checkpoint of a training, .pth')
-    parser.add_argument('--out-dir', type=Path, default=Path('weights'), help='folder of the files (default weights)')
+    parser.add_argument('checkpoint', type=cli.path, help='checkpoint of a training, .pth')
+    parser.add_argument('--out-dir', type=cli.path, default=Path('weights'), help='folder of the files (default weights)')
     parser.add_argument('--name', help='file name before the hash (default that of the checkpoint)')
     parser.add_argument('--raw', action='store_true', help='the raw weights instead of the averaged ones')
     parser.add_argument('--trust', action='store_true', help='also run code from the pickle; only for files that you trust')
@@ -29,4 +29,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    cli.run(main)

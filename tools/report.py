@@ -17,7 +17,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     cli.add_config_arguments(parser)
     parser.add_argument('checkpoint', help='a .pth or .safetensors file, or a URL')
     parser.add_argument('--split', choices=['val', 'test'], default='val', help='images to detect in (default %(default)s)')
-    parser.add_argument('--out', type=Path, help='folder of report.html (default: report, next to the checkpoint)')
+    parser.add_argument('--out', type=cli.path, help='folder of report.html (default: report, next to the checkpoint)')
     parser.add_argument('--device', default='cpu', help='cpu or cuda:0 (default %(default)s)')
     return parser.parse_args(argv)
 

@@ -13,7 +13,6 @@
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinynet_mm import cli
@@ -31,7 +30,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     stages = parser.add_subparsers(dest='stage', required=True)
     commands = {name: stages.add_parser(name) for name in STAGES}
     for command in commands.values():
-        command.add_argument('directory', type=Path, help='directory of the sweep')
+        command.add_argument('directory', type=cli.path, help='directory of the sweep')
     add = commands['sample'].add_argument
     add('--config', help=f'training recipe with its base network (default {RECIPE})')
     add('-n', '--count', type=int, default=24, help='networks to draw (default %(default)s)')
@@ -39,7 +38,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add('--budget', type=float, metavar='C', help='all networks at C times the MACs of the base (figure 2), not over the band')
     add('--band', type=float, nargs=2, default=(0.03, 1.05), metavar=('LOW', 'HIGH'), help='MACs as shares of the base')
     add('--add', action='store_true', help='draw more networks for an existing sweep')
-    add('--data-root', type=Path, help='folder with train/CLASS/*.jpg and val/CLASS/*.jpg')
+    add('--data-root', type=cli.path, help='folder with train/CLASS/*.jpg and val/CLASS/*.jpg')
     cli.add_cfg_options(commands['sample'])
     add = commands['run'].add_argument
     add('--jobs', type=int, default=1, help='parallel trials on this machine, one thread each (default %(default)s)')

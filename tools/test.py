@@ -24,7 +24,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     cli.add_config_arguments(parser)
     parser.add_argument('checkpoint', help='a .pth or .safetensors file, or a URL')
     parser.add_argument('--split', choices=['test', 'val'], default='test')
-    parser.add_argument('--out', type=Path, help='folder of metrics.json (default: that of the checkpoint)')
+    parser.add_argument('--out', type=cli.path, help='folder of metrics.json (default: that of the checkpoint)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args(argv)
 

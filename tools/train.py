@@ -14,7 +14,9 @@ from pathlib import Path
 
 from tinynet_mm import cli
 
-UNUSED = dict(launcher='use --launcher')
+UNUSED = dict(
+    launcher='use --launcher', resume='use --resume', custom_imports='modules are imported before; set it in the config file'
+)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -27,7 +29,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--schedule', choices=['short'], help='short: 40 epochs of AdamW for hundreds of images')
     parser.add_argument('--epochs', type=cli.positive, help='length of the training; schedules that count in epochs follow it')
     parser.add_argument('--from-scratch', action='store_true', help='random weights; otherwise published ones are downloaded')
-    parser.add_argument('--work-dir', type=Path, help='folder of the results (default work_dirs/CONFIG)')
+    parser.add_argument('--work-dir', type=cli.path, help='folder of the results (default work_dirs/CONFIG)')
     parser.add_argument('--resume', nargs='?', const='auto', help='continue from the latest checkpoint, or from a path')
     parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA only)')
     parser.add_argument('--patience', type=cli.positive, metavar='N', help='stop after N validations without a better score')
@@ -78,12 +80,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'  # how MMEngine trains on the CPU of a machine with GPUs
-    from tinynet_mm.mmlab import processes
+    from tinynet_mm.mmlab import processes, resuming
     from tinynet_mm.training import lock
 
     with processes.group(args.launcher):
         cfg, content = prepare(args)
         with processes.first(lambda: lock.hold(cfg.work_dir)) or nullcontext():
+            if not cfg.get('resume'):
+                processes.first(lambda: resuming.mark_start(cfg.work_dir))
             train(args, cfg, content)
     return 0
 

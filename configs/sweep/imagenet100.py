@@ -1,11 +1,11 @@
 """The search of the paper (sections 3.2 and 4.2): networks scaled from EfficientNet-B0, 100 epochs each on ImageNet-100.
 
-    python tools/sweep.py sample sweeps/imagenet100 --config configs/sweep/imagenet100.py --data-root data/imagenet100 -n 200
+    python tools/sweep.py sample sweeps/imagenet100 --config configs/sweep/imagenet100.py --data-root data/imagenet100 -n 100
     python tools/sweep.py run sweeps/imagenet100
 
 Not trained here. The data folder has train/CLASS/*.JPEG and val/CLASS/*.JPEG with the 100 classes; the paper draws them at
-random and does not name them. Its number of networks is not given either. A network trains on one GPU with 128 images a step, and
-a learning rate that is scaled to this (0.006).
+random and does not name them. It samples 100 networks (section 4.2). A network trains on one GPU with 128 images a step, and a
+learning rate that is scaled to this (0.006); the paper counts 2.5 GPU hours for each.
 """
 
 _base_ = ['../imagenet/_base_/rmsprop.py', '../imagenet/_base_/imagenet.py', '../imagenet/_base_/runtime.py']

@@ -65,12 +65,12 @@ def watch(command: Sequence[str], folder: Path, every: float, note: Callable[[Se
 
 
 def summary(seen: Sequence[Seen]) -> dict[str, object]:
-    """A row: steps, and for each measure its median in the first and the last fifth after the warm-up.
+    """A row: steps, and for each measure its median in the first and the last fifth between warm-up and report.
 
     Raises:
         UserError: fewer than ten looks after the warm-up.
     """
-    steady = [one for one in seen if one.step > WARM_UP * seen[-1].step] if seen else []
+    steady = [one for one in seen if WARM_UP * seen[-1].step < one.step < seen[-1].step] if seen else []
     if len(steady) < 10:
         raise UserError(f'{len(steady)} looks are too few; give more --epochs.')
     part = max(len(steady) // 5, 1)

@@ -21,7 +21,7 @@ from torchvision.ops import box_iou
 
 from ..data.coco import Split, read_coco
 from ..errors import UserError
-from ..files import write_text
+from ..files import results_folder, write_text
 from . import faithfulness as measures
 from .explain import Explainer
 from .images import Pipeline, Sample, to_batch
@@ -196,7 +196,8 @@ def evaluate(
     Args:
         evaluator: computes the rows of an image.
         truths: the images.
-        journal: a file with the settings and a line of JSON for each image; a later call continues it.
+        journal: a file with the settings and a line of JSON for each image; a later call continues it. It is removed if no image
+            has been evaluated, or if none of them has a row.
         fields: the settings.
 
     Raises:
@@ -209,12 +210,19 @@ def evaluate(
             raise UserError(f'{journal} is from a run with other settings or an older version: delete it, or give another --out.')
         done = {entry['image']: entry['rows'] for entry in map(json.loads, lines[1:])}
     lines = [head, *(json.dumps(dict(image=i, rows=r)) for i, r in done.items()), '']
-    write_text(journal, '\n'.join(lines))  # without an incomplete line that a crash left
-    with journal.open('a') as file:
-        for truth in truths:
-            key = truth.path.as_posix()
-            if key not in done:
-                done[key] = evaluator(truth)
-                file.write(json.dumps(dict(image=key, rows=done[key])) + '\n')
-                file.flush()
-            yield done[key]
+    with results_folder(journal.parent):
+        write_text(journal, '\n'.join(lines))  # without an incomplete line that a crash left
+        complete = False
+        try:
+            with journal.open('a') as file:
+                for truth in truths:
+                    key = truth.path.as_posix()
+                    if key not in done:
+                        done[key] = evaluator(truth)
+                        file.write(json.dumps(dict(image=key, rows=done[key])) + '\n')
+                        file.flush()
+                    yield done[key]
+            complete = True
+        finally:
+            if not done or (complete and not any(done.values())):
+                journal.unlink()

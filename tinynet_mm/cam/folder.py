@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 
 from ..data.images import UniqueNames, write_image
-from ..files import atomic, make_folder, write_csv
+from ..files import atomic, check_not_inputs, results_folder, write_csv
 from .draw import overlay
 from .explain import Explainer, Explanation
 from .images import Pipeline, Sample, batches, to_batch, utf8_name
@@ -197,29 +197,34 @@ def write_all(seen: Iterable[list[Seen]], out: Path) -> Iterator[Seen]:
 
     A .npy file holds the map (H, W) from 0 to 1, on the original picture. In maps.csv ``lowest`` and ``highest`` are the extremes
     of the raw map; an explanation without a map has a row with the reason and no file. All files are written completely or not
-    at all. After an error or ctrl-C, maps.csv lists the images before it. A byte of a file name that is not UTF-8 is written as
-    ``\xff``, in the table and in the names of the results.
+    at all. After an error or ctrl-C, maps.csv lists the images before it. Without a map nothing is written. A byte of a file
+    name that is not UTF-8 is written as ``\xff``, in the table and in the names of the results.
 
     Raises:
         UserError: a file cannot be written.
     """
-    make_folder(out)
     rows: list[list] = []
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            writing: deque[Future[None]] = deque()
-            for one, name in _named(seen):
-                if one.has_map:
-                    writing.append(pool.submit(_write, one, out / name))
-                rows.append(_row(one, f'{name}.jpg' if one.has_map else ''))
-                if len(writing) > WAITING:
-                    writing.popleft().result()
-                yield one
-            for written in writing:
-                written.result()
-    finally:
-        if rows:
-            write_csv(out / 'maps.csv', [dict(zip(COLUMNS, row)) for row in rows])
+    with results_folder(out):
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                writing: deque[Future[None]] = deque()
+                for one, name in _named(seen):
+                    if one.has_map:
+                        writing.append(pool.submit(_write, one, out / name))
+                    rows.append(_row(one, f'{name}.jpg' if one.has_map else ''))
+                    if len(writing) > WAITING:
+                        writing.popleft().result()
+                    yield one
+                for written in writing:
+                    written.result()
+        finally:
+            if any(row[COLUMNS.index('file')] for row in rows):
+                write_csv(out / 'maps.csv', [dict(zip(COLUMNS, row)) for row in rows])
+
+
+def check_outputs(files: Sequence[Path], out: Path) -> None:
+    """Raise UserError if :func:`write_all` can replace one of the files: NAME.jpg is the picture of a map of NAME.jpg."""
+    check_not_inputs((out / path.name for path in files if path.suffix == '.jpg'), files)
 
 
 def _named(seen: Iterable[list[Seen]]) -> Iterator[tuple[Seen, str]]:

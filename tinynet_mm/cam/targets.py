@@ -53,7 +53,7 @@ def parse_target(text: str, classes: Sequence[str], **options: Any) -> Wanted:
     kind, _, value = text.partition('=')
     if text in ('top1', 'all'):
         return Wanted(text, **options)
-    if kind == 'box' and value.isdigit() and int(value) > 0:
+    if kind == 'box' and value.isascii() and value.isdigit() and len(value) < 10 and int(value) > 0:
         return Wanted('box', int(value), **options)
     if kind == 'class' and value:
         return Wanted('class', find_class(value, classes), **options)

@@ -16,7 +16,7 @@ from ..data import folders
 from ..data.coco import find_layout, splits_of
 from ..data.memory import read_from_files
 from ..errors import UserError, listed
-from ..files import machine_name, write_text
+from ..files import check_not_inputs, machine_name, write_text
 from ..mmlab import checkpoints, configs, editing
 from ..plots import save
 from ..training.cpu import keep_freed_memory
@@ -24,7 +24,7 @@ from . import faithfulness
 from .compare import Compared, compare
 from .evaluate import Evaluator, Protocol, evaluate, read_truth
 from .explain import Explainer
-from .folder import explain_images, write_all
+from .folder import check_outputs, explain_images, write_all
 from .images import check_images, utf8_name
 from .targets import parse_target
 
@@ -167,8 +167,9 @@ def draw_maps(
         options: further arguments of it.
 
     Raises:
-        UserError: no map can be drawn, or a target, batch or method that does not exist.
+        UserError: a result would replace one of the files, no map can be drawn, or a target, batch or method that does not exist.
     """
+    check_outputs(files, out)
     (explainer,) = method.explainers(loaded.model)
     if batch < 1:
         raise UserError(f'--batch {batch}: at least one image goes through the network at a time.')
@@ -223,8 +224,10 @@ def compare_models(
         options: further arguments of it.
 
     Raises:
-        UserError: a target or method that does not exist, or a file that is not an image.
+        UserError: a figure would replace one of the files, a target or method does not exist, or a file is not an image.
     """
+    figures = [out.with_suffix(suffix) for suffix in ('.png', '.pdf')]
+    check_not_inputs(figures, files)
     columns = []
     for title, loaded in models:
         for name, explainer in zip(method.names.split(','), method.explainers(loaded.model)):
@@ -233,7 +236,7 @@ def compare_models(
     figure, notes = compare(columns, files, target, **options)
     for note in notes:
         yield f'note: {note}.'
-    yield ' and '.join(str(save(figure, out.with_suffix(suffix))) for suffix in ('.png', '.pdf'))
+    yield ' and '.join(str(save(figure, path)) for path in figures)
 
 
 def fingerprint(checkpoint: str | None) -> str:

@@ -21,7 +21,7 @@ from mmengine.config import Config
 from ..errors import UserError
 from ..files import check_names, collection_paused
 from ..mmlab.configs import SPLITS, walk
-from .convert import as_key, convert, convert_single, default_folder, origin
+from .convert import FOLDER, Scope, as_key, convert, convert_single, default_folder, origin
 from .records import SPELLINGS
 
 SINGLE = ('annotations/instances_default.json', 'result.json', '_annotations.coco.json')  # exports without splits
@@ -127,7 +127,7 @@ def find_layout(
     Raises:
         FileNotFoundError: the folder or the folder of the images is missing.
         UserError: the folder has no known layout, a file is not in its format, the categories of the splits differ, or an image
-            of a COCO file is outside of the folder.
+            is outside of the folder.
     """
     root = Path(root)
     if not root.is_dir():
@@ -145,21 +145,22 @@ def find_layout(
     for sentence in (done.note, NO_SHARE.format(root) if val_share is not None and not done.divided else None):
         if sentence:
             note(sentence)
-    converted = read_layout(done.folder)
+    converted = read_layout(done.folder, Scope(root))
     assert converted is not None, done.folder
     return converted
 
 
-def check_inside(root: Path, ann_file: Path, images: Path, content: dict) -> None:
+def check_inside(scope: Scope, ann_file: Path, images: Path, content: dict) -> None:
     """Check that the images of a COCO file are inside the data set: a downloaded file must not name others of the machine.
 
     Raises:
-        UserError: an absolute name, or one with ``..`` that leaves ``root``.
+        UserError: an absolute name, or one with ``..`` that leaves the data set.
     """
-    inside = os.path.abspath(root) + os.sep
-    for name in (image.get('file_name') for image in content['images']):
-        if isinstance(name, str) and not os.path.abspath(images / name).startswith(inside):
-            raise UserError(f'{ann_file}: the image {name!r} is outside of {root}; copy it there and correct its file_name.')
+    name = scope.outside(images, (image.get('file_name') for image in content['images']))
+    if name is not None:
+        again = f'delete the folder {FOLDER}, so that the set is converted again'
+        advice = again if FOLDER in ann_file.parts else 'copy it there and correct its file_name'
+        raise UserError(f'{ann_file}: the image {name[:200]!r} is outside of {scope.root}; {advice}.')
 
 
 def was_divided(root: Path, out: Path | None) -> bool:
@@ -167,12 +168,12 @@ def was_divided(root: Path, out: Path | None) -> bool:
     return ((out or default_folder(root)) / 'annotations' / 'val.json').is_file()
 
 
-def read_layout(root: Path, inside: Path | None = None) -> Layout | None:
+def read_layout(root: Path, scope: Scope) -> Layout | None:
     """The splits in COCO format in a folder; None if it has none. Raises as :func:`find_layout`.
 
     Args:
         root: the folder.
-        inside: the folder that must contain all images; None for files that we have converted ourselves.
+        scope: where all images must be, also those of a conversion: somebody else can have written its files.
     """
     files = {split: path for split in SPLITS if (path := find_ann_file(root, split))}
     if not files:
@@ -183,8 +184,7 @@ def read_layout(root: Path, inside: Path | None = None) -> Layout | None:
     for split, content in contents.items():
         classes = tuple(name for category in content['categories'] if (name := category['name']) not in dropped)
         splits[split] = Split(files[split], find_images(root, split, files[split], content), classes)
-        if inside:
-            check_inside(inside, files[split], splits[split].images, content)
+        check_inside(scope, files[split], splits[split].images, content)
     return Layout(root, splits.get('train'), splits.get('val'), splits.get('test'), common_classes(splits))
 
 

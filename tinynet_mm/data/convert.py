@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, listed
-from ..files import check_writable, read_json, write_json
+from ..files import check_writable, collection_paused, read_json, write_json
 from . import cvat, labelme, voc, yolo
 from .folders import IMAGE_SUFFIXES
 from .holdout import SEED, SHARE, held_out
-from .records import Picture, Source
+from .records import Picture, Source, is_inside
 
 if TYPE_CHECKING:
     from .coco import Split
@@ -40,6 +40,26 @@ LAYOUTS = (
     'one file: annotations/instances_default.json (CVAT), result.json (Label Studio) or _annotations.coco.json',
 )
 LOOKED_FOR = (f'COCO: {", ".join(LAYOUTS)}', voc.LOOKED_FOR, yolo.LOOKED_FOR, labelme.LOOKED_FOR, cvat.LOOKED_FOR)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where the images of a COCO file may be: below ``root``, or directly in one of the ``folders``, which are absolute."""
+
+    root: Path
+    folders: frozenset[str] = frozenset()
+
+    def outside(self, images: Path, names: Iterable[object]) -> str | None:
+        """The first of the names, relative to ``images``, that is somewhere else; None if there is none."""
+        start = os.path.join(os.path.abspath(self.root), '')
+        for name in (name for name in names if isinstance(name, str)):
+            path = os.path.abspath(images / name)
+            if not (path.startswith(start) or self._is_known(path) or is_inside(self.root, path)):
+                return name
+        return None
+
+    def _is_known(self, path: str) -> bool:
+        return os.path.dirname(path) in self.folders and path.lower().endswith(SUFFIXES)  # so the digest has its size and time
 
 
 @dataclass(frozen=True)
@@ -83,9 +103,10 @@ def convert(root: Path, out: Path | None = None, val_share: float | None = None)
     read = find_reader(root)
     if read is None:
         raise UserError(f'{root} has no annotations in a known format: looked for {"; ".join(LOOKED_FOR)}.')
-    source = read(root)
-    check(source, root)
-    return write(source, root, folder, share)
+    with collection_paused():
+        source = read(root)
+        check(source, root)
+        return write(source, root, folder, share)
 
 
 def convert_single(content: dict, split: 'Split', root: Path, out: Path | None, val_share: float | None) -> Converted:
@@ -101,7 +122,8 @@ def convert_single(content: dict, split: 'Split', root: Path, out: Path | None, 
         dict(image, file_name=file_name(split.images / str(image.get('file_name')), root, folder)) for image in content['images']
     ]
     train, val = divide(dict(content, images=images), share)
-    marker = marker_of('COCO', [split.ann_file], root, folder)
+    named = {split.images / str(image.get('file_name')) for image in content['images']}
+    marker = marker_of('COCO', [split.ann_file, *(path for path in named if path.parent.is_dir())], root, folder)
     write_files(folder, dict(train=train, val=val), dict(marker, val_share=share, divided=True))
     parts = f'train {len(train["images"])}, val {len(val["images"])}'
     return Converted(
@@ -130,11 +152,15 @@ def check(source: Source, root: Path) -> None:
     """Check what no reader sees.
 
     Raises:
-        UserError: no images, or an image that is in the set twice.
+        UserError: no images, or an image that is in the set twice or outside of it.
     """
     seen: dict[Path, tuple[str, Path]] = {}
     for split, images in source.splits.items():
         for image in images:
+            if not is_inside(root, image.path):
+                raise UserError(
+                    f'{image.source}: its image {image.path} is outside of {root}; copy it there and correct the name.'
+                )
             if image.path in seen:
                 other, first = seen[image.path]
                 where = f'in {other} and in {split}, so a test says nothing' if other != split else f'twice in {split}'
@@ -236,7 +262,7 @@ def marker_of(kind: str, files: Iterable[Path], root: Path, folder: Path) -> dic
     folders = {path.parent for path in files} | {root}
     for parent in list(folders):
         folders |= {above for above in parent.parents if above.is_relative_to(root)}
-    names = sorted(Path(os.path.relpath(path, root)).as_posix() for path in folders)
+    names = sorted({Path(os.path.relpath(path, root)).as_posix() for path in folders})
     return dict(version=VERSION, kind=kind, root=_place(root, folder), folders=names, digest=_digest(root, names))
 
 
@@ -269,18 +295,23 @@ def _read_marker(folder: Path) -> dict:
     return content if valid and 0 < content['val_share'] < 1 else {}
 
 
-def origin(folder: Path) -> Path:
-    """The data set whose images the COCO files in a folder may name: that of a conversion, or else the folder itself.
+def origin(folder: Path) -> Scope:
+    """Where the images may be that the COCO files in a folder name: in the folder, or in those that a conversion has read.
 
-    A conversion counts only if its digest is that of the data set now, which somebody who ships a folder cannot know.
+    A conversion counts only if its digest is that of the data set now. It contains the times of the files in these folders, which
+    somebody who ships a folder with a marker cannot know.
     """
     marker = _read_marker(folder)
     root = folder / str(marker.get('root', '.'))
-    return root if marker and _is_unchanged(marker, root) else folder
+    if not (marker and _is_unchanged(marker, root)):
+        return Scope(folder)
+    return Scope(folder, frozenset(os.path.abspath(root / name) for name in marker['folders']))
 
 
 def _is_unchanged(marker: dict, root: Path) -> bool:
     folders = marker.get('folders')
     if not isinstance(folders, list) or not all(isinstance(name, str) and os.path.isdir(root / name) for name in folders):
+        return False
+    if '.' not in folders or len(set(folders)) < len(folders):  # not written by marker_of
         return False
     return marker.get('digest') == _digest(root, folders)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import UserError, listed
+from ..files import check_names
 from .records import Box, Images, Picture, Source, around, numbers, picture, read_xml, split_folders, split_of, used_classes
 
 KIND = 'CVAT for images'
@@ -35,7 +36,7 @@ def read(root: Path) -> Source:
     """Read the set.
 
     Raises:
-        UserError: a file that is not XML, is an export of a video, or has a wrong entry; or a missing image.
+        UserError: a file that is not XML, is an export of a video, or has a wrong entry; or an image that is missing or outside.
     """
     splits: dict[str, list[Picture]] = {}
     classes: list[str] = []
@@ -44,9 +45,9 @@ def read(root: Path) -> Source:
         tree = read_xml(path)
         if tree.tag != 'annotations' or tree.find('track') is not None:
             raise UserError(f'{path} is not an export in the format "CVAT for images 1.1"; export the task again in this format.')
-        classes += [name.text.strip() for name in tree.iterfind('./meta//label/name') if name.text]
+        classes += check_names([name.text.strip() for name in tree.iterfind('./meta//label/name') if name.text], path)
         folder = path.parent
-        images = Images([folder / 'images', *_below(folder / 'images'), folder])
+        images = Images(root, [folder / 'images', *_below(folder / 'images'), folder])
         for entry in tree.iter('image'):
             found = _picture(entry, path, images, omitted)
             splits.setdefault(split_of(entry.get('subset')) or split, []).append(found)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError, listed
+from ..files import check_names
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.webp')
 
@@ -17,13 +18,14 @@ def class_names(split: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: ``split`` does not exist.
-        UserError: it contains no class folders.
+        UserError: it contains no class folders, or one whose name is too long to draw or that MMEngine evaluates in a config.
     """
     if not os.path.isdir(split):
         raise FileNotFoundError(f'{split}: no such folder; give a folder that contains one folder of images per class.')
     names = _folders(split)
     if not names:
         raise UserError(_without_classes(split))
+    check_names(names, split)
     return names
 
 
@@ -72,7 +74,7 @@ def named_classes(root: Path) -> list[str]:
 
     for split in ('train', 'val') if root.is_dir() and find_reader(root) is None else ():
         if (root / split).is_dir() and (names := _folders(root / split)):
-            return names
+            return list(check_names(names, root / split))
     return list(find_layout(root).classes)
 
 

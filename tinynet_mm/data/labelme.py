@@ -6,11 +6,12 @@ A polygon, a mask, a circle and an oriented rectangle become the box around them
 import math
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_json
-from .records import Box, Images, Picture, Source, around, numbers, picture, split_folders, used_classes
+from .records import Box, Images, Picture, Source, around, files_in, numbers, picture, split_folders, used_classes
 
 KIND = 'LabelMe'
 LOOKED_FOR = 'LabelMe: *.json next to the images, also in train/, valid/ and test/'
@@ -21,7 +22,7 @@ OMITTED = ('point', 'points', 'line', 'linestrip')
 def folder_in(root: Path) -> Path | None:
     """The folder of LabelMe's files in ``root``; None if it has none."""
     for folder in (root / name for name in FOLDERS):
-        if any(_is_labelme(path) for path in list(folder.glob('*.json'))[:3]):
+        if any(_is_labelme(path) for path in islice((path for path in folder.glob('*.json') if path.is_file()), 3)):
             return folder
     return None
 
@@ -51,17 +52,18 @@ def read(root: Path) -> Source:
     """Read the set.
 
     Raises:
-        UserError: a file that is not JSON, a shape without points or with a wrong one, or a missing image.
+        UserError: a file that is not JSON, a shape without points or with a wrong one, or an image that is missing or outside.
     """
     omitted: Counter[str] = Counter()
-    splits = {split: list(_pictures(*place, omitted)) for split, place in places(root).items()}
+    splits = {split: list(_pictures(root, *place, omitted)) for split, place in places(root).items()}
     sentences = [f'{count} shapes of the type {kind} left out' for kind, count in omitted.items()]
     return Source(KIND, used_classes(splits), splits, omitted=tuple(sentences))
 
 
-def _pictures(root: Path, folder: Path, omitted: Counter[str]) -> Iterator[Picture]:
-    images = Images([folder, root, root / 'images', root / 'JPEGImages'])
-    for path in sorted(folder.glob('*.json')):
+def _pictures(root: Path, part: Path, folder: Path, omitted: Counter[str]) -> Iterator[Picture]:
+    """The images of one split of the data set ``root``: in ``part``, with the JSON files in ``folder``."""
+    images = Images(root, [folder, part, part / 'images', part / 'JPEGImages'])
+    for path in files_in(folder, '*.json'):
         content = read_json(path)
         if not (isinstance(content, dict) and isinstance(content.get('shapes'), list)):
             continue  # JSON of another tool

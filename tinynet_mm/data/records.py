@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError, listed
+from ..files import check_names
 from .folders import IMAGE_SUFFIXES
 from .images import header_size
 
@@ -64,14 +65,31 @@ class Source:
     omitted: tuple[str, ...] = ()
 
 
+def is_inside(root: Path, path: str | Path) -> bool:
+    """Whether a path is ``root`` or below it, without or with symbolic links replaced.
+
+    A link in the data set to a file outside of it counts as inside: many sets have such links on purpose.
+    """
+    try:
+        return any(_is_below(resolve(root), resolve(path)) for resolve in (os.path.abspath, os.path.realpath))
+    except ValueError:  # a name that no file can have
+        return False
+
+
+def _is_below(root: str, path: str) -> bool:
+    return path == root or path.startswith(os.path.join(root, ''))
+
+
 class Images:
     """The image files in some folders, by name and by stem.
 
     Args:
+        root: the data set, which contains all images.
         folders: folders, of which missing ones are skipped; in a name that occurs twice, the first folder is used.
     """
 
-    def __init__(self, folders: Iterable[Path]):
+    def __init__(self, root: Path, folders: Iterable[Path]):
+        self.root = root
         self.folders = list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
         self._by_name: dict[str, Path] = {}
         self._by_stem: dict[str, Path] = {}
@@ -84,26 +102,33 @@ class Images:
     def find(self, *names: str | None) -> Path | None:
         """The first of the names that is a file in the folders, compared with and without suffix; None if none is.
 
-        Parts of a name before the last slash are a sub-folder if it exists; Windows paths are read too.
+        Parts of a name before the last slash are a sub-folder if it exists; Windows paths are read too. A path to a file outside
+        of the data set is not used.
         """
         for name in filter(None, names):
-            text = name.replace('\\', '/')
-            for folder in self.folders if '/' in text else ():
-                if os.path.isfile(folder / text):  # False for names that no file can have
-                    return folder / text
-            last = text.rpartition('/')[2]
+            if inside := next((path for path in self._paths(name) if is_inside(self.root, path)), None):
+                return inside
+            last = name.replace('\\', '/').rpartition('/')[2]
             if found := self._by_name.get(last) or self._by_stem.get(last) or self._by_stem.get(Path(last).stem):
                 return found
         return None
+
+    def _paths(self, name: str) -> list[Path]:
+        """The files that a name with folders in it names, also outside of the data set."""
+        text = name.replace('\\', '/')
+        paths = [folder / text for folder in self.folders if '/' in text]
+        return [path for path in paths if os.path.isfile(path)]  # False for names that no file can have
 
     def require(self, source: Path, *names: str | None) -> Path:
         """The image of ``source``, see :meth:`find`.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it is outside of the data set.
         """
         if found := self.find(*names):
             return found
+        if outside := next((name for name in filter(None, names) if self._paths(name)), None):
+            raise UserError(f'{source}: its image {outside} is outside of {self.root}; copy it there and correct the name.')
         looked = listed([f'{folder}/' for folder in self.folders])
         wanted = next(filter(None, names), 'an image without a name')
         raise UserError(f'{source}: its image {wanted} is missing in {looked}; copy it there, or remove it from the annotations.')
@@ -163,8 +188,11 @@ def used_classes(splits: dict[str, list[Picture]]) -> tuple[str, ...]:
     """The classes of all boxes, sorted, for a format that does not list them.
 
     Raises:
-        UserError: no boxes; or a class of val or test is not in train, which is often a spelling.
+        UserError: no boxes; a name that is too long or that MMEngine evaluates; or a class of val or test is not in train, which
+            is often a spelling.
     """
+    for image in (image for images in splits.values() for image in images):
+        check_names(sorted({box.label for box in image.boxes}), image.source)
     names = {split: {box.label for image in images for box in image.boxes} for split, images in splits.items()}
     for split in names.keys() - {'train'} if 'train' in names else ():
         for image in splits[split]:
@@ -178,6 +206,18 @@ def used_classes(splits: dict[str, list[Picture]]) -> tuple[str, ...]:
         first = next((image.source for images in splits.values() for image in images), 'the data set')
         raise UserError(f'{first} and the other files have no boxes: export the annotations again.')
     return tuple(found)
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """The files in a folder whose names fit a pattern, sorted.
+
+    Raises:
+        UserError: one of them is a folder, a pipe, or a link to nothing.
+    """
+    paths = sorted(folder.glob(pattern))
+    if other := next((path for path in paths if not path.is_file()), None):
+        raise UserError(f'{other} is not a file, but a folder, a pipe or a link to nothing; remove it, or give it another name.')
+    return paths
 
 
 def read_xml(path: Path) -> ElementTree.Element:

@@ -15,7 +15,21 @@ from pathlib import Path
 
 from ..errors import UserError
 from .folders import IMAGE_SUFFIXES
-from .records import SPELLINGS, Box, Images, Picture, Source, numbers, picture, read_lines, read_xml, split_folders, used_classes
+from .records import (
+    SPELLINGS,
+    Box,
+    Images,
+    Picture,
+    Source,
+    files_in,
+    is_inside,
+    numbers,
+    picture,
+    read_lines,
+    read_xml,
+    split_folders,
+    used_classes,
+)
 
 KIND = 'Pascal VOC'
 LOOKED_FOR = 'Pascal VOC: Annotations/*.xml, or *.xml next to the images, also in train/, valid/ and test/'
@@ -29,16 +43,16 @@ class Place:
     root: Path
     annotations: Path
 
-    def images(self) -> Images:
-        """The images of this place."""
+    def images(self, root: Path) -> Images:
+        """The images of this place in the data set ``root``."""
         inside = [self.root / name for name in ('JPEGImages', 'images', 'Images')]
-        return Images([*inside, self.annotations, self.root])
+        return Images(root, [*inside, self.annotations, self.root])
 
 
 def place_in(root: Path) -> Place | None:
     """The folder of XML files in ``root``; None if it has none."""
     for folder in (root / 'Annotations', root / 'annotations', root / 'images', root):
-        first = next((path for path in folder.glob('*.xml')), None) if folder.is_dir() else None
+        first = next((path for path in folder.glob('*.xml') if path.is_file()), None) if folder.is_dir() else None
         if first is not None and not _is_other_xml(first):
             return Place(root, folder)
     return None
@@ -68,14 +82,15 @@ def read(root: Path) -> Source:
     """Read the set.
 
     Raises:
-        UserError: a file that is not XML or lacks a field, a missing image, or a split file that names one.
+        UserError: a file that is not XML or lacks a field, an image that is missing or outside of the set, or a split file that
+            names one.
     """
     found = places(root)
     lists = split_lists(root) if place_in(root) else {}
     if lists:
-        splits = {split: list(_named(found['train'], path)) for split, path in lists.items()}
+        splits = {split: list(_named(found['train'], root, path)) for split, path in lists.items()}
     else:
-        splits = {split: list(_all(place)) for split, place in found.items()}
+        splits = {split: list(_all(place, root)) for split, place in found.items()}
     boxes = [box for images in splits.values() for image in images for box in image.boxes]
     if all(value >= 1 and value.is_integer() for box in boxes for value in box[1:]):
         splits = {split: [_from_zero(image) for image in images] for split, images in splits.items()}
@@ -95,25 +110,29 @@ def split_lists(root: Path) -> dict[str, Path]:
     return {split: paths[0] for split, paths in found.items() if paths}
 
 
-def _all(place: Place) -> Iterator[Picture]:
-    images = place.images()
-    for path in sorted(place.annotations.glob('*.xml')):
+def _all(place: Place, root: Path) -> Iterator[Picture]:
+    images = place.images(root)
+    for path in files_in(place.annotations, '*.xml'):
         yield _read_file(path, images)
 
 
-def _named(place: Place, listing: Path) -> Iterator[Picture]:
+def _named(place: Place, root: Path, listing: Path) -> Iterator[Picture]:
     """The images that a split file names; one without an XML file has no boxes."""
-    images = place.images()
+    images = place.images(root)
     for number, line in enumerate(read_lines(listing), 1):
         stem = _stem(line)
         if (named := images.find(_without_suffix(line))) and named.stem == _without_suffix(line):
             stem = named.stem  # the name of an image that ends like a flag, such as "photo 1"
-        if os.path.isfile(path := place.annotations / f'{stem}.xml'):  # False for names that no file can have
+        path = place.annotations / f'{stem}.xml'
+        if os.path.isfile(path) and is_inside(root, path):  # False for names that no file can have
             yield _read_file(path, images)
         elif image := images.find(stem):
             yield picture(image, (), (), image)
         elif stem:
-            raise UserError(f'{listing}, line {number}: there is neither an image {stem} nor {path}; add it, or remove the line.')
+            raise UserError(
+                f'{listing}, line {number}: there is neither an image {stem} nor {path} in the data set; add it, or remove the '
+                'line.'
+            )
 
 
 def _stem(line: str) -> str:

@@ -1,21 +1,24 @@
 """Read a set in YOLO format: one text file for each image with rows ``class x y width height`` in fractions of the image.
 
 The layouts are ``images/{train,val,test}`` with ``labels/``, ``{train,valid,test}/images`` with ``labels/`` (Roboflow), and
-``images/`` with ``labels/``. The paths in data.yaml are often wrong in an export, so the usual folders are tried after them. An
-image without a label file has no boxes. A row of a polygon becomes its box; of a pose, the box is read.
+``images/`` with ``labels/``. The paths in data.yaml are often wrong in an export, so the usual folders are tried after them; they
+cannot leave the folder of the data set. An image without a label file has no boxes. A row of a polygon becomes its box; of a
+pose, the box is read.
 """
 
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from ..errors import UserError
+from ..errors import UserError, listed
+from ..files import check_names
 from .folders import IMAGE_SUFFIXES
 from .images import header_size
-from .records import SPELLINGS, Box, Picture, Source, numbers, picture, read_lines
+from .records import SPELLINGS, Box, Picture, Source, is_inside, numbers, picture, read_lines
 
 KIND = 'YOLO'
 LOOKED_FOR = 'YOLO: data.yaml with images/ and labels/, or {train,valid,test}/images and labels/'
@@ -40,7 +43,8 @@ def data_file(root: Path) -> Path | None:
     for path in (root / name for name in FILES):
         if path.is_file():
             return path
-    others = [path for pattern in ('*.yaml', '*.yml') for path in root.glob(pattern) if b'names' in path.read_bytes()]
+    found = [path for pattern in ('*.yaml', '*.yml') for path in root.glob(pattern) if path.is_file()]
+    others = [path for path in found if b'names' in path.read_bytes()]
     return others[0] if len(others) == 1 else None
 
 
@@ -48,13 +52,14 @@ def read(root: Path) -> Source:
     """Read the set.
 
     Raises:
-        UserError: no class names, no images, or a wrong row; the message names the file and the line.
+        UserError: no class names, no images, images outside of the folder, or a wrong row; the message names the file and the
+            line.
     """
     path = data_file(root)
     content = read_yaml(path) if path else {}
     classes, names_file = class_names(root, path, content)
     folders = split_sources(root, content)
-    splits = {split: [*images_of(found)] for split, found in folders.items()}
+    splits = {split: [*images_of(found, root)] for split, found in folders.items()}
     pose = 'kpt_shape' in content
     read_splits = {split: [_picture(image, classes, names_file, pose) for image in images] for split, images in splits.items()}
     for split, images in read_splits.items():
@@ -67,14 +72,26 @@ def read(root: Path) -> Source:
     return Source(KIND, classes, read_splits, (names_file, *lists))
 
 
+class Loader(yaml.SafeLoader):
+    """YAML without aliases of lists and dicts: nine lines of them have a billion entries."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Read a part of the file; raises ``ComposerError`` for such an alias."""
+        is_alias, mark = self.check_event(yaml.AliasEvent), self.peek_event().start_mark
+        node = super().compose_node(parent, index)
+        if is_alias and isinstance(node, yaml.CollectionNode):
+            raise yaml.composer.ComposerError(None, None, 'an alias of a list or dict: write it out', mark)
+        return node
+
+
 def read_yaml(path: Path) -> dict:
     """The content of a data.yaml.
 
     Raises:
-        UserError: the file is not YAML with keys.
+        UserError: the file is not YAML with keys, or has aliases of lists or dicts.
     """
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.load(path.read_bytes(), Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f'{path} is not YAML ({" ".join(str(error).split())}); correct it.') from error
     if not isinstance(content, dict):
@@ -86,12 +103,13 @@ def class_names(root: Path, path: Path | None, content: dict) -> tuple[tuple[str
     """The names of the classes by index, and the file that they are from.
 
     Raises:
-        UserError: no names, or names that are not a list or a dict of indices from 0, or another number of them than ``nc``.
+        UserError: no names, or names that are not a list or a dict of indices from 0, or another number of them than ``nc``; or a
+            name that is too long or that MMEngine evaluates.
     """
     listing = next((root / name for name in NAMES if (root / name).is_file()), None)
     names = content.get('names')
     if names is None and listing:
-        return tuple(filter(None, read_lines(listing))), listing
+        return check_names([line for line in read_lines(listing) if line], listing), listing
     if path is None:
         raise UserError(f'{root} has YOLO labels, but no class names: add data.yaml with names, or classes.txt.')
     if isinstance(names, dict) and all(re.fullmatch('[0-9]{1,9}', str(key)) for key in names):
@@ -101,7 +119,7 @@ def class_names(root: Path, path: Path | None, content: dict) -> tuple[tuple[str
         raise UserError(f'{path} has no class names: "names" must be a list, or numbers from 0 with a name each; add them.')
     if isinstance(content.get('nc'), int) and content['nc'] != len(names):
         raise UserError(f'{path}: nc is {content["nc"]}, but there are {len(names)} names; correct one of them.')
-    return tuple(str(name).strip() for name in names), path
+    return check_names([str(name).strip() for name in names], path), path
 
 
 def usual_folders(root: Path) -> dict[str, list[Path]]:
@@ -120,45 +138,69 @@ def split_sources(root: Path, content: dict) -> dict[str, list[Path]]:
     A val that is equal to train is left out, because a validation on training images says nothing.
 
     Raises:
-        UserError: no images for train, or for a set without train.
+        UserError: no images for train, or for a set without train; or images outside of ``root`` only.
     """
     usual, found = usual_folders(root), {}
     for split in SPELLINGS:
         given = content.get(split) or (content.get('valid') if split == 'val' else None)
         entries = [entry for entry in (given if isinstance(given, list) else [given]) if entry and isinstance(entry, str)]
         places = [place for entry in entries if (place := locate(root, entry, content.get('path')))]
-        found[split] = places if places and len(places) == len(entries) else usual.get(split, [])
+        outside = [place for place in places if not is_inside(root, place)]
+        found[split] = places if places and len(places) == len(entries) and not outside else usual.get(split, [])
+        if outside and not found[split]:
+            above = _above(outside[0], content.get('path'))
+            raise UserError(
+                f'{root}: {split} in its YAML file is {outside[0]}, which is outside of this folder; copy the YAML file '
+                f'to {above} and pass that folder as --data-root.'
+            )
     found = {split: places for split, places in found.items() if places}
     if found.get('val') == found.get('train'):
         found.pop('val', None)
     if not found or ('train' not in found and content.get('train')):
-        entry = content.get('train')
-        named = f'train is {entry!r}, which is not there, and ' if entry else ''
+        given = content.get('train')
+        entries = [entry for entry in (given if isinstance(given, list) else [given]) if isinstance(entry, str)]
+        named = f'train is {listed([repr(entry) for entry in entries]) or "no path"}, which is not there, and ' if given else ''
         raise UserError(f'{root}: {named}none of images/train/, train/images/ and images/ exists; copy the images there.')
     return found
 
 
+def _above(place: Path, base: object) -> Path:
+    """The folder that ``path`` in data.yaml names if it contains the place, or else the folder of the place."""
+    named = Path(str(base or place.parent))
+    return named if is_inside(named, place) else place.parent
+
+
 def locate(root: Path, entry: str, base: object) -> Path | None:
-    """The folder or list file of a path in data.yaml; None if it is in none of the places where exports put it."""
+    """The folder or list file of a path in data.yaml; None if it is in none of the places where exports put it.
+
+    A place outside of ``root`` is returned only if there is none inside.
+    """
     entry = entry.replace('\\', '/')
     inside = entry.lstrip('./')
     bases = [root / base, Path(base)] if base and isinstance(base, str) else []
     candidates = [*(folder / entry for folder in bases), root / inside, root / entry]  # Roboflow writes ../ for the root itself
     candidates += [root / '/'.join(inside.split('/')[-count:]) for count in (3, 2)]
-    return next((path for path in candidates if os.path.isdir(path) or os.path.isfile(path)), None)
+    existing = [path for path in candidates if os.path.isdir(path) or os.path.isfile(path)]
+    return next((path for path in existing if is_inside(root, path)), next(iter(existing), None))
 
 
-def images_of(places: Iterable[Path]) -> Iterator[Path]:
-    """The images of folders, with their sub-folders, and of files that list images."""
+def images_of(places: Iterable[Path], root: Path) -> Iterator[Path]:
+    """The images of folders, with their sub-folders, and of files that list images.
+
+    Raises:
+        UserError: a file lists an image that is missing, or outside of the data set ``root``.
+    """
     for place in places:
         if place.is_dir():
             yield from images_in(place)
             continue
         for number, line in enumerate(read_lines(place), 1):
-            candidates = [place.parent / line, Path(line)]
-            image = next((path for path in candidates if line and os.path.isfile(path)), None)
-            if line and image is None:
+            found = [path for path in (place.parent / line, Path(line)) if line and os.path.isfile(path)]
+            if line and not found:
                 raise UserError(f'{place}, line {number}: no image {line}; copy it there, or remove the line.')
+            image = next((path for path in found if is_inside(root, path)), None)
+            if found and image is None:
+                raise UserError(f'{place}, line {number}: {line} is outside of {root}; copy it there and correct the line.')
             if image:
                 yield image
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingPackageError, UserError, without_stderr
+from .operators import NEVER_ENDS, check_operators
 from .signals import same_signal_stack
 from .spec import INPUT, KEY, Spec
 
 PARTS: dict[str, tuple[str, ...]] = {'.onnx': (), '.xml': ('.bin',), '.param': ('.bin', '.json')}
 SUFFIXES = tuple(PARTS)  # of the file that is opened; PARTS has the other files of the same name
+LOOPS = {'Loop', 'TensorIterator', 'If'}  # of OpenVINO
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def open_network(path: str | Path, threads: int = 1, device: str = 'cpu') -> Net
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: a file of another tool or version, a device that is not available, or more threads than the machine has.
+        UserError: a file of another tool or version, or with loops; a device that is not available, or more threads than the
+            machine has.
         MissingPackageError: the runtime is not installed.
     """
     path = Path(path)
@@ -63,15 +66,14 @@ def _open_onnx(path: Path, threads: int, device: str) -> Network:
         import onnxruntime
     except ImportError as error:
         raise MissingPackageError(f'{path.name} needs onnxruntime ({error}): pip install "tinynet_mm[runtime]"') from error
+    check_operators(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     providers = [_provider(device, onnxruntime.get_available_providers())]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # the errors of ONNX Runtime have no common base but Exception
-        if not type(error).__module__.startswith('onnxruntime'):
-            raise
-        raise UserError(f'{path} is not an ONNX file that ONNX Runtime runs ({error}); export the model again.') from error
+    except Exception as error:
+        raise _of_onnxruntime(error, f'{path} is not an ONNX file that ONNX Runtime runs') from error
     spec = Spec.from_json(session.get_modelmeta().custom_metadata_map.get(KEY), path)
     shapes = {part.name: part.shape for part in session.get_inputs()}
     outputs = {part.name: len(part.shape) or None for part in session.get_outputs()}  # 0 is also an unknown number
@@ -79,9 +81,19 @@ def _open_onnx(path: Path, threads: int, device: str) -> Network:
     names = list(outputs)
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(names, {INPUT: images})))
+        try:
+            return dict(zip(names, session.run(names, {INPUT: images})))
+        except Exception as error:
+            raise _of_onnxruntime(error, f'{path} fails in ONNX Runtime') from error
 
     return Network(spec, run)
+
+
+def _of_onnxruntime(error: Exception, what: str) -> Exception:
+    """A UserError for an error of ONNX Runtime, whose errors have no common base but Exception; other errors as they are."""
+    if not (type(error).__module__.startswith('onnxruntime') or isinstance(error, MemoryError)):
+        return error
+    return UserError(f'{what} ({error or "not enough memory"}); export the model again.')
 
 
 def _provider(device: str, available: list[str]) -> str | tuple[str, dict[str, str]]:
@@ -109,6 +121,8 @@ def _open_openvino(path: Path, threads: int, device: str) -> Network:
         raise UserError(f'device={device!r}: OpenVINO has {", ".join(core.available_devices)} on this machine.')
     try:
         model = core.read_model(path)
+        if loops := {node.get_type_name() for node in model.get_ops()} & LOOPS:
+            raise UserError(NEVER_ENDS.format(path, loops.pop()))
         spec = Spec.from_json(_text(model), path)
         shapes = {name: part.get_partial_shape() for part in (*model.inputs, *model.outputs) for name in part.get_names()}
         sides = [side.get_length() if side.is_static else None for side in shapes.pop(INPUT, ())]
@@ -121,7 +135,10 @@ def _open_openvino(path: Path, threads: int, device: str) -> Network:
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        found = compiled([images])
+        try:
+            found = compiled([images])
+        except RuntimeError as error:
+            raise UserError(f'{path} fails in OpenVINO ({error}); export the model again.') from error
         return {name: found[place] for place, name in enumerate(names)}
 
     return Network(spec, run)

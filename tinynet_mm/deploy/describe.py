@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import UserError
+from ..files import check_names
 from .graphs import check_head, clips
 from .spec import Spec
 
@@ -27,9 +28,11 @@ def describe(model: nn.Module, pipeline: Sequence[Mapping], size: tuple[int, int
         fields: other fields of :class:`Spec`: post, batch, preprocess, macs, ...
 
     Raises:
-        UserError: a pipeline without a size or with a step that a file cannot describe, or a head that is not supported.
+        UserError: a pipeline without a size or with a step that a file cannot describe, a head that is not supported, or names of
+            classes that a file cannot have.
     """
-    classes = tuple(str(name) for name in getattr(model, 'dataset_meta', {}).get('classes', ()))
+    names = [str(name) for name in getattr(model, 'dataset_meta', {}).get('classes', ())]
+    classes = check_names(names, 'the dataset_meta of the model')
     if hasattr(model, 'bbox_head') or hasattr(model, 'roi_head'):
         check_head(model)
     task = 'detection' if hasattr(model, 'bbox_head') else 'classification'

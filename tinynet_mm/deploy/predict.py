@@ -16,7 +16,7 @@ import numpy as np
 
 from ..data.images import read_image, unique_names, write_image
 from ..errors import UserError, printable, without_stderr
-from ..files import atomic
+from ..files import atomic, check_not_inputs
 from .runtime import BATCH, Detections
 
 Detect = Callable[[Sequence[np.ndarray]], Sequence[Detections]]
@@ -72,8 +72,12 @@ def predict_folder(detect: Detect, files: Sequence[Path], out: Path) -> tuple[li
 
     Returns:
         The rows of all detections, and a sentence for each image that cannot be read.
+
+    Raises:
+        UserError: a drawn image would replace one of the files; nothing is written.
     """
     names = dict(zip(files, unique_names(files)))
+    check_not_inputs((out / f'{name}.jpg' for name in names.values()), files)
     rows: list[dict] = []
     broken: list[str] = []
     readable = _readable(files, broken)

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from sys import intern
 
 from ..errors import UserError
 from ..files import LONGEST
@@ -31,7 +32,7 @@ class Session:
 def _files(folder: Path) -> list[Path]:
     """Return the logs of one vis_data folder: scalars.json, or the files named by timestamp if it is missing."""
     scalars = folder / 'scalars.json'
-    return [scalars] if scalars.exists() else sorted(folder.glob('*.json'))
+    return [scalars] if scalars.is_file() else sorted(path for path in folder.glob('*.json') if path.is_file())
 
 
 def _work_dir(folder: Path) -> Path:
@@ -97,7 +98,7 @@ def _parse(file: Path) -> tuple[list[dict], list[str]]:
     for number, text in enumerate(texts, 1):
         line = _object(text)
         if line is not None and _is_valid(line):
-            lines.append(line)
+            lines.append({intern(key): value for key, value in line.items()})  # one text for the same key of all lines
         elif text.strip():
             broken.append(number)
     incomplete_first_line = len(texts) == 1 and texts[0].startswith('{"') and _object(texts[0]) is None
@@ -113,7 +114,7 @@ def _parse(file: Path) -> tuple[list[dict], list[str]]:
 def _train_cfg(file: Path) -> dict:
     """Return the lengths and intervals of ``train_cfg`` in the config next to the log; empty if it is missing."""
     config = file.with_name('config.py')
-    if not config.exists():
+    if not config.is_file():
         return {}
     try:
         tree = ast.parse(config.read_text(encoding='utf-8', errors='replace'))

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..files import to_number
 from .files import COUNTERS, Session
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of a log; ``epoch`` is fractional within an epoch, and NaN if the training counts iterations only."""
 
@@ -24,7 +25,12 @@ class Row:
 def _values(line: dict) -> dict[str, float]:
     """Return the numbers of a line without counters, and without the prefix that ``log_with_hierarchy`` adds."""
     numbers = {key: value for key, value in line.items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
-    return {re.sub('^(train|val)/', '', key): to_number(value) for key, value in numbers.items() if key not in COUNTERS}
+    return {_plain(key): to_number(value) for key, value in numbers.items() if key not in COUNTERS}
+
+
+@lru_cache(maxsize=1000)
+def _plain(key: str) -> str:
+    return re.sub('^(train|val)/', '', key)
 
 
 def _counts_epochs(sessions: Sequence[Session]) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..data.coco import SKIPPED_HEADS
 from ..errors import UserError, listed
 from .configs import walk
-from .reading import SUFFIXES, check_finite, read, tensors_of
+from .reading import CLASSES, SUFFIXES, check_finite, read, tensors_of
 from .running import QuietRunner, config_errors
 from .weights import check_fits, shapes_of
 
@@ -235,7 +235,7 @@ def class_names(cfg: Config, meta: Mapping[str, Any] | None = None) -> list[str]
 
 def _names(meta: Mapping[str, Any]) -> list[str]:
     """Return the classes of a data set's meta information; mmdet 2 spells the key ``CLASSES``, and one class can be a string."""
-    names = meta.get('classes') or meta.get('CLASSES') or ()
+    names = next((meta[key] for key in CLASSES if meta.get(key)), ())
     return [names] if isinstance(names, str) else list(names)
 
 

@@ -182,19 +182,30 @@ def merge_options(cfg: Config, options: dict[str, Any], unused: Mapping[str, str
 def _set(cfg: Config, key: str, value: Any) -> None:
     """Set the entry of a dotted key that :func:`check_option` accepts, also in lists and tuples, which MMEngine cannot."""
     name, *parts = key.split('.')
-    cfg[name] = _changed(cfg.get(name), parts, value)
+    cfg[name] = _changed(cfg.get(name), parts, value, key)
 
 
-def _changed(node: Any, parts: Sequence[str], value: Any) -> Any:
-    """Return a copy of a node of a config with one entry below it changed."""
+def _changed(node: Any, parts: Sequence[str], value: Any, key: str) -> Any:
+    """Return a copy of a node of a config with one entry below it changed.
+
+    Raises:
+        UserError: a single value for a dict, or for a list of dicts.
+    """
     if not parts:
+        whole = isinstance(node, dict) or (isinstance(node, list) and any(isinstance(item, dict) for item in node))
+        if whole and not isinstance(value, dict | list | tuple | None):
+            raise UserError(f'--cfg-options {key}={value}: this entry is a {_kind(node)}; set a key below it, or None.')
         return copy.deepcopy(value)
     first, *rest = parts
     if isinstance(node, list | tuple):
         items = list(node)
-        items[int(first)] = _changed(items[int(first)], rest, value)
+        items[int(first)] = _changed(items[int(first)], rest, value, key)
         return type(node)(items)
-    return type(node)(node, **{first: _changed(node.get(first), rest, value)})
+    return type(node)(node, **{first: _changed(node.get(first), rest, value, key)})
+
+
+def _kind(node: dict | list) -> str:
+    return f'dict with the keys {", ".join(map(str, node))}' if isinstance(node, dict) else f'list of {len(node)} dicts'
 
 
 def _merge_variable(cfg: Config, key: str, value: Any, read: Sequence[str]) -> None:
@@ -234,6 +245,25 @@ def walk(node: Any, skip: Sequence[str] = ()) -> Iterator[ConfigDict]:
     if isinstance(node, list | tuple):
         for child in node:
             yield from walk(child, skip)
+
+
+def check_text(node: Any, where: str) -> None:
+    """Check that no text of a config, or of a part of one, is code for MMEngine, which evaluates ``{{...}}`` in a config file.
+
+    A training writes its config into the work directory, with paths and names that come from data sets and command lines.
+
+    Raises:
+        UserError: such a text; ``where`` names it, and the keys below it follow.
+    """
+    if isinstance(node, str) and '{{' in node:
+        raise UserError(f'{where}: {node[:100]!r} contains "{{{{", which MMEngine evaluates in a config; rename it.')
+    if isinstance(node, dict | Config):
+        check_text(list(node.keys()), where)
+        for name, value in node.items():
+            check_text(value, f'{where}.{name}')
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            check_text(value, f'{where}[{index}]')
 
 
 def is_classifier(cfg: Config) -> bool:

@@ -1,7 +1,6 @@
 """Change a config for a data set, an input size, a number of epochs or a schedule."""
 
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +14,13 @@ from ..data.coco import adopt, splits_of
 from ..data.folders import check_classes
 from ..errors import UserError
 from ..files import to_number
-from .configs import SIZES, SPLITS, input_side, is_classifier, walk
+from .configs import SIZES, SPLITS, check_text, input_side, is_classifier, walk
 
 LOGGER = logging.getLogger(__name__)
 LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
+STARTS = ('fork', 'spawn', 'forkserver')
+LARGEST_RATE = 1e6
+MOST_CLASSES = 100_000
 LARGEST_SIDE = 8192  # of an input in pixels
 POINT_HEADS = ('LightHead', 'RTMDetHead', 'RTMDetSepBNHead', 'YOLOXHead')  # their points follow the size of the maps
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
@@ -92,8 +94,9 @@ def prepare(
 
     Raises:
         FileNotFoundError: no such folder.
-        UserError: no data set in the folder, or a head without ``input_size``.
+        UserError: no data set in the folder, a folder whose name MMEngine evaluates, or a head without ``input_size``.
     """
+    check_text(str(data_root), '--data-root')
     if data_root is not None and is_classifier(cfg):
         adopt_folder(cfg, data_root)
     elif data_root is not None:
@@ -191,6 +194,12 @@ def _whole(value: Any, least: int = 1) -> bool:
     return type(value) is int and value >= least
 
 
+def _is_number_of_classes(value: Any) -> bool:
+    return _whole(value) and value <= MOST_CLASSES
+
+
+CLASSES_WORDS = f'is no number of classes; give 1 to {MOST_CLASSES}'
+
 # settings of a training that MMEngine does not check, or checks with a traceback after the data is read: the rule, and its words
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'train_cfg.max_epochs': (_whole, 'trains nothing; give a whole number above 0'),
@@ -198,10 +207,19 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     'train_cfg.val_interval': (_whole, 'is no interval; give a whole number above 0'),
     'train_dataloader.batch_size': (_whole, 'is no batch; give a whole number above 0'),
     'train_dataloader.num_workers': (lambda value: _whole(value, 0), 'is no number of processes; give 0 or more'),
+    'train_dataloader.dataset.pipeline': (bool, 'loads no images; give a list of transforms'),
     'optim_wrapper.optimizer.lr': (
-        lambda value: 0 <= to_number(value) < math.inf,
-        'is no learning rate; give a number, 0 or above',
+        lambda value: 0 <= to_number(value) <= LARGEST_RATE,
+        f'is no learning rate; give a number from 0 to {LARGEST_RATE:g}',
     ),
+    'optim_wrapper.clip_grad.max_norm': (lambda value: to_number(value) > 0, 'is no norm; give a number above 0'),
+    'default_hooks.checkpoint.interval': (
+        lambda value: value == -1 or _whole(value),
+        'is no interval; give a number above 0, or -1',
+    ),
+    'env_cfg.mp_cfg.mp_start_method': (lambda value: value in STARTS, f'starts no processes; give {", ".join(STARTS)}'),
+    'model.bbox_head.num_classes': (_is_number_of_classes, CLASSES_WORDS),
+    'model.head.num_classes': (_is_number_of_classes, CLASSES_WORDS),
     'randomness.seed': (lambda value: value is None or (_whole(value, 0) and value < 2**32), 'is no seed; give 0 to 4294967295'),
     'auto_scale_lr.base_batch_size': (_whole, 'is no batch; give a whole number above 0'),
     'load_from': (lambda value: value is None or isinstance(value, str), 'is no checkpoint; give the path of a file'),
@@ -290,11 +308,13 @@ def set_amp(cfg: Config) -> None:
 
 
 def check_paths(cfg: Config, splits: Sequence[str]) -> None:
-    """Check that the annotation files of these splits of a detector's config exist.
+    """Check the paths of a config, and that the annotation files of these splits of a detector exist.
 
     Raises:
         FileNotFoundError: a file is missing.
+        UserError: a text that MMEngine evaluates when it reads the config again.
     """
+    check_text(cfg, 'config')
     found = {} if is_classifier(cfg) else splits_of(cfg)
     for ann_file in (found[name].ann_file for name in splits if name in found):
         if not ann_file.is_file():

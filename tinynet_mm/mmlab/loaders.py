@@ -3,9 +3,10 @@
 MMEngine 0.10.7 loads a pickle as torch does by default, and onedl-mmengine 0.10.12 loads it again without a check if safe loading
 fails. Its list of allowed functions has the plain ``getattr``, with which a pickle calls any function. Here every scheme of
 ``CheckpointLoader`` that needs no further package reads with :mod:`.reading`: ``load_from``, ``resume``, ``init_cfg`` and
-``DetInferencer`` all use it.
+``DetInferencer`` all use it. The text of a config in a checkpoint is read by :mod:`.texts`.
 """
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -14,9 +15,10 @@ from urllib.parse import urlsplit
 
 import torch
 
-from ..errors import UserError
+from ..errors import UserError, trusts_checkpoints
 from .processes import first
 from .reading import load_weights, read
+from .texts import config_of
 
 HASH = re.compile(r'-(?=\d*[a-f])([0-9a-f]{8,64})\.\w+$')  # of the content, at the end of a file name; digits alone are a date
 
@@ -32,6 +34,20 @@ def install() -> None:
     module.load_from_local, module.load_from_http = load_from_file, load_from_url
     if hasattr(checkpoint, '_safe_torch_load'):  # of the forks, for open-mmlab://, pavi:// and s3://
         module._safe_torch_load = load_weights
+    _install_reader_of_texts()
+
+
+def _install_reader_of_texts() -> None:
+    """Replace ``Config.fromstring``, with which MMEngine runs the text of a config in a checkpoint."""
+    from mmengine.config import Config
+
+    run_text = Config.fromstring
+
+    @functools.wraps(run_text)
+    def fromstring(cfg_str: str, file_format: str) -> Config:
+        return config_of(cfg_str) if file_format == '.py' and not trusts_checkpoints() else run_text(cfg_str, file_format)
+
+    Config.fromstring = staticmethod(fromstring)
 
 
 def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:

@@ -11,16 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import TRUST_ALL, TRUST_NONE, UserError, trusts_checkpoints
 from ..files import check_names
 from .versions import harmless
 
 WEIGHTS = ('state_dict', 'ema_state_dict', 'state_dict_ema')  # entries of a checkpoint that hold weights
+CLASSES = ('classes', 'CLASSES')  # keys of the class names; MMLab 1 wrote the second one
 EXPANSION = 20  # largest ratio of the size of the weights in memory to that in the file; more is an attack
 SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
-# torch's switches for every torch.load of a process. :func:`tinynet_mm.errors.run` sets the second one for all tools, because
-# :mod:`.loaders` does not replace the loaders of other packages.
-TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 def read(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -43,7 +41,7 @@ def read(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> di
         if path.suffix == '.safetensors':
             content = _read_safetensors(path)
         else:
-            trusted = trust or os.environ.get(TRUST_ALL) == '1'
+            trusted = trust or trusts_checkpoints()
             content = (_load_anything if trusted else load_weights)(path, map_location)
     except UserError:
         raise
@@ -78,8 +76,10 @@ def _check_types(content: Mapping[str, Any], path: Path) -> None:
     for key, value in parts.items():
         if not isinstance(value, Mapping):
             raise UserError(f'{path} is no checkpoint: {key} is a {type(value).__name__}, not a dict; give another file.')
-    if about and about.get('classes') is not None:
-        check_names(about['classes'], path)
+    named = [(about or {}).get(key) for key in CLASSES] + [(meta or {}).get(CLASSES[1])]  # mmdet reads all three
+    for names in named:
+        if names is not None:
+            check_names(names, path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

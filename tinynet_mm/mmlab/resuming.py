@@ -13,13 +13,15 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import listed
+from ..errors import UserError, listed
+from ..files import read_json, write_json
 from .reading import read
 
 LOGGER = logging.getLogger(__name__)
 # settings that say where and how a training runs, not what is trained
 PLACES = ('work_dir', 'resume', 'load_from', 'launcher', 'log_level', 'visualizer', 'vis_backends', 'data_root', 'filename')
 MISSING = 'not set'
+EARLIER = 'earlier.json'  # in a work directory: the checkpoints that were there when its training started
 BACKBONE_LR = 'optim_wrapper.paramwise_cfg.backbone_lr'
 
 
@@ -60,12 +62,40 @@ def latest_checkpoint(folder: str | Path, note: Callable[[str], object] = LOGGER
     """
     folder, named = Path(folder), Path(folder) / 'last_checkpoint'
     name = Path(named.read_text().strip()).name if named.is_file() else ''
-    saved = [path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+|interrupted', path.stem)]
+    found, earlier = _checkpoints(folder), _read_earlier(folder)
+    saved = [path for path in found if _mark(path) not in earlier]
+    if len(saved) < len(found):
+        number = len(found) - len(saved)
+        note(f'{number} checkpoints in {folder} are of an earlier training and are not used; --resume FILE uses one.')
     for path in sorted(saved, key=lambda path: (path.name == name, path.stat().st_mtime_ns, _number(path)), reverse=True):
         if zipfile.is_zipfile(path):
             return path
         note(f'{path} is broken, and the checkpoint before it is used.')
     return None
+
+
+def mark_start(folder: str | Path) -> None:
+    """Remember the checkpoints of earlier trainings in a work directory: ``--resume`` of the next one leaves them out."""
+    path, found = Path(folder) / EARLIER, [_mark(path) for path in _checkpoints(Path(folder))]
+    if found or path.exists():
+        write_json(path, found)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+|interrupted', path.stem)]
+
+
+def _mark(path: Path) -> list:
+    """What identifies a checkpoint among those of the same name; a copy has other times."""
+    return [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+
+
+def _read_earlier(folder: Path) -> list:
+    try:
+        found = read_json(folder / EARLIER)
+    except (FileNotFoundError, UserError):
+        return []
+    return found if isinstance(found, list) else []
 
 
 def _number(path: Path) -> int:

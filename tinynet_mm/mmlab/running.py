@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from mmengine.config import Config
@@ -29,6 +29,7 @@ from wrapt import register_post_import_hook
 
 from ..errors import UserError
 from ..files import atomic
+from .configs import check_text
 
 DUMPS = ('\n' + '-' * 60 + '\nSystem environment', 'Config:\n', 'Hooks will be executed in the following order')
 NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')  # MMEngine and mmdet on their own code
@@ -195,7 +196,9 @@ def config_errors() -> Iterator[None]:
         raise
     except WRONG as error:
         text, kind = str(error.args[0] if error.args else ''), _built(error)
-        if 'is not in the' in text and 'registry' in text:
+        if _inside(error, '_save_best_checkpoint'):
+            words = f'has a save_best that validations do not give ({text}); give auto, or the name of one of their scores'
+        elif 'is not in the' in text and 'registry' in text:
             words = f'names an unknown type: {text.split(". ")[0]}; correct it, or import its module'
         elif 'unexpected keyword argument' in text:
             words = f'gives an argument that does not exist: {text}; correct it'
@@ -212,8 +215,13 @@ def config_errors() -> Iterator[None]:
 
 def _built(error: Exception) -> str:
     """The class that MMEngine was building from an entry of a config when it failed; empty outside of that."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == 'build_from_cfg']
+    frames = _inside(error, 'build_from_cfg')
     return getattr(frames[-1].f_locals.get('obj_cls'), '__name__', 'a part') if frames else ''
+
+
+def _inside(error: Exception, function: str) -> list[FrameType]:
+    """The calls of a function, by its name, from which an error came."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == function]
 
 
 def hide_progress(module: ModuleType) -> None:
@@ -250,8 +258,9 @@ def build_runner(cfg: Config, kind: type[QuietRunner] = QuietRunner) -> QuietRun
     """Build the Runner of a config; ``kind`` sets what the console shows.
 
     Raises:
-        UserError: an entry of the config that MMEngine cannot build.
+        UserError: an entry of the config that MMEngine cannot build, or one that it evaluates when it reads the config again.
     """
+    check_text(cfg, 'config')
     for module in ('pycocotools.coco', 'pycocotools.cocoeval'):
         register_post_import_hook(hide_progress, module)
     with config_errors():

@@ -21,7 +21,7 @@ from ..archs import BASES, FAMILIES, PRESETS, preset
 from ..cost import cost
 from ..errors import UserError, listed
 from ..files import write_bytes
-from .reading import check_finite, read, tensors_of
+from .reading import CLASSES, check_finite, read, tensors_of
 
 LAYOUTS = {
     'ours': "an mmpretrain classifier's keys (backbone.*, head.fc.*)",
@@ -241,7 +241,8 @@ def _serialise(content: dict[str, Any], suffix: str) -> bytes:
         from safetensors.torch import save
 
         tensors = content.get('state_dict', content)
-        classes = content.get('meta', {}).get('dataset_meta', {}).get('classes')
+        named = content.get('meta', {}).get('dataset_meta') or {}
+        classes = next((named[key] for key in CLASSES if named.get(key)), None)
         about = {'format': 'pt'} | ({'classes': json.dumps(list(classes))} if classes else {})
         return save({key: value.detach().clone().contiguous() for key, value in tensors.items()}, metadata=about)
     if suffix not in ('.pth', '.pt'):

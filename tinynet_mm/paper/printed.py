@@ -92,7 +92,10 @@ BUILT = {
     **{f'GhostNet-{letter.upper()}': f'ghostnet_{letter}' for letter in 'abcd'},
     **{f'ResNet-{n}': f'resnet{n}' for n in (18, 34, 50)},
     **{f'ResNet-50-{letter.upper()}': f'resnet50_{letter}' for letter in 'ab'},
-    'GhostNet-1.0x': 'ghostnet_100',
+    **{f'GhostNet-{w}x': f'ghostnet_{round(100 * w):03d}' for w in (0.5, 1.0, 1.5)},
+    'EfficientNet-B-1, tuned': 'efficientnet_b-1_in100',
+    'ResNet-50 by the EfficientNet rule, 3.7 G': 'resnet50_giant_a',
+    'ResNet-50 by the EfficientNet rule, 1.8 G': 'resnet50_giant_b',
 }
 OWN = ('TinyNet', 'GhostNet-A', 'GhostNet-B', 'GhostNet-C', 'GhostNet-D', 'ResNet-50-')  # the paper's own networks
 

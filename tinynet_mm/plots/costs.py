@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ..errors import UserError, did_you_mean, listed
 from ..files import check_names, to_number
 from .labels import place_labels
-from .style import COLOURS, MARKERS, MILLIONS, SCORES, axis_name, new_figure, styled
+from .style import COLOURS, LARGEST, MARKERS, MILLIONS, SCORES, axis_name, new_figure, styled
 
 MEASURED = 'measured'
 PROTOCOL = ('dataset', 'machine', 'device', 'runtime', 'threads', 'batch', 'precision', 'protocol')
@@ -97,13 +97,13 @@ def read_points(
     """
     _check_columns(rows, [column for column in (x, y, label, group) if column])
     scored = [((row.get(label), _source(row)), to_number(row.get(y))) for row in rows]
-    scores = {key: score for key, score in reversed(scored) if math.isfinite(score)}
+    scores = {key: score for key, score in reversed(scored) if abs(score) <= LARGEST}
     points = []
     for row, (key, score) in zip(rows, scored):
-        y_value = score if math.isfinite(score) else scores.get(key, math.nan)
+        y_value = score if abs(score) <= LARGEST else scores.get(key, math.nan)
         point = Point(str(key[0]), to_number(row.get(x)), y_value, str(row.get(group) or '') if group else '', key[1])
         protocol = tuple((name, str(row[name])) for name in PROTOCOL if row.get(name) not in (None, ''))
-        if math.isfinite(point.x) and math.isfinite(point.y):
+        if abs(point.x) <= LARGEST and abs(point.y) <= LARGEST:
             points.append(replace(point, protocol=protocol))
     points = _merge(points)
     if not points:

@@ -19,7 +19,7 @@ from tinynet_mm import logs
 from tinynet_mm.logs import Run
 
 from ..errors import UserError
-from .style import COLOURS, MARKERS, SCORES, axis_name, check_suffix, new_figure, save, styled
+from .style import COLOURS, LARGEST, MARKERS, SCORES, axis_name, check_suffix, new_figure, save, styled
 
 _COLUMNS = 3
 _KEYS = 20  # most curves of a run in one of the default panels
@@ -123,6 +123,7 @@ def _lines(runs: Sequence[Run], panel: Panel, smoothing: float, unit: str) -> li
     for number, run in enumerate(runs):
         for key in panel.keys:
             places, values = run.series(key, unit == 'epoch')
+            values = np.where(np.abs(values) <= LARGEST, values, np.nan)
             if not len(values):
                 continue
             split, name = key.split('/', 1)

@@ -18,6 +18,7 @@ from ..files import atomic
 
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
+LARGEST = 1e300  # value that is drawn; matplotlib fails if the length of an axis is infinite
 SUFFIXES = ('.png', '.pdf', '.svg')
 SCORES = ('accuracy', 'top1', 'top5', 'mAP', 'AP', 'precision', 'recall', 'f1')  # higher is better
 UNITS = {

@@ -19,6 +19,7 @@ from ..files import read_csv, write_csv, write_text
 from ..formula.sampling import BOUNDS, sample_band, sample_budget
 from ..formula.solve import cost_meter, giant, single, solve
 from ..formula.tiny import TinyFormula
+from ..mmlab.configs import check_text
 from .folder import METHODS, RANDOM, Settings, Sweep, scaling_of
 
 BAND = (0.03, 1.05)
@@ -60,6 +61,7 @@ def sample(
     start = _first_free(known)
     new = [_row(f'net{start + i:03d}', RANDOM, seed, c, True, row) for i, row in enumerate(rows)]
     if not known:
+        check_text(str(sweep.path), 'the folder of the sweep')
         write_text(sweep.path / 'recipe.py', cfg.pretty_text)
     write_csv(path, known + new)
     return new

@@ -1,4 +1,4 @@
-"""Hooks of long trainings: a loss that is not finite stops them, broken images are listed, and their memory does not grow."""
+"""Hooks of long trainings: stop at values that are not finite, list broken images, keep the memory constant."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,15 @@ from ..files import write_text
 
 
 class NonFiniteLoss(UserError):
-    """The loss became infinite or not a number."""
+    """A loss or a weight became infinite or not a number."""
 
 
 @HOOKS.register_module()
 class StopOnNonFiniteLoss(Hook):
     """Stop the training at the first loss that is not finite; the message names iteration, learning rate and images.
 
-    All images of the batch are listed in ``nonfinite_batch.txt`` in the work directory. MMEngine alone would continue.
+    All images of the batch are listed in ``nonfinite_batch.txt`` in the work directory. Weights are checked before they are
+    saved. MMEngine alone would continue.
     """
 
     priority = 'VERY_HIGH'  # before the average is updated and before a checkpoint is written
@@ -49,6 +50,21 @@ class StopOnNonFiniteLoss(Hook):
             f'contains {shown(paths)}, all listed in {listing}. Lower the learning rate, or check these images; the last '
             'checkpoint is older than this iteration.'
         )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check the weights: the last step of an epoch can break them although its losses were finite.
+
+        Raises:
+            NonFiniteLoss: a weight is NaN or infinite; nothing is saved.
+        """
+        values = checkpoint.get('state_dict', {}).items()
+        broken = [name for name, value in values if value.is_floating_point() and not value.isfinite().all()]
+        if broken:
+            raise NonFiniteLoss(
+                f'{len(broken)} of {len(values)} tensors of the model are not finite after iteration {runner.iter + 1} (first: '
+                f'{broken[0]}), and are not saved. Lower the learning rate, or check the settings of the optimizer and of '
+                'clip_grad; the last checkpoint is older than this iteration.'
+            )
 
 
 class ShortHistory(Hook):

@@ -20,6 +20,7 @@ from ..errors import Stopped, UserError
 from ..logs import read
 
 NAME = 'interrupted.pth'
+IMAGES = 'training_images'  # in MMEngine's message hub, which checkpoints contain
 
 
 class After(Sampler):
@@ -62,6 +63,7 @@ class Preemption(Hook):
     def before_train(self, runner: Runner) -> None:
         """Listen to SIGTERM, validate the epoch before if that was cut off, and find the position in the epoch."""
         signal.signal(signal.SIGTERM, self._ask)
+        check_images(runner)
         if runner._resume and validation_is_missing(runner):
             runner.val_loop.run()
 
@@ -102,6 +104,22 @@ class Preemption(Hook):
 
     def _stop(self, place: str) -> None:
         raise Stopped(f'stopped by SIGTERM at {place}; the same command with --resume continues.')
+
+
+def check_images(runner: Runner) -> None:
+    """Check that a training continues on as many images as before, since its epochs and schedules count steps.
+
+    Raises:
+        UserError: another number of images than in the checkpoint.
+    """
+    known, images = runner.message_hub.runtime_info, len(runner.train_dataloader.dataset)
+    before = known.get(IMAGES, images) if runner._resume else images
+    if before != images:
+        raise UserError(
+            f'the checkpoint is of a training on {before} images, but the data now has {images}, and a training continues on the '
+            f'same data. Restore it, or start a new training from the weights: --cfg-options load_from={runner._load_from}.'
+        )
+    runner.message_hub.update_info(IMAGES, images)
 
 
 def validation_is_missing(runner: Runner) -> bool:
