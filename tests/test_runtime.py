@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,21 @@ def test_openvino_returns_the_same_boxes(tmp_path):
 
 
 # Bad input --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+def test_a_branch_is_refused_before_it_runs(suffix, tmp_path):
+    openvino, make = pytest.importorskip('openvino'), onnx.helper
+    value = partial(make.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT, shape=[1])
+    then, other = (make.make_graph([make.make_node(op, ['x'], ['y'])], op, [], [value('y')]) for op in ('Abs', 'Neg'))
+    cast = make.make_node('Cast', ['x'], ['c'], to=onnx.TensorProto.BOOL)
+    branch = make.make_node('If', ['c'], ['z'], then_branch=then, else_branch=other)
+    graph = make.make_graph([cast, branch], 'g', [value('x')], [value('z')])
+    model = make.make_model(graph, opset_imports=[make.make_opsetid('', 17)], ir_version=8)
+    onnx.save(model, tmp_path / 'm.onnx')
+    openvino.save_model(openvino.convert_model(tmp_path / 'm.onnx'), tmp_path / 'm.xml')
+    with pytest.raises(UserError, match='contains the operator If, which can run without end and which no export writes'):
+        backends.open_network(tmp_path / f'm{suffix}')
 
 
 def test_files_that_are_refused(tmp_path):

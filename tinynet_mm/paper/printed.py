@@ -93,7 +93,6 @@ BUILT = {
     **{f'ResNet-{n}': f'resnet{n}' for n in (18, 34, 50)},
     **{f'ResNet-50-{letter.upper()}': f'resnet50_{letter}' for letter in 'ab'},
     **{f'GhostNet-{w}x': f'ghostnet_{round(100 * w):03d}' for w in (0.5, 1.0, 1.5)},
-    'EfficientNet-B-1, tuned': 'efficientnet_b-1_in100',
     'ResNet-50 by the EfficientNet rule, 3.7 G': 'resnet50_giant_a',
     'ResNet-50 by the EfficientNet rule, 1.8 G': 'resnet50_giant_b',
 }

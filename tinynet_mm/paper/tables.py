@@ -74,6 +74,7 @@ TABLE_1 = _printed(
 TABLE_5 = _printed(5, ('EfficientNet-B-3', 0, 51), ('TinyNet-D', 0, 52))
 PAPER: tuple[Published, ...] = (*TABLE_1, *RESNETS, *IMAGENET, *TABLE_5, *GHOSTNETS)
 
+PRESET_OF = BUILT | {'EfficientNet-B-1, tuned': 'efficientnet_b-1_in100'}
 SHRUNKEN = {
     'B0 by r = 0.70': Scaling(r=0.70),
     'B0 by r = 0.46': Scaling(r=0.46),
@@ -160,8 +161,8 @@ class Row:
 
 def network_of(name: str) -> Arch | None:
     """The table of a network by its name in the paper, None if only other libraries have it."""
-    if name in BUILT:
-        return preset(BUILT[name])
+    if name in PRESET_OF:
+        return preset(PRESET_OF[name])
     return scale(EFFICIENTNET_B0, SHRUNKEN[name]) if name in SHRUNKEN else None
 
 
