@@ -28,7 +28,7 @@ def test_growth_is_found(tmp_path, grows):
 
 
 def test_few_looks_and_a_training_that_fails(tmp_path):
-    with pytest.raises(UserError, match='1 looks are too few'):
+    with pytest.raises(UserError, match='0 looks are too few'):
         soak.summary([soak.Seen(1, 2.0, 3, 1)])
     (tmp_path / 'train.py').write_text('raise SystemExit(2)')
     with pytest.raises(UserError, match='the training fails: see .*run.log'):

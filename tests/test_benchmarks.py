@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tinynet_mm import cli
 from tinynet_mm.bench.clock import in_turns, spread
 from tinynet_mm.errors import UserError
 from tinynet_mm.files import read_csv
@@ -45,7 +46,7 @@ def test_cost_rates(tmp_path, monkeypatch, capsys):
         return steps
 
     main = main_of('benchmark_cost')
-    monkeypatch.setitem(main.__globals__, 'progress', progress)
+    monkeypatch.setattr(cli, 'progress', progress)
     assert main(['--rounds', '1', '--candidates', '50', '--out', str(tmp_path / 'new' / 'rate.csv')]) == 0
     assert shown == [(2, 'rounds')] and 'networks/s' in capsys.readouterr().out
     rows = {row['method']: row for row in read_csv(tmp_path / 'new' / 'rate.csv')}

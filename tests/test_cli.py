@@ -246,7 +246,7 @@ def test_an_option_that_a_tool_does_not_use_is_refused(tool, key, words, tmp_pat
         ('train_dataloader.dataset.pipeline=[]', 'loads no images'),
         ('default_hooks.checkpoint.interval=x', 'is no interval'),
         ('env_cfg.mp_cfg.mp_start_method=nowhere', 'starts no processes; give fork, spawn, forkserver'),
-        ('optim_wrapper.optimizer.lr=1e300', 'is no learning rate; give a number from 0 to 1e.06'),
+        ('optim_wrapper.optimizer.lr=1e300', 'is no learning rate; give a number from 0 to 1e.30'),
         ('optim_wrapper.clip_grad.max_norm=nan', 'is no norm; give a number above 0'),
         ('model.bbox_head.num_classes=100000000', 'is no number of classes; give 1 to 100000'),
         ('resume=yes', 'use --resume'),

@@ -43,6 +43,8 @@ def test_the_papers_networks_are_all_there():
     expected |= {f'ghostnet_{x}{v}_in1k' for x in 'abcd' for v in ('', '_hswish', '_hswish_ra')}
     expected |= {'tinynet_a_ra_in1k', 'efficientnet_b0_ra_in1k'}
     expected |= {f'efficientnet_b0_{v}_in100' for v in ('r0.70', 'r0.46', 'd0.45', 'w0.65', 'w0.38')}
+    expected |= {'resnet18_in100', 'resnet34_in100', 'resnet50_giant_a_in100', 'resnet50_giant_b_in100'}
+    expected |= {f'ghostnet_{x}_in1k' for x in ('050', '100', '150')}
     assert names == expected
 
 

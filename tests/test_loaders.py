@@ -135,7 +135,11 @@ def test_downloads_are_checked(server, mark, tmp_path, monkeypatch):
     assert CheckpointLoader.load_checkpoint(f'{server}/net-20230101.pth')['meta'] == {}  # a date
     with pytest.raises(UserError, match=r'net-0123abcd.pth: the content does not have the hash in its name'):
         CheckpointLoader.load_checkpoint(f'{server}/net-0123abcd.pth')
-    assert not (tmp_path / 'hub' / 'checkpoints' / 'net-0123abcd.pth').exists()
+    cache = tmp_path / 'hub' / 'checkpoints'
+    assert not (cache / 'net-0123abcd.pth').exists()
+    save(cache / f'net-{digest[:8]}.pth', meta=dict(another=1))
+    with pytest.raises(UserError, match='does not have the hash in its name: delete it'):
+        CheckpointLoader.load_checkpoint(f'{server}/net-{digest[:8]}.pth')
 
 
 @pytest.mark.parametrize(

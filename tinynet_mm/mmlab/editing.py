@@ -19,7 +19,7 @@ from .configs import SIZES, SPLITS, check_text, input_side, is_classifier, walk
 LOGGER = logging.getLogger(__name__)
 LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
 STARTS = ('fork', 'spawn', 'forkserver')
-LARGEST_RATE = 1e6
+LARGEST_RATE = 1e30  # above, the numbers of float32 end
 MOST_CLASSES = 100_000
 LARGEST_SIDE = 8192  # of an input in pixels
 POINT_HEADS = ('LightHead', 'RTMDetHead', 'RTMDetSepBNHead', 'YOLOXHead')  # their points follow the size of the maps

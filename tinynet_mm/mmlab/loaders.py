@@ -7,6 +7,7 @@ fails. Its list of allowed functions has the plain ``getattr``, with which a pic
 """
 
 import functools
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -18,7 +19,6 @@ import torch
 from ..errors import UserError, trusts_checkpoints
 from .processes import first
 from .reading import load_weights, read
-from .texts import config_of
 
 HASH = re.compile(r'-(?=\d*[a-f])([0-9a-f]{8,64})\.\w+$')  # of the content, at the end of a file name; digits alone are a date
 
@@ -39,7 +39,9 @@ def install() -> None:
 
 def _install_reader_of_texts() -> None:
     """Replace ``Config.fromstring``, with which MMEngine runs the text of a config in a checkpoint."""
-    from mmengine.config import Config
+    from mmengine.config import Config  # here, since an old mmengine without it is reported later
+
+    from .texts import config_of
 
     run_text = Config.fromstring
 
@@ -72,7 +74,7 @@ def load_from_url(
 
     Raises:
         OSError: the server or the network fails. On other processes than the first one this is a RepeatedError.
-        UserError: the content does not have the hash in the file name, or see :func:`~.reading.read`.
+        UserError: the content, also one in the cache, does not have the hash in the file name, or see :func:`~.reading.read`.
     """
     path = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints') / Path(urlsplit(filename).path).name
     first(lambda: _download(filename, path, progress))
@@ -80,11 +82,18 @@ def load_from_url(
 
 
 def _download(url: str, path: Path, progress: bool) -> None:
+    expected = HASH.search(path.name)
     if path.exists():
+        if expected and not _digest(path).startswith(expected[1]):
+            raise UserError(f'{path} does not have the hash in its name: delete it, and it is downloaded again from {url}.')
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    expected = HASH.search(path.name)
     try:
         torch.hub.download_url_to_file(url, str(path), expected and expected[1], progress)
     except RuntimeError as error:  # the content has another hash; torch has removed the file
         raise UserError(f'{url}: the content does not have the hash in its name, so it was not kept; try again.') from error
+
+
+def _digest(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
