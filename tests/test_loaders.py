@@ -137,7 +137,7 @@ def test_downloads_are_checked(server, mark, tmp_path, monkeypatch):
         CheckpointLoader.load_checkpoint(f'{server}/net-0123abcd.pth')
     cache = tmp_path / 'hub' / 'checkpoints'
     assert not (cache / 'net-0123abcd.pth').exists()
-    save(cache / f'net-{digest[:8]}.pth', meta=dict(another=1))
+    save(cache / f'net-{digest[:8]}.pth', another=1)
     with pytest.raises(UserError, match='does not have the hash in its name: delete it'):
         CheckpointLoader.load_checkpoint(f'{server}/net-{digest[:8]}.pth')
 
