@@ -15,6 +15,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict, DictAction
 
 from ..errors import UserError, did_you_mean
+from .texts import literal
 
 SPLITS = ('train', 'val', 'test')
 # the top-level entries of a config that MMEngine's Runner and the tools read; all others are variables of the config
@@ -104,26 +105,20 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 def _value(key: str, text: str) -> Any:
     try:
         if text.startswith(('dict(', '{')):
-            return _literal(ast.parse(text, mode='eval').body)
+            return literal(ast.parse(text, mode='eval').body)
         if not set(text) & set(',[]()'):  # DictAction removes the spaces of a path
             return DictAction._parse_int_float_bool(text.strip('\'"'))
         parser = argparse.ArgumentParser()
         parser.add_argument('--option', nargs=1, action=DictAction)
         return parser.parse_args([f'--option={key}={text}']).option[key]
-    except (ValueError, SyntaxError, AssertionError, RecursionError) as error:  # DictAction asserts, and recurses without end
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        AssertionError,
+        RecursionError,
+    ) as error:  # DictAction asserts, and recurses without end
         raise UserError(f'--cfg-options {key}={text}: the value is no number, text, list, tuple or dict; correct it.') from error
-
-
-def _literal(node: ast.expr) -> Any:
-    """Return the value of a Python literal; ``dict(key=value)`` is a literal too."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {str(word.arg): _literal(word.value) for word in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {ast.literal_eval(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
-    if isinstance(node, ast.List | ast.Tuple):
-        items = [_literal(item) for item in node.elts]
-        return items if isinstance(node, ast.List) else tuple(items)
-    return ast.literal_eval(node)
 
 
 def check_option(cfg: Config, key: str) -> None:

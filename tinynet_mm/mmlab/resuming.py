@@ -16,6 +16,7 @@ from mmengine.config import Config
 from ..errors import UserError, listed
 from ..files import read_json, write_json
 from .reading import read
+from .texts import literal
 
 LOGGER = logging.getLogger(__name__)
 # settings that say where and how a training runs, not what is trained
@@ -112,20 +113,10 @@ def settings_of(text: str) -> dict[str, Any]:
     for node in body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
-                found[node.targets[0].id] = _value(node.value)
-            except ValueError:
+                found[node.targets[0].id] = literal(node.value)
+            except (ValueError, TypeError, SyntaxError, RecursionError):
                 continue
     return found
-
-
-def _value(node: ast.AST) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {word.arg: _value(word.value) for word in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {ast.literal_eval(key): _value(value) for key, value in zip(node.keys, node.values) if key}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_value(part) for part in node.elts]
-    return ast.literal_eval(node)
 
 
 def flat(settings: Any, name: str = '') -> Iterator[tuple[str, Any]]:
