@@ -18,7 +18,7 @@ from mmengine.config import Config
 from tinynet_mm import cli
 from tinynet_mm.errors import UserError, run
 from tinynet_mm.mmlab import checkpoints, configs, editing, resuming, running, versions
-from tinynet_mm.mmlab.running import NOISE
+from tinynet_mm.mmlab.running import NOISE, config_errors
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 
@@ -258,6 +258,16 @@ def test_a_value_that_no_training_can_use_is_refused(option, words, tmp_path):
     with pytest.raises(UserError, match=words):
         main([CONFIG, '--schedule', 'short', '--work-dir', str(tmp_path / 'out'), '--cfg-options', option])
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_score_that_validations_do_not_give_is_one_sentence():
+    """MMEngine looks for it after the first validation."""
+
+    def _save_best_checkpoint():
+        raise KeyError('nowhere')
+
+    with pytest.raises(UserError, match='save_best that validations do not give .nowhere.'), config_errors():
+        _save_best_checkpoint()
 
 
 @pytest.mark.parametrize('length', [0, -1, 2.5])

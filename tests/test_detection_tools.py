@@ -213,6 +213,15 @@ def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_a_refused_training_leaves_no_work_directory(shapes, tmp_path):
+    """MMEngine has written its config and a log when it builds the optimizer. A folder that was there before stays."""
+    (tmp_path / 'old').mkdir()
+    for name in ('new', 'old'):
+        with pytest.raises(UserError, match='AdamW cannot be built'):
+            train(shapes, tmp_path / name, '--cfg-options', 'optim_wrapper.optimizer.betas=(5,5)')
+    assert not (tmp_path / 'new').exists() and list((tmp_path / 'old').iterdir())
+
+
 def test_a_learning_rate_that_is_too_high_stops_a_detector(shapes, tmp_path):
     with pytest.raises(UserError, match='is nan at iteration|is inf at iteration|are not finite after iteration'):
         train(shapes, tmp_path / 'work', '--epochs', '4', '--cfg-options', 'optim_wrapper.optimizer.lr=1e30')

@@ -85,7 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 
     with processes.group(args.launcher):
         cfg, content = prepare(args)
-        with processes.first(lambda: lock.hold(cfg.work_dir)) or nullcontext():
+        alone = lock.removed_if_refused(cfg.work_dir) if args.launcher == 'none' else nullcontext()
+        with alone, processes.first(lambda: lock.hold(cfg.work_dir)) or nullcontext():
             if not cfg.get('resume'):
                 processes.first(lambda: resuming.mark_start(cfg.work_dir))
             train(args, cfg, content)

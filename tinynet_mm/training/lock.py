@@ -1,12 +1,35 @@
-"""One training for each work directory at a time."""
+"""One training for each work directory at a time, and none that a refused training leaves behind."""
 
 import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 from ..errors import UserError
 from ..files import check_writable, make_folder
+
+
+@contextmanager
+def removed_if_refused(folder: str | Path) -> Iterator[None]:
+    """Remove a work directory that did not exist before if the training in the context is refused before its first step.
+
+    It then has only a lock, a config and logs without values.
+    """
+    path = Path(folder)
+    new = not path.exists()
+    try:
+        yield
+    except UserError:
+        if new and not any(_is_result(file) for file in path.rglob('*')):
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _is_result(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0 and path.suffix not in ('.py', '.log')
 
 
 def hold(folder: str | Path) -> IO:
