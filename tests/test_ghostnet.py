@@ -20,9 +20,10 @@ def randomized(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model
 
 
-def test_keys_equal_those_of_timm():
+@pytest.mark.parametrize('arch, width', [('ghostnet_050', 0.5), ('ghostnet_100', 1.0), ('ghostnet_150', 1.5)])
+def test_keys_and_shapes_equal_those_of_timm(arch, width):
     with torch.device('meta'):
-        theirs, ours = timm.create_model('ghostnet_100'), ScaledGhostNet('ghostnet_100')
+        theirs, ours = timm.models.ghostnet._create_ghostnet('ghostnet_100', width=width), ScaledGhostNet(arch)
     shapes = {key: value.shape for key, value in theirs.state_dict().items() if not key.startswith('classifier.')}
     assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
 

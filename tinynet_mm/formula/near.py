@@ -4,8 +4,6 @@ TinyNet (NeurIPS 2020), equation 5, leaves w free, and one step of w changes the
 knows r and d only to a few per cent, which is several pixels and blocks.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from ..archs import Arch, Scaling, scale
@@ -49,7 +47,7 @@ def closest(
     return min(found, key=lambda pair: miss(pair[0], budget))
 
 
-def _neighbours(base: Arch, predicted: tuple[float, float], deviations: tuple[float, float]) -> Iterator[tuple[float, float]]:
+def _neighbours(base: Arch, predicted: tuple[float, float], deviations: tuple[float, float]) -> list[tuple[float, float]]:
     """Pairs of r and d with different resolutions or repeats, by rising distance from the predicted pair, which is the first."""
     (r, d), (r_limit, d_limit) = predicted, deviations
     pixels = np.arange(np.ceil((r - r_limit) * base.resolution), np.floor((r + r_limit) * base.resolution) + 1)
@@ -60,4 +58,4 @@ def _neighbours(base: Arch, predicted: tuple[float, float], deviations: tuple[fl
         for value in (round(float(d + offset), 4), round(float(d - offset), 4)):
             depths.setdefault(tuple(stage.repeats for stage in scale(base, Scaling(d=value)).stages), value)
     pairs = [(x, y) for x in resolutions for y in depths.values() if x == r or BOUNDS[0] <= x <= BOUNDS[1]]
-    return iter(sorted(pairs, key=lambda pair: ((pair[0] - r) / r_limit) ** 2 + ((pair[1] - d) / d_limit) ** 2))
+    return sorted(pairs, key=lambda pair: ((pair[0] - r) / r_limit) ** 2 + ((pair[1] - d) / d_limit) ** 2)
