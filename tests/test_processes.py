@@ -7,9 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -159,6 +162,41 @@ def test_two_nodes_train_and_convert_the_data_once(folder):
     text = said[0][0] + said[1][0]
     assert text.count('converted') == 1 and text.count('results:') == 1
     assert (folder / 'nodes' / 'epoch_1.pth').is_file() and len(list((data / 'tinynet_coco').rglob('source.json'))) == 1
+
+
+DOWNLOAD = """
+import sys
+
+import mmengine
+from mmengine.runner.checkpoint import CheckpointLoader
+
+import tinynet_mm
+from tinynet_mm.mmlab import processes
+
+with processes.group('pytorch'):
+    content = CheckpointLoader.load_checkpoint(sys.argv[1])
+    print('loaded', list(content['state_dict']), file=sys.stderr)
+"""
+
+
+def test_two_processes_download_a_file_once(folder, monkeypatch):
+    requests, www = [], folder / 'www'
+    www.mkdir()
+    torch.save(dict(state_dict=dict(weight=torch.ones(1)), meta={}), www / 'net.pth')
+    (folder / 'download.py').write_text(DOWNLOAD)
+    monkeypatch.setenv('TORCH_HOME', str(folder / 'cache'))
+
+    class Counting(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            requests.append(self.path)
+
+    with HTTPServer(('127.0.0.1', 0), partial(Counting, directory=str(www))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        process = start(folder, str(folder / 'download.py'), f'http://127.0.0.1:{server.server_port}/net.pth', count=2)
+        said = process.communicate(timeout=300)
+        server.shutdown()
+    assert process.returncode == 0 and said[1].count("loaded ['weight']") == 2, said
+    assert requests == ['/net.pth']
 
 
 def test_two_processes_test_as_one(folder, runs):
