@@ -17,8 +17,9 @@ from mmengine.config import Config
 
 from tinynet_mm import cli
 from tinynet_mm.errors import UserError, run
-from tinynet_mm.mmlab import checkpoints, configs, editing, resuming, running, versions
-from tinynet_mm.mmlab.running import NOISE, config_errors
+from tinynet_mm.mmlab import checkpoints, configs, console, editing, resuming, running, versions
+from tinynet_mm.mmlab.console import NOISE
+from tinynet_mm.mmlab.running import config_errors
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 
@@ -378,7 +379,7 @@ def test_classes_of_a_checkpoint_do_not_change_the_proposal_head():
 def test_dumps_are_not_in_the_console():
     texts = ('Config:\na = 1', 'Epoch(train) [1]', NOISE[0])
     records = [logging.makeLogRecord(dict(msg=text)) for text in texts]
-    assert [running.WithoutDumps().filter(record) for record in records] == [False, True, False]
+    assert [console.WithoutDumps().filter(record) for record in records] == [False, True, False]
 
 
 @pytest.mark.parametrize('text, module', [('pkg_resources is deprecated as an API. See ...', 'mmengine.utils.package_utils')])
@@ -411,7 +412,7 @@ def test_progress_of_pycocotools_is_hidden_and_its_table_is_logged(capsys, tmp_p
         module.print(text)
     assert capsys.readouterr().out == ' Average Precision\nPlease run evaluate() first\n'  # no logger
     logger = running.MMLogger.get_instance('table', log_file=str(tmp_path / 'log'))
-    logger.handlers[0].addFilter(running.WithoutDumps())
+    logger.handlers[0].addFilter(console.WithoutDumps())
     for text in lines:
         module.print(text)
     logged = (tmp_path / 'log').read_text()
@@ -419,9 +420,9 @@ def test_progress_of_pycocotools_is_hidden_and_its_table_is_logged(capsys, tmp_p
 
 
 def test_the_console_of_a_training_has_warnings_and_our_lines(capsys):
-    handler = running.PlainConsole(sys.stdout)
-    handler.addFilter(running.OurLines())
-    for level, extra in ((logging.INFO, {}), (logging.INFO, running.CONSOLE), (logging.WARNING, {})):
+    handler = console.PlainConsole(sys.stdout)
+    handler.addFilter(console.OurLines())
+    for level, extra in ((logging.INFO, {}), (logging.INFO, console.CONSOLE), (logging.WARNING, {})):
         handler.handle(
             logging.makeLogRecord(dict(msg=f'line {level} {bool(extra)}', levelno=level, levelname='WARNING', **extra))
         )
@@ -430,7 +431,7 @@ def test_the_console_of_a_training_has_warnings_and_our_lines(capsys):
 
 def test_scores_of_an_evaluation_are_one_line():
     mmdet = {'coco/bbox_mAP': 0.554, 'coco/bbox_mAP_50': 0.881, 'coco/bbox_mAP_s': -1.0, 'coco/bbox_mAP_l': 0.6}
-    assert running.scores_line(mmdet) == 'mAP 0.554, mAP50 0.881, large 0.6'
-    assert running.scores_line({'accuracy/top1': 70.7, 'cross_entropy': 1.25, 'raw/accuracy/top1': 1.0}) == (
+    assert console.scores_line(mmdet) == 'mAP 0.554, mAP50 0.881, large 0.6'
+    assert console.scores_line({'accuracy/top1': 70.7, 'cross_entropy': 1.25, 'raw/accuracy/top1': 1.0}) == (
         'top1 70.7, cross_entropy 1.25'
     )

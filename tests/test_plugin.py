@@ -54,6 +54,12 @@ def test_classes_are_registered_in_any_order_of_imports(order):
     assert result.stdout.strip().endswith(expected), result.stderr
 
 
+@pytest.mark.parametrize('module', ['data.augment', 'mmlab.configs', 'mmlab.texts', 'mmlab.running', 'training.progress'])
+def test_a_module_that_imports_mmlab_can_be_the_first_import(module):
+    result = python(f'import tinynet_mm.{module}; print("imported")')
+    assert result.stdout.strip() == 'imported', result.stderr
+
+
 def fake(folder, package: str, version: str, body: str = ''):
     (folder / package).mkdir()
     (folder / package / '__init__.py').write_text(body)

@@ -20,7 +20,7 @@ from mmengine.visualization.vis_backend import BaseVisBackend
 from tinynet_mm import errors
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
-from tinynet_mm.mmlab import running
+from tinynet_mm.mmlab import console
 from tinynet_mm.mmlab.reading import read
 from tinynet_mm.training import StopWithoutImprovement, options, progress
 
@@ -340,7 +340,7 @@ def test_wandb_itself_without_network(shapes, tmp_path, monkeypatch):
 def test_a_closed_console_does_not_stop_the_program(monkeypatch):
     monkeypatch.setattr(logging, 'raiseExceptions', False)
     stream = io.StringIO()
-    handler = running.PlainConsole(stream)
+    handler = console.PlainConsole(stream)
     handler.emit(logging.makeLogRecord(dict(msg='a line', levelno=logging.INFO)))
     assert stream.getvalue() == 'a line\n'
     stream.close()

@@ -80,12 +80,12 @@ def test(args: argparse.Namespace) -> None:
 def write(args: argparse.Namespace, cfg, out: Path, runner, metrics: dict) -> None:
     """Print and write the metrics, and draw detections."""
     from tinynet_mm.data.coco import splits_of
-    from tinynet_mm.mmlab import checkpoints, configs, inference, running
+    from tinynet_mm.mmlab import checkpoints, configs, console, inference
     from tinynet_mm.plots import save
 
     data = str(cfg.test_dataloader.dataset.get('ann_file'))
     protocol = dict(config=args.config, checkpoint=args.checkpoint, data=data, images=len(runner.test_dataloader.dataset))
-    print(running.scores_line(metrics))
+    print(console.scores_line(metrics))
     print(f'metrics: {write_json(out / "metrics.json", dict(metrics=metrics, protocol=protocol))}')
     if not configs.is_classifier(cfg):
         model = checkpoints.load_model(cfg, args.checkpoint)

@@ -21,9 +21,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from ..data.augment import IMAGENET_MEAN
 from ..data.coco import dataset_paths, find_layout
-from ..data.images import write_image
+from ..data.images import IMAGENET_MEAN, write_image
 from ..data.shapes import CLASSES, draw_background, place_shape
 from ..errors import UserError
 from ..files import machine_name

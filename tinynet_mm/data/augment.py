@@ -22,9 +22,9 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ..errors import UserError
+from .images import IMAGENET_MEAN
 
-# mmdet's defaults of the five transforms; IMAGENET_MEAN (RGB) is the fill colour of mmdet's SSD configs.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
+# mmdet's defaults of the five transforms
 MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9)
 CROP_TRIES = 50
 BRIGHTNESS, CONTRAST, SATURATION, HUE_DEGREES = 32, (0.5, 1.5), (0.5, 1.5), 18

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UserError
 from ..files import write_bytes
 
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB; the fill colour of mmdet's SSD configs
 EXIF_ORIENTATION = 0x0112
 JPEG_START = b'\xff\xd8'
 JPEG_END = b'\xff\xd9'

@@ -11,7 +11,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from ..errors import UserError
-from .augment import IMAGENET_MEAN
+from .images import IMAGENET_MEAN
 
 
 @TRANSFORMS.register_module()

@@ -41,13 +41,15 @@ def _install_reader_of_texts() -> None:
     """Replace ``Config.fromstring``, with which MMEngine runs the text of a config in a checkpoint."""
     from mmengine.config import Config  # here, since an old mmengine without it is reported later
 
-    from .texts import config_of
-
     run_text = Config.fromstring
 
     @functools.wraps(run_text)
     def fromstring(cfg_str: str, file_format: str) -> Config:
-        return config_of(cfg_str) if file_format == '.py' and not trusts_checkpoints() else run_text(cfg_str, file_format)
+        if file_format != '.py' or trusts_checkpoints():
+            return run_text(cfg_str, file_format)
+        from .texts import config_of  # here, since it may be what imports MMEngine
+
+        return config_of(cfg_str)
 
     Config.fromstring = staticmethod(fromstring)
 

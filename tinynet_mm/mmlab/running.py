@@ -6,9 +6,8 @@ tables of pycocotools and, in a training, the lines of single iterations.
 
 import builtins
 import logging
-import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -24,15 +23,12 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from tqdm import tqdm
 from wrapt import register_post_import_hook
 
 from ..errors import UserError
 from ..files import atomic
 from .configs import check_text
-
-DUMPS = ('\n' + '-' * 60 + '\nSystem environment', 'Config:\n', 'Hooks will be executed in the following order')
-NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')  # MMEngine and mmdet on their own code
+from .console import TABLE, OurLines, PlainConsole, WithoutDumps, WithoutNoise
 
 WRONG = (LookupError, TypeError, ValueError, AssertionError, AttributeError, ArithmeticError)  # what wrong values raise
 PROGRESS = (  # of pycocotools
@@ -46,46 +42,6 @@ PROGRESS = (  # of pycocotools
     'Done (t=',
     'DONE (t=',
 )
-TABLE = (' Average Precision', ' Average Recall')  # of pycocotools: for the log file
-CONSOLE = dict(console=True)  # ``extra`` of the log records that the console of a training shows
-SIZES = dict(s='small', m='medium', l='large')
-
-
-class WithoutNoise(logging.Filter):
-    """Drop deprecations inside MMLab."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the console shows a record."""
-        return not str(record.msg).startswith(NOISE)
-
-
-class WithoutDumps(logging.Filter):
-    """Drop the dumps of the environment, the config and the order of the hooks, and deprecations inside MMLab."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the console shows a record."""
-        return not str(record.msg).startswith(DUMPS + NOISE + TABLE)
-
-
-class OurLines(WithoutDumps):
-    """Drop all records but warnings and those logged with ``extra=CONSOLE``."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the console shows a record."""
-        return (getattr(record, 'console', False) or record.levelno >= logging.WARNING) and super().filter(record)
-
-
-class PlainConsole(logging.StreamHandler):
-    """Print records without time and name, above a progress bar if there is one; a warning starts with ``warning:``."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record; as in all handlers of Python, a stream that is closed does not stop the program."""
-        level = f'{record.levelname.lower()}: ' if record.levelno >= logging.WARNING else ''
-        try:
-            tqdm.write(f'{level}{record.getMessage()}', file=self.stream)
-            self.flush()
-        except (ValueError, OSError):
-            self.handleError(record)
 
 
 class QuietRunner(Runner):
@@ -235,23 +191,6 @@ def hide_progress(module: ModuleType) -> None:
             builtins.print(*values, **options)
 
     module.print = print_others  # type: ignore[attr-defined]
-
-
-def scores_line(metrics: Mapping[str, Any]) -> str:
-    """Return the scores of an evaluation in one line; those of mmdet are ``mAP 0.554, mAP50 0.881, ..., small 0.312``.
-
-    Sizes of which the data has no box are left out, and so are the scores of the weights before averaging.
-    """
-    words = {name: value for name, value in metrics.items() if isinstance(value, int | float) and not name.startswith('raw/')}
-    return ', '.join(f'{_short(name)} {value:.4g}' for name, value in words.items() if not ('mAP' in name and value < 0))
-
-
-def _short(name: str) -> str:
-    """Return ``mAP50`` for ``coco/bbox_mAP_50``, ``small`` for ``coco/bbox_mAP_s`` and ``top1`` for ``accuracy/top1``."""
-    last = name.rpartition('/')[2].removeprefix('bbox_')
-    if found := re.fullmatch(r'mAP_([sml])', last):
-        return SIZES[found[1]]
-    return re.sub(r'^mAP_(?=\d)', 'mAP', last)
 
 
 def build_runner(cfg: Config, kind: type[QuietRunner] = QuietRunner) -> QuietRunner:

@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from tqdm import tqdm
 
-from ..mmlab.running import CONSOLE, scores_line
+from ..mmlab.console import CONSOLE, scores_line
 
 
 class EpochLines(Hook):

@@ -6,7 +6,7 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..mmlab.running import CONSOLE
+from ..mmlab.console import CONSOLE
 from .progress import counts_epochs
 
 STATE = 'stop_without_improvement'  # in the message hub, which a checkpoint contains
