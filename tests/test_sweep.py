@@ -197,12 +197,12 @@ def test_pending_trials_are_those_without_a_complete_result(tmp_path):
     ],
 )
 def test_the_error_for_a_missing_file_names_its_command(tmp_path, stage, missing, command):
-    with pytest.raises(FileNotFoundError, match=rf'{re.escape(missing)} is missing; write it with: tools/sweep.py {command} '):
+    with pytest.raises(FileNotFoundError, match=rf'{re.escape(missing)} is missing; write it with: tinynet sweep {command} '):
         stage(Sweep(tmp_path))
 
 
 def test_collect_without_trained_networks_names_the_command(tmp_path):
-    with pytest.raises(ValueError, match='none of the 3 networks .* tools/sweep.py run'):
+    with pytest.raises(ValueError, match='none of the 3 networks .* tinynet sweep run'):
         results.collect(sampled(tmp_path, 3))
 
 
@@ -316,7 +316,7 @@ def test_a_front_older_than_the_rows_is_not_drawn(tmp_path):
     lost = results.fit(sweep).front[0]['name']
     (sweep.trial(lost) / 'result.json').unlink()
     results.collect(sweep)
-    with pytest.raises(ValueError, match=f'front.csv has {lost}, which rows.csv lacks; .* tools/sweep.py fit'):
+    with pytest.raises(ValueError, match=f'front.csv has {lost}, which rows.csv lacks; .* tinynet sweep fit'):
         report.write(sweep)
 
 
@@ -326,7 +326,7 @@ def test_report_names_missing_figures_and_their_commands(tmp_path):
     page, notes = report.write(sweep)
     assert page.is_file()
     assert [note[:11] for note in notes] == ['no figure 2', 'no figure 3', 'no figure 6']
-    assert all('tools/sweep.py' in note for note in notes)
+    assert all('tinynet sweep' in note for note in notes)
 
 
 def test_page_escapes_its_data():

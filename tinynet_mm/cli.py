@@ -7,7 +7,7 @@ import argparse
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import run as run  # for the tools
 
@@ -17,10 +17,21 @@ if TYPE_CHECKING:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add CONFIG, --data-root, --input-size and --cfg-options."""
-    parser.add_argument('config', help='a config file, or a name like mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py')
+    words = 'a config file, a name like rtmdet_tinynet_e_coco, or mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
+    config: Any = parser.add_argument('config', help=words)
+    config.completer = _complete_config
     parser.add_argument('--data-root', type=path, help='folder of a data set: COCO, VOC, YOLO, LabelMe, CVAT')
     parser.add_argument('--input-size', type=positive, help='side of the square input in pixels; changes resizing and anchors')
     add_cfg_options(parser)
+
+
+def _complete_config(prefix: str, **_: object) -> list[str]:
+    """For argcomplete: our configs, and the files that start with ``prefix``."""
+    from argcomplete.completers import FilesCompleter
+
+    from .mmlab.registration import shipped_configs
+
+    return [*shipped_configs(), *FilesCompleter()(prefix)]
 
 
 def add_val_share(parser: argparse.ArgumentParser) -> None:

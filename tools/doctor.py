@@ -166,7 +166,8 @@ CHECKS = (check_python, check_torch, check_distributions, check_operators, check
 
 def main(argv: list[str] | None = None) -> int:
     """Run all checks and print the findings; returns 1 if one failed."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(argv)
     with ThreadPoolExecutor(2) as pool:
         findings = [finding for part in pool.map(lambda check: check(), CHECKS) for finding in part]
     print(*findings, sep='\n')

@@ -25,7 +25,7 @@ HELP = {
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the data set and print its folders; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=cli.path, help='folder to write; it is new or empty, or contains the same data set')
     for field in fields(ShapesSpec):
         text = f'{HELP[field.name]} (default %(default)s)'

@@ -199,7 +199,7 @@ def _contenders(
                 note(f'{candidate.name} has no row for {runtime}: {one_line(error)}')
         else:
             kinds = (
-                f'files ({SUFFIX[runtime]}) from tools/export.py'
+                f'files ({SUFFIX[runtime]}) of `tinynet export`'
                 if runtime in SUFFIX
                 else 'a network and quantises it; give its config'
             )

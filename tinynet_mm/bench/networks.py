@@ -79,7 +79,7 @@ def find_network(name: str, batch: int = 1) -> Candidate:
         return _from_module(name, lambda: Classifier(MODELS.build(backbone(arch))), arch.resolution, batch)
     raise UserError(
         f'unknown network {name!r}.{did_you_mean(name, PRESETS)} Give a preset ({", ".join(PRESETS)}), timm:NAME, '
-        'torchvision:NAME, a config (.py or package::name; @320 sets its input size), or a file from tools/export.py '
+        'torchvision:NAME, a config (.py or package::name; @320 sets its input size), or a file of `tinynet export` '
         '(.onnx, .xml, .param).'
     )
 

@@ -71,7 +71,7 @@ def split_paths(paths: Sequence[str]) -> tuple[str, str | None, list[Path]]:
         UserError: no paths.
     """
     if not paths:
-        raise UserError('give a config, its checkpoint and images: tools/cam.py CONFIG CHECKPOINT IMAGE_OR_FOLDER...')
+        raise UserError('give a config, its checkpoint and images: tinynet cam CONFIG CHECKPOINT IMAGE_OR_FOLDER...')
     config, *rest = paths
     has_weights = bool(rest) and checkpoints.is_checkpoint(rest[0])
     return config, rest[0] if has_weights else None, [Path(p) for p in rest[has_weights:]]

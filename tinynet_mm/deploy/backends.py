@@ -45,9 +45,9 @@ def open_network(path: str | Path, threads: int = 1, device: str = 'cpu') -> Net
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
-        raise UserError(f'{path} is not an exported file ({", ".join(SUFFIXES)}); export the model with tools/export.py.')
+        raise UserError(f'{path} is not an exported file ({", ".join(SUFFIXES)}); export the model with `tinynet export`.')
     if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file; export the model with tools/export.py.')
+        raise FileNotFoundError(f'{path}: no such file; export the model with `tinynet export`.')
     for part in map(path.with_suffix, PARTS[path.suffix]):
         if not part.is_file():
             raise FileNotFoundError(f'{part}: no such file, it belongs to {path.name}; copy it, or export the model again.')

@@ -127,7 +127,7 @@ class Spec:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(f'{path} has no description of tinynet_mm: export the model with tools/export.py.') from error
+            raise UserError(f'{path} has no description of tinynet_mm: export the model with `tinynet export`.') from error
         spec._check_values(path)
         return spec
 

@@ -15,6 +15,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict, DictAction
 
 from ..errors import UserError, did_you_mean
+from . import registration
 from .texts import literal
 
 SPLITS = ('train', 'val', 'test')
@@ -29,7 +30,9 @@ SIZES = ('crop_size', 'size', 'scale')  # arguments of transforms that set the o
 
 
 def load_config(name: str) -> Config:
-    """Load a config by its path or by ``package::name``.
+    """Load a config by its path, by the name of one of ours, as ``ssdlite_tinynet_d_coco``, or by ``package::name``.
+
+    ``configs/ssdlite_tinynet_d_coco.py`` is also found in a folder that has no such file.
 
     Raises:
         FileNotFoundError: no such config, with the nearest name.
@@ -38,7 +41,7 @@ def load_config(name: str) -> Config:
     if '::' in name:
         return read_config(_packaged_path(name))
     if not Path(name).is_file():
-        raise FileNotFoundError(f'{name}: no such config.{did_you_mean(name, _siblings(name))}')
+        return read_config(_shipped_path(name))
     return read_config(name)
 
 
@@ -86,9 +89,13 @@ def _packaged_path(name: str) -> Path:
     return root / path
 
 
-def _siblings(name: str) -> list[str]:
-    folder = Path(name).parent
-    return [str(folder / p.name) for p in folder.glob('*.py')] if folder.is_dir() else []
+def _shipped_path(name: str) -> Path:
+    """The file of one of our configs, by its name or by its path in a checkout."""
+    path, known = Path(name), registration.shipped_configs()
+    if path.parts[:1] in ((path.name,), ('configs',)) and path.suffix in ('', '.py') and path.stem in known:
+        return known[path.stem]
+    siblings = [str(path.parent / p.name) for p in path.parent.glob('*.py')] if path.parent.is_dir() else []
+    raise FileNotFoundError(f'{name}: no such config.{did_you_mean(name, [*siblings, *known])}')
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from wrapt import register_post_import_hook
 
 HOSTS = ('mmengine', 'mmcv', 'mmdet')
 PACKAGE = Path(__file__).parents[1]
+NOT_SHIPPED = ('setup_env.py', 'make_index.py')  # tools that work on a checkout; setup.py has them too
 # modules that register classes; they need mmengine and mmcv, and the detection head is registered if mmdet is installed
 DATA = ('tinynet_mm.data.augment', 'tinynet_mm.data.memory', 'tinynet_mm.data.timm_augment')
 MODULES = ('tinynet_mm.models', *DATA, 'tinynet_mm.training')
@@ -58,6 +59,12 @@ def register() -> None:
     if find_spec('mmcv'):
         for name in MODULES:
             importlib.import_module(name)
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The file of each of our configs by its name, for instance ``ssdlite_tinynet_d_coco``; the names are unique."""
+    files = sorted((config_root() / 'configs').rglob('*.py'))
+    return {path.stem: path for path in files if '_base_' not in path.parts}
 
 
 def config_root() -> Path:

@@ -34,7 +34,7 @@ WARNINGS = (
     ('pkg_resources is deprecated as an API', r'mm(engine|cv|det|pretrain)\.'),
 )
 CORES = ('core', '_core')  # the module of arrays in numpy 1 and 2: a checkpoint of one is read with the other
-FIX = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `python tools/doctor.py` checks the rest'
+FIX = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `tinynet doctor` checks the rest'
 
 
 def version_of(package: str) -> str | None:

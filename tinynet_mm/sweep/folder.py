@@ -13,7 +13,7 @@ from ..files import LONGEST, read_csv, read_json, to_number
 from ..formula.configs import CROP
 from ..mmlab.configs import read_config
 
-COMMAND = 'tools/sweep.py'
+COMMAND = 'tinynet sweep'
 MADE_BY = {
     'recipe.py': 'sample',
     'samples.csv': 'sample',

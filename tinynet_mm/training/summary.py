@@ -45,7 +45,7 @@ def _row(folder: Path) -> dict:
     head: Any = cfg.model.get('head') or {}
     backbone = cfg.model.get('backbone')
     if not (is_classifier(cfg) and 'num_classes' in head and isinstance(backbone, dict) and 'arch' in backbone):
-        words = 'of a classifier with one of our backbones; for a detector, use tools/report.py or tools/plot_curves.py'
+        words = 'of a classifier with one of our backbones; for a detector, use `tinynet report` or `tinynet plot`'
         raise UserError(f'{folder} is not a training {words}.')
     arch, side = _arch(cfg), input_side(cfg)
     macs, params, _ = cost(arch, side, head.num_classes)
