@@ -14,7 +14,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-NOT_SHIPPED = ('setup_env.py', 'make_index.py')  # tools that work on a checkout
+NOT_SHIPPED = ('setup_env.py', 'make_index.py', 'make_tables.py')  # tools that work on a checkout
 
 
 def copy(source: Path, target: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tinynet_mm.bench import readme
 from tinynet_mm.bench import tables as latency_tables
+from tinynet_mm.errors import UserError
 from tinynet_mm.paper import tables
 from tinynet_mm.paper.tables import (
     EXCEPTIONS,
@@ -16,12 +18,12 @@ from tinynet_mm.paper.tables import (
     PARAMS_TOLERANCE,
     make_rows,
     read_csv,
-    readme_table,
     to_csv,
     to_markdown,
 )
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / 'results'
 
 
 @pytest.fixture(scope='module')
@@ -66,30 +68,42 @@ def test_the_files_in_the_repository_are_up_to_date(rows):
     assert (ROOT / 'docs' / 'tables.md').read_text() == to_markdown(written)
 
 
-def test_tool_writes_the_files_and_the_readme_table(rows, tmp_path, capsys, monkeypatch):
+def test_the_tool_writes_the_files_and_the_tables_of_the_readme(rows, tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location('tools_make_tables', ROOT / 'tools' / 'make_tables.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     monkeypatch.setattr(tables, 'make_rows', lambda: rows)  # counted once
-    paths = dict(csv='new/tables.csv', docs='tables.md', latency='latency.md')
+    paths = dict(csv='new/tables.csv', docs='tables.md', latency='latency.md', readme='README.md')
     files = [word for name, path in paths.items() for word in (f'--{name}', str(tmp_path / path))]
-    with pytest.raises(FileNotFoundError, match='tables.csv: no such table'):
-        tool.main([*files, '--readme'])
+    regions = [
+        f'<!-- {name}: written by tools/make_tables.py -->\nold\n<!-- end -->\n' for name in readme.all_tables(RESULTS, rows)
+    ]
+    (tmp_path / 'README.md').write_text('start\n' + '\nbetween\n'.join(regions))
     assert tool.main(files) == 0
     assert read_csv(tmp_path / 'new' / 'tables.csv') == rows
     assert (tmp_path / 'tables.md').read_text().count('\n| ') == 7 + 2 * 5 + len(rows)
-    capsys.readouterr()
-    assert tool.main([*files, '--readme']) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert (tmp_path / 'latency.md').read_text() == latency_tables.make_page(ROOT / 'results')
-    assert (
-        lines[12] == ''
-        and lines[13].startswith('Median of')
-        and '`tinynet_a`' in lines[17]
-        and lines[:2] == readme_table(rows).splitlines()[:2]
-    )
-    assert lines[5] == '| TinyNet-D | `tinynet_d` | 152 | 2.34 | 2.3 | 51.6 | 52 |'
+    assert (tmp_path / 'latency.md').read_text() == latency_tables.make_page(RESULTS)
+    text = (tmp_path / 'README.md').read_text()
+    assert text.startswith('start\n<!-- backbones') and text.count('\nbetween\n') == 2 and 'old' not in text
+    assert '\n| TinyNet-D | `tinynet_d` | 152 | 2.34 | 2.3 | 51.6 | 52 | 67.0 |\n' in text
     assert to_csv(rows).splitlines()[0].startswith('table,network,ours,input,params,macs,paper_params,paper_macs,source')
+    (tmp_path / 'README.md').write_text(regions[0])
+    with pytest.raises(UserError, match=r"regions of the README are \['backbones'\], the tables .*'latency'"):
+        tool.main(files)
+
+
+def test_the_readme_is_up_to_date():
+    text = (ROOT / 'README.md').read_text()
+    assert readme.fill(text, readme.all_tables(RESULTS, read_csv(RESULTS / 'tables.csv'))) == text
+
+
+def test_a_line_of_detectors_is_the_mean_of_the_seeds():
+    same = dict(config='a', data='cells', input_size=320, epochs=5, weights='scratch', macs=2e8, params=7.5e5)
+    rows = [dict(same, seed=seed, cpu_minutes=10 + seed, val_mAP=0.4 + seed / 10, test_mAP=0.3) for seed in (0, 1)]
+    rows += [dict(same, config='b', seed=0, cpu_minutes=5, val_mAP=0.5, test_mAP='')]
+    lines = readme.detectors_table(rows).splitlines()[2:]
+    assert lines[0] == '| cells | `b` | 320 | 5 | 200 | 0.75 | 5 | 1 | 0.500 | – |'
+    assert lines[1] == '| cells | `a` | 320 | 5 | 200 | 0.75 | 10 | 2 | 0.450 (0.400 to 0.500) | 0.300 (0.300 to 0.300) |'
 
 
 # Latency ----------------------------------------------------------------------------------------------------------------------
@@ -101,9 +115,8 @@ def timed(model, runtime, median, **more):
     return dict(model=model, runtime=runtime, median_ms=median) | fixed | rate | more
 
 
-def test_the_latency_page_and_the_readme_are_up_to_date():
-    assert (ROOT / 'docs' / 'latency.md').read_text() == latency_tables.make_page(ROOT / 'results')
-    assert latency_tables.readme_table(ROOT / 'results') in (ROOT / 'README.md').read_text()
+def test_the_latency_page_is_up_to_date():
+    assert (ROOT / 'docs' / 'latency.md').read_text() == latency_tables.make_page(RESULTS)
 
 
 def test_a_table_of_latency_has_a_column_for_each_runtime():

@@ -30,7 +30,6 @@ FILES = dict(
     results='plot_results',
     shapes='make_shapes',
     subset='make_subset',
-    tables='make_tables',
     weights='convert_weights',
 )
 GROUPS = {

@@ -1,10 +1,10 @@
-"""Write the tables of the documentation: networks of the paper, counted, and the measured latencies.
+"""Write the tables of the documentation and of the README: networks of the paper, counted, detectors and latencies, measured.
 
-python tools/make_tables.py             writes results/tables.csv, docs/tables.md and docs/latency.md, in seconds
-python tools/make_tables.py --readme    prints the README's tables of backbones and of latency
+    python tools/make_tables.py      # results/tables.csv, docs/tables.md, docs/latency.md and README.md, in seconds
 
 The counts are of every network that the paper's tables 1, 2, 3, 5 and 6 define. docs/latency.md comes from results/latency*.csv
-and results/int8.csv, which tools/latency.py and tools/benchmark_int8.py write.
+and results/int8.csv, which tools/latency.py and tools/benchmark_int8.py write; the README's table of detectors comes from
+results/detection.csv, which tools/benchmark_detection.py writes.
 """
 
 import argparse
@@ -22,21 +22,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--csv', type=cli.path, default=ROOT / 'results' / 'tables.csv', help='default: results/tables.csv')
     parser.add_argument('--docs', type=cli.path, default=ROOT / 'docs' / 'tables.md', help='default: docs/tables.md')
     parser.add_argument('--latency', type=cli.path, default=ROOT / 'docs' / 'latency.md', help='default: docs/latency.md')
-    parser.add_argument('--readme', action='store_true', help='only print the tables of the README, from the CSV files')
+    parser.add_argument('--readme', type=cli.path, default=ROOT / 'README.md', help='default: README.md')
     args = parser.parse_args(argv)
-    from tinynet_mm.bench import tables
-    from tinynet_mm.paper.tables import make_rows, read_csv, readme_table, to_csv, to_markdown
+    from tinynet_mm.bench import readme, tables
+    from tinynet_mm.paper.tables import make_rows, to_csv, to_markdown
 
-    if args.readme:
-        print(readme_table(read_csv(args.csv)), tables.readme_table(ROOT / 'results'), sep='\n\n')
-        return 0
-    for path in (args.csv, args.docs, args.latency):
+    results, paths = ROOT / 'results', (args.csv, args.docs, args.latency, args.readme)
+    for path in paths:
         check_writable(path)
-    rows, page = make_rows(), tables.make_page(ROOT / 'results')
+    rows, page = make_rows(), tables.make_page(results)
+    text = readme.fill(args.readme.read_text(), readme.all_tables(results, rows))
     write_text(args.csv, to_csv(rows))
     write_text(args.docs, to_markdown(rows))
     write_text(args.latency, page)
-    print(f'{len(rows)} rows written to {args.csv} and {args.docs}; {args.latency} written')
+    write_text(args.readme, text)
+    print(f'{len(rows)} rows; written: {", ".join(map(str, paths))}')
     return 0
 
 

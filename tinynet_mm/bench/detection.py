@@ -25,6 +25,7 @@ from ..mmlab.editing import prepare
 
 SCORES = {'mAP': 'coco/bbox_mAP', 'mAP_50': 'coco/bbox_mAP_50'}
 KEY = ('config', 'data', 'seed', 'input_size', 'epochs', 'weights')  # columns that name a training
+GROUP = tuple(name for name in KEY if name != 'seed')  # of the trainings that differ in their seed only
 SCRATCH = 'scratch'
 CLOCK = 'cpu_minutes.json'
 
@@ -184,7 +185,7 @@ def table(rows: Sequence[dict]) -> Iterator[dict]:
     """One line for each config, data set and length: cost, mean and range of the accuracy over the seeds."""
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
-        groups.setdefault(tuple(str(row[name]) for name in KEY if name != 'seed'), []).append(row)
+        groups.setdefault(tuple(str(row[name]) for name in GROUP), []).append(row)
     for (config, data, size, epochs, weights), members in groups.items():
         line = dict(config=config, data=data, input=size, epochs=epochs, weights=weights, seeds=len(members))
         line |= {'MACs (M)': f'{float(members[0]["macs"]) / 1e6:.0f}', 'params (M)': f'{float(members[0]["params"]) / 1e6:.2f}'}

@@ -15,7 +15,7 @@ from wrapt import register_post_import_hook
 
 HOSTS = ('mmengine', 'mmcv', 'mmdet')
 PACKAGE = Path(__file__).parents[1]
-NOT_SHIPPED = ('setup_env.py', 'make_index.py')  # tools that work on a checkout; setup.py has them too
+NOT_SHIPPED = ('setup_env.py', 'make_index.py', 'make_tables.py')  # tools that work on a checkout; setup.py has them too
 # modules that register classes; they need mmengine and mmcv, and the detection head is registered if mmdet is installed
 DATA = ('tinynet_mm.data.augment', 'tinynet_mm.data.memory', 'tinynet_mm.data.timm_augment')
 MODULES = ('tinynet_mm.models', *DATA, 'tinynet_mm.training')

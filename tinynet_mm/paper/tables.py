@@ -281,17 +281,3 @@ The depthwise kernels of GhostNet-A are inferred too: table 7 has no column for 
 are those that the paper prints (3x3 is 2.1 % below). Table 4, the latency on a phone, is compared in [latency.md](latency.md).
 [choices.md](choices.md) has the other points that the paper leaves open.
 """
-
-
-BACKBONES = [f'TinyNet-{letter}' for letter in 'ABCDE'] + [f'EfficientNet-B{n}' for n in (0, -1, -2, -3, -4)]
-
-
-def readme_table(rows: list[Row]) -> str:
-    """The README's table of backbones: our counts and the printed figures."""
-    of_table_3 = {row.network: row for row in rows if row.table == 3}
-    lines = []
-    for name in BACKBONES:
-        row = of_table_3[name]
-        counts = [millions(row.params, 2), millions(row.paper_params), millions(row.macs), millions(row.paper_macs, 0)]
-        lines.append([name, f'`{BUILT[name]}`', str(row.input), *counts])
-    return markdown_table(['network', 'arch', 'input', 'params (M)', 'paper', 'MACs (M)', 'paper'], lines, text=(0, 1))
