@@ -28,7 +28,7 @@ from tinynet_mm.mmlab.resuming import changes, latest_checkpoint, note_of, setti
 from tinynet_mm.training.hooks import ShortHistory
 from tinynet_mm.training.lock import hold
 from tinynet_mm.training.progress import EpochLines
-from tinynet_mm.training.repeatable import Seeded
+from tinynet_mm.training.repeatable import Seeded, SeededBatches
 
 HOLD = (
     "import sys; from tinynet_mm.training.lock import hold; file = hold(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
@@ -225,6 +225,22 @@ def test_every_epoch_and_image_draws_other_numbers():
         data.epoch.fill_(epoch)
         values = [[float(value) for value in batch] for batch in loader]
         np.testing.assert_allclose(values, [data[index] for index in range(3)], rtol=1e-6)
+
+
+def test_complete_batches_draw_from_their_images():
+    class Batches:
+        def __getitems__(self, indices):
+            return [len(indices), *torch.rand(len(indices)).tolist()]
+
+        def __len__(self):
+            return 4
+
+    data = SeededBatches(Batches(), seed=5)
+    loader = DataLoader(data, batch_size=2, collate_fn=lambda batch: batch)
+    first, again = list(loader), list(loader)
+    assert first == again and [batch[0] for batch in first] == [2, 2] and first[0] != first[1]
+    data.epoch.fill_(1)
+    assert data.__getitems__([0, 1]) != first[0]
 
 
 @pytest.mark.parametrize('pointer', [None, '', 'epoch_9.pth', '/elsewhere/epoch_2.pth'])

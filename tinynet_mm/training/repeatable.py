@@ -7,7 +7,7 @@ What is left: the cache of ``CachedMosaic`` (the RTMDet recipe for COCO) starts 
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,6 +58,14 @@ class Seeded(Dataset):
 
     def __deepcopy__(self, memo: dict) -> 'Seeded':
         return self  # MMEngine copies the settings of a loader, in which the annotations of COCO take hundreds of megabytes
+
+
+class SeededBatches(Seeded):
+    """A data set that returns complete batches, as :class:`~tinynet_mm.data.memory.MemoryImages`, drawn from their indices."""
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        with drawing_from(self.seed, int(self.epoch), *map(int, indices)):
+            return self.inner.__getitems__(indices)
 
 
 @contextmanager
@@ -113,6 +121,8 @@ def install(runner: Runner) -> None:
     if 'max_epochs' not in runner.cfg.train_cfg:
         return
     loader = dict(runner._train_dataloader)
-    runner._train_dataloader = dict(loader, dataset=Seeded(build_dataset(loader['dataset']), runner.seed))
+    dataset = build_dataset(loader['dataset'])
+    seeded = SeededBatches if hasattr(dataset, '__getitems__') else Seeded
+    runner._train_dataloader = dict(loader, dataset=seeded(dataset, runner.seed))
     runner.register_hook(SeedSteps())
     runner.register_hook(Preemption())
