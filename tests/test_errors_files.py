@@ -103,6 +103,17 @@ def test_an_output_that_nobody_reads_ends_a_tool_without_a_word():
     assert (done.returncode, done.stderr) == (141, '')
 
 
+@pytest.mark.parametrize(
+    'package, command, extra', [('pymoo', 'formula --budget 75M', 'formula'), ('torch', 'train rtmdet_tinynet_e_coco', 'onedl')]
+)
+def test_a_package_that_is_not_installed_is_one_sentence(package, command, extra):
+    code = f'import sys; sys.modules["{package}"] = None; from tinynet_mm.command import main; main({command.split()})'
+    done = call('-c', code, stdout=subprocess.PIPE)
+    assert done.returncode == 2 and done.stdout == '' and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f'error: this command needs the package {package}, which is not installed: pip install ')
+    assert f'"tinynet_mm[{extra}]"' in done.stderr
+
+
 def test_another_broken_pipe_is_a_bug(capfd):
     def main():
         raise BrokenPipeError(errno.EPIPE, 'Broken pipe')

@@ -7,7 +7,8 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from tinynet_mm.models import ScaledGhostNet, ScaledResNet, TinyNet
+from tinynet_mm.models import ScaledGhostNet as Ghost
+from tinynet_mm.models import ScaledResNet, TinyNet
 
 USERS = """
 _base_ = 'mmdet::{base}'
@@ -21,7 +22,12 @@ CASES = {  # base config, backbone of the user and its class, levels of strides 
     'retinanet': ('retinanet/retinanet_r50_fpn_1x_coco.py', "type='TinyNet', arch='e'", TinyNet, (1, 2, 4, 6)),
     'rtmdet': ('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', "type='TinyNet', arch='d'", TinyNet, (2, 4, 6)),
     'faster_rcnn': ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', "type='TinyNet', arch='e'", TinyNet, (1, 2, 4, 6)),
-    'ghostnet': ('retinanet/retinanet_r50_fpn_1x_coco.py', "type='ScaledGhostNet', arch='ghostnet_a'", ScaledGhostNet, (2, 4, 6, 8)),
+    'ghostnet': (
+        'retinanet/retinanet_r50_fpn_1x_coco.py',
+        "type='ScaledGhostNet', arch='ghostnet_a'",
+        ScaledGhostNet,
+        (2, 4, 6, 8),
+    ),
     'resnet': (
         'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
         "type='ScaledResNet', arch=dict(w=0.3, d=0.5)",

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 TRACEBACK = 'TINYNET_MM_TRACEBACK'
 LONGEST = 2000  # characters of a message; more is the content of a file that the message quotes
@@ -20,6 +21,12 @@ LONGEST = 2000  # characters of a message; more is the content of a file that th
 TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 TRUE = ('1', 'y', 'yes', 'true')  # values that switch them on, in torch.serialization
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk on which nothing can be written
+EXTRAS = {  # the extra of pyproject.toml that brings an importable package
+    'onedl': ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'timm', 'matplotlib', 'tabulate', 'yaml'),
+    'formula': ('scipy', 'sklearn', 'pymoo'),
+    'deploy': ('onnx', 'onnxslim', 'openvino', 'ncnn', 'nncf', 'pnnx', 'pycocotools'),
+    'cam': ('pytorch_grad_cam',),
+}
 REPORT = 'this is a bug in tinynet_mm or in a library below it; please report it with the lines above and the command.'
 
 
@@ -73,11 +80,23 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped.') -> None:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
             sys.exit(141)
+        error = _missing_package(error) or error
         expected = isinstance(error, UserError | FileNotFoundError) or (isinstance(error, OSError) and error.errno in FULL)
         if not expected or os.environ.get(TRACEBACK):
             traceback.print_exc()
         print(f'error: {printable(one_line(error))}' if expected else REPORT, file=sys.stderr)
         sys.exit(2 if expected else 1)
+
+
+def _missing_package(error: Exception) -> MissingPackageError | None:
+    """The sentence for a package of an extra that is not installed; None for any other error."""
+    name = (error.name or '').partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
+    extra = next((extra for extra, packages in EXTRAS.items() if name in packages), None)
+    if extra is None or isinstance(error, UserError) or find_spec(name):
+        return None
+    fix = f'pip install "tinynet_mm[{extra}]"'
+    more = ', or make env in a checkout, which builds the operators of mmcv faster' if extra == 'onedl' else ''
+    return MissingPackageError(f'this command needs the package {name}, which is not installed: {fix}{more}.')
 
 
 def trusts_checkpoints() -> bool:

@@ -139,7 +139,7 @@ def train(args: argparse.Namespace, cfg, content) -> None:
         runner.train()
     finally:
         lines.close()
-    print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(args.config).name} with every setting)')
+    print(f'results: {cfg.work_dir} (checkpoints, logs, and {Path(cfg.filename).name} with every setting)')
     if line := report.after_training(cfg, runner, cli.progress):
         print(line)
 

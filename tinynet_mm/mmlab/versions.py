@@ -32,6 +32,7 @@ PRINTED = ('Could not import OneDL', 'Loads checkpoint by ')
 WARNINGS = (
     ('faster_coco_eval is not installed', r'mmdet\.'),
     ('pkg_resources is deprecated as an API', r'mm(engine|cv|det|pretrain)\.'),
+    ('torch.meshgrid: in an upcoming release', 'torch.functional'),  # mmdet's grid of points
 )
 CORES = ('core', '_core')  # the module of arrays in numpy 1 and 2: a checkpoint of one is read with the other
 FIX = 'pip install -r requirements/onedl.txt (or openmmlab.txt), or make env; `tinynet doctor` checks the rest'
