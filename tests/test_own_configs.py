@@ -7,8 +7,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from tinynet_mm.models import ScaledGhostNet as Ghost
-from tinynet_mm.models import ScaledResNet, TinyNet
+from tinynet_mm.models import ScaledGhostNet, ScaledResNet, TinyNet
 
 USERS = """
 _base_ = 'mmdet::{base}'

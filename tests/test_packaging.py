@@ -15,6 +15,7 @@ from mmengine.config import Config
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tinynet_mm import __version__
 from tinynet_mm.cost import cost
 from tinynet_mm.mmlab import index
 from tinynet_mm.mmlab.configs import input_side
@@ -49,6 +50,15 @@ def site(built, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope='module')
+def installed(built, tmp_path_factory):
+    """The folder into which pip installed the wheel."""
+    folder = tmp_path_factory.mktemp('installed')
+    options = ('-q', '--disable-pip-version-check', '--no-deps', '--no-index', '--target', folder)
+    subprocess.run([sys.executable, '-m', 'pip', 'install', *options, built[1]], check=True)
+    return folder
+
+
 def files_below(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file() and '__pycache__' not in p.parts}
 
@@ -65,6 +75,23 @@ def test_the_wheel_contains_the_package_and_its_configs(site):
     assert 'tools/setup_env.py' not in shipped
     names = [Path(name).name for name in shipped if name.startswith('configs/') and '_base_' not in name and name.endswith('.py')]
     assert len(names) == len(set(names))  # mim finds configs by file name, which must be unique
+
+
+@pytest.mark.parametrize(
+    'arguments, expected',
+    [
+        ('--help', 'usage: tinynet VERB'),
+        ('--version', f'tinynet_mm {__version__}\n'),
+        ('train --help', 'usage: tinynet train'),
+        ('cost tinynet_e', '24.36'),
+    ],
+)
+def test_the_installed_command_runs_in_any_folder(installed, tmp_path, arguments, expected):
+    """The same calls as in tools/smoke_wheel.sh, which installs the dependencies too."""
+    command = [installed / 'bin' / 'tinynet', *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(installed)})
+    assert done.returncode == 0 and expected in done.stdout, done.stderr
+    assert 'smoke_wheel.sh' not in ' '.join(files_below(installed)) and list(tmp_path.iterdir()) == []
 
 
 def test_the_sdist_contains_what_a_checkout_needs(built):

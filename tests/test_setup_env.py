@@ -174,7 +174,27 @@ def test_a_missing_compiler_or_python_is_one_sentence(bench, monkeypatch):
     bench.fails(r'g\+\+ is needed .*apt install g\+\+')
     monkeypatch.setattr(sys, 'version_info', (3, 9, 1))
     (bench.root / '.venv' / 'bin' / 'python').unlink()
-    bench.fails('Python 3.11 is needed')
+    bench.fails('Python 3.11 or 3.12 is needed, this is')
+
+
+def test_a_kept_wheel_of_another_python_is_not_used(bench, monkeypatch):
+    bench.set_up()
+    monkeypatch.setattr(bench.tool.sys, 'version_info', (3, 12, 1))
+    (bench.root / '.venv' / 'bin' / 'python').unlink()
+    bench.fails('the mmcv build failed')  # the script above builds for Python 3.11 only
+    monkeypatch.setattr(bench.tool.sys, 'version_info', (3, 11, 9))
+    assert bench.set_up() and len(bench.wheels()) == 1
+
+
+def test_cuda_operators_are_built_without_a_gpu_on_request(bench, monkeypatch):
+    bench.create(bench.root / '.venv', with_pip=True)
+    bench.script(bench.root / 'bin' / 'nvcc', '#!/bin/sh\n')
+    assert not bench.tool.OperatorWheel(bench.tool.Environment('onedl', bench.root)).with_cuda
+    monkeypatch.setenv('FORCE_CUDA', '1')
+    assert bench.tool.OperatorWheel(bench.tool.Environment('onedl', bench.root)).with_cuda
+    (bench.root / 'bin' / 'nvcc').unlink()
+    monkeypatch.setenv('PATH', str(bench.root / 'bin'))
+    assert not bench.tool.OperatorWheel(bench.tool.Environment('onedl', bench.root)).with_cuda
 
 
 def test_a_linked_environment_is_refused_before_anything_is_written(bench, tmp_path_factory):

@@ -8,7 +8,8 @@ inputs: a second call does nothing, an interrupted call continues, and a changed
 
 The mmcv operators: a wheel that pip finds (``PIP_FIND_LINKS``) is used if its operators load. Otherwise the operators are built
 once from source with a precompiled header, 2.5 minutes on two cores instead of 16, and the wheel is kept in ``.cache/wheels``
-for the next environment. If torch finds a GPU and nvcc is installed, the CUDA operators are built too (not tested).
+for the next environment. If nvcc is installed, and torch finds a GPU or ``FORCE_CUDA=1`` is set (for a build on a machine without
+a GPU, with ``TORCH_CUDA_ARCH_LIST``), the CUDA operators are built too (not tested).
 """
 
 import argparse
@@ -28,6 +29,7 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 STACKS = {'onedl': '.venv', 'openmmlab': '.venv-openmmlab'}
+PYTHONS = ((3, 11), (3, 12))
 # All 78 sources of mmcv include torch/types.h. These flags must equal those of the build, otherwise g++ ignores the precompiled
 # header: distutils replaces the flags of Python by CFLAGS, and torch adds its flags after them (nvcc gets none of these).
 HEADER, HEADER_FLAGS = 'torch_types.h', '-O2 -g0 -w -fPIC -std=c++17'
@@ -88,8 +90,8 @@ class Environment:
 
 def make_venv(env: Environment) -> None:
     """Create the virtual environment with pip."""
-    if sys.version_info[:2] != (3, 11):
-        fail(f'Python 3.11 is needed, this is {sys.version.split()[0]}; call `make PYTHON=/path/to/python3.11`.')
+    if sys.version_info[:2] not in PYTHONS:
+        fail(f'Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}; call `make PYTHON=/path/to/python3.11`.')
     shutil.rmtree(env.path, ignore_errors=True)
     venv.create(env.path, with_pip=True)
 
@@ -102,8 +104,8 @@ class OperatorWheel:
 
     def __init__(self, env: Environment):
         self.env, self.requirement = env, env.pinned('mmcv')
-        self.with_cuda = (
-            bool(shutil.which('nvcc')) and env.run('-c', 'import torch; 1 / torch.cuda.is_available()').returncode == 0
+        self.with_cuda = bool(shutil.which('nvcc')) and (
+            os.environ.get('FORCE_CUDA') == '1' or env.run('-c', 'import torch; 1 / torch.cuda.is_available()').returncode == 0
         )
         key = env.text_of('torch.txt') + ('cuda' if self.with_cuda else '')
         self.folder = env.cache / 'wheels' / hashlib.sha256(key.encode()).hexdigest()[:12]
@@ -112,9 +114,10 @@ class OperatorWheel:
         self.build: subprocess.Popen | None = None
 
     def kept(self) -> bool:
-        """Whether an earlier build left a wheel."""
+        """Whether an earlier build left a wheel for this Python."""
         name, version = self.requirement.split('==')
-        return any(self.folder.glob(f'{name.replace("-", "_")}-{version}-*.whl'))
+        tag = 'cp{}{}'.format(*sys.version_info[:2])
+        return any(self.folder.glob(f'{name.replace("-", "_")}-{version}-{tag}-*.whl'))
 
     def find(self) -> bool:
         """Whether a wheel is kept, or pip finds one that fits without a build; the folder then contains it."""
