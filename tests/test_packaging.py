@@ -113,6 +113,27 @@ def test_every_config_of_the_wheel_loads(site):
         assert Config.fromfile(path).filename
 
 
+def test_the_command_works_from_the_wheel(site, tmp_path):
+    entry = (next(site.glob('*.dist-info')) / 'entry_points.txt').read_text()
+    assert 'tinynet = tinynet_mm.command:main' in entry
+
+    def run(*words):
+        command = [sys.executable, '-m', 'tinynet_mm', *words]
+        environment = os.environ | dict(PYTHONPATH=str(site))
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    for tool in ('make_tables', 'setup_env', 'make_index'):
+        assert not (site / 'tinynet_mm' / '.mim' / 'tools' / f'{tool}.py').exists()
+    done = run('formula', '--budget', '75M', '--write-configs', 'mine')
+    assert done.returncode == 0, done.stderr
+    paths = sorted((tmp_path / 'mine').glob('*.py'))
+    assert [path.name.split('_')[0] for path in paths] == ['efficientnet', 'rtmdet', 'ssdlite']
+    for path in paths:
+        assert str(site) in path.read_text() and Config.fromfile(path).model.backbone.type == 'ScaledEfficientNet'
+    lost = run('train', 'rtmdet_tinynet_e_coco')
+    assert lost.returncode == 2 and 'data/coco' in lost.stderr  # the config is found, the data is not
+
+
 BY_NAME = """
 import sys
 import numpy as np

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..archs import BASES, FAMILIES, Arch, scale
 from ..errors import UserError
 from ..files import write_text
-from ..mmlab.registration import config_root
+from ..mmlab.registration import recipe as recipe_file
 from .budget import amount, readable
 from .tiny import Solution
 
@@ -24,7 +24,7 @@ NOT_IN_NAMES = re.compile(r'[^\w.-]+')  # characters that file names do not keep
 
 CLASSIFIER = '''"""{title} on {data}, {side} pixels.
 
-    python tools/train.py {path}
+    tinynet train {path}
 
 Written by the tiny formula for {budget}: {macs} multiply-adds, {params} parameters. Not trained.
 {measured}"""
@@ -58,7 +58,7 @@ test_dataloader = val_dataloader
 
 DETECTOR = '''"""{detector} on COCO with {title}, from scratch.
 
-    python tools/train.py {path}
+    tinynet train {path}
 
 Written by the tiny formula for {budget}. Not trained. To start from weights trained with the ImageNet config in this folder:
 --cfg-options model.backbone.init_cfg="dict(type='Pretrained', checkpoint='FILE.pth', prefix='backbone.')"
@@ -182,7 +182,7 @@ def _fields(solution: Solution, path: Path, bases: list[str], classes: int) -> d
         title=f'{_title(solution.base)} at r={s.r:g}, w={s.w:g}, d={s.d:g}',
         data='ImageNet-100' if classes == 100 else 'ImageNet-1k',
         side=arch.resolution, edge=int(arch.resolution / CROP), path=path,
-        budget=amount(solution.budget, solution.unit), base=[str(config_root() / 'configs' / base) for base in bases],
+        budget=amount(solution.budget, solution.unit), base=[str(recipe_file(base)) for base in bases],
         macs=readable(solution.cost.macs), params=readable(solution.cost.params), backbone=FAMILIES[arch.family].backbone,
         arch=_literal(solution), channels=arch.hidden or arch.head or arch.stages[-1].channels,
         measured=f'Measured: {_title(solution.protocol)}.\n' if solution.protocol else '',

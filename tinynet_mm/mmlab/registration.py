@@ -67,6 +67,12 @@ def shipped_configs() -> dict[str, Path]:
     return {path.stem: path for path in files if '_base_' not in path.parts}
 
 
+def recipe(name: str) -> Path:
+    """The file of a recipe, for instance ``_base_/rtmdet_coco.py``; a wheel has a copy next to each kind of detector."""
+    folder = config_root() / 'configs'
+    return next((path for path in (folder / name, *sorted(folder.glob(f'*/{name}'))) if path.is_file()), folder / name)
+
+
 def config_root() -> Path:
     """The folder with ``configs`` and ``model-index.yml``: the checkout of an editable install, otherwise inside the package."""
     checkout = PACKAGE.parent
