@@ -29,7 +29,7 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 STACKS = {'onedl': '.venv', 'openmmlab': '.venv-openmmlab'}
-PYTHONS = ((3, 11), (3, 12))
+PYTHONS = ((3, 11), (3, 12))  # all tests were run with the first, the set-up and a part of the tests with the second
 # All 78 sources of mmcv include torch/types.h. These flags must equal those of the build, otherwise g++ ignores the precompiled
 # header: distutils replaces the flags of Python by CFLAGS, and torch adds its flags after them (nvcc gets none of these).
 HEADER, HEADER_FLAGS = 'torch_types.h', '-O2 -g0 -w -fPIC -std=c++17'
