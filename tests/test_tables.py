@@ -73,7 +73,7 @@ def test_the_tool_writes_the_files_and_the_tables_of_the_readme(rows, tmp_path, 
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     monkeypatch.setattr(tables, 'make_rows', lambda: rows)  # counted once
-    paths = dict(csv='new/tables.csv', docs='tables.md', latency='latency.md', readme='README.md')
+    paths = dict(csv='new/tables.csv', docs='tables.md', latency='latency.md', pages='README.md')
     files = [word for name, path in paths.items() for word in (f'--{name}', str(tmp_path / path))]
     regions = [
         f'<!-- {name}: written by tools/make_tables.py -->\nold\n<!-- end -->\n' for name in readme.all_tables(RESULTS, rows)
@@ -87,13 +87,14 @@ def test_the_tool_writes_the_files_and_the_tables_of_the_readme(rows, tmp_path, 
     assert text.startswith('start\n<!-- backbones') and text.count('\nbetween\n') == 2 and 'old' not in text
     assert '\n| TinyNet-D | `tinynet_d` | 152 | 2.34 | 2.3 | 51.6 | 52 | 67.0 |\n' in text
     assert to_csv(rows).splitlines()[0].startswith('table,network,ours,input,params,macs,paper_params,paper_macs,source')
-    (tmp_path / 'README.md').write_text(regions[0])
-    with pytest.raises(UserError, match=r"regions of the README are \['backbones'\], the tables .*'latency'"):
+    (tmp_path / 'README.md').write_text(regions[0].replace('backbones', 'heads'))
+    with pytest.raises(UserError, match=r"regions of the page are \['heads'\]; give it some of .*'latency'"):
         tool.main(files)
 
 
-def test_the_readme_is_up_to_date():
-    text = (ROOT / 'README.md').read_text()
+@pytest.mark.parametrize('page', ['README.md', 'docs/benchmarks.md'])
+def test_the_tables_of_a_page_are_up_to_date(page):
+    text = (ROOT / page).read_text()
     assert readme.fill(text, readme.all_tables(RESULTS, read_csv(RESULTS / 'tables.csv'))) == text
 
 

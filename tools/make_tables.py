@@ -1,9 +1,9 @@
 """Write the tables of the documentation and of the README: networks of the paper, counted, detectors and latencies, measured.
 
-    python tools/make_tables.py      # results/tables.csv, docs/tables.md, docs/latency.md and README.md, in seconds
+    python tools/make_tables.py      # in seconds
 
 The counts are of every network that the paper's tables 1, 2, 3, 5 and 6 define. docs/latency.md comes from results/latency*.csv
-and results/int8.csv, which tools/latency.py and tools/benchmark_int8.py write; the README's table of detectors comes from
+and results/int8.csv, which tools/latency.py and tools/benchmark_int8.py write; the table of detectors comes from
 results/detection.csv, which tools/benchmark_detection.py writes.
 """
 
@@ -22,20 +22,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--csv', type=cli.path, default=ROOT / 'results' / 'tables.csv', help='default: results/tables.csv')
     parser.add_argument('--docs', type=cli.path, default=ROOT / 'docs' / 'tables.md', help='default: docs/tables.md')
     parser.add_argument('--latency', type=cli.path, default=ROOT / 'docs' / 'latency.md', help='default: docs/latency.md')
-    parser.add_argument('--readme', type=cli.path, default=ROOT / 'README.md', help='default: README.md')
+    pages = [ROOT / 'README.md', ROOT / 'docs' / 'benchmarks.md']
+    parser.add_argument('--pages', type=cli.path, nargs='+', default=pages, help='default: README.md docs/benchmarks.md')
     args = parser.parse_args(argv)
     from tinynet_mm.bench import readme, tables
     from tinynet_mm.paper.tables import make_rows, to_csv, to_markdown
 
-    results, paths = ROOT / 'results', (args.csv, args.docs, args.latency, args.readme)
+    results, paths = ROOT / 'results', (args.csv, args.docs, args.latency, *args.pages)
     for path in paths:
         check_writable(path)
     rows, page = make_rows(), tables.make_page(results)
-    text = readme.fill(args.readme.read_text(), readme.all_tables(results, rows))
+    filled = readme.all_tables(results, rows)
+    texts = [readme.fill(path.read_text(), filled) for path in args.pages]
     write_text(args.csv, to_csv(rows))
     write_text(args.docs, to_markdown(rows))
     write_text(args.latency, page)
-    write_text(args.readme, text)
+    for path, text in zip(args.pages, texts):
+        write_text(path, text)
     print(f'{len(rows)} rows; written: {", ".join(map(str, paths))}')
     return 0
 
