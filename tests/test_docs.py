@@ -15,6 +15,7 @@ from tinynet_mm import cli, command
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
 PAGES = sorted(DOCS.rglob('*.md'))
+NOTEBOOKS = sorted(DOCS.glob('*.ipynb'))
 TEXTS = [ROOT / 'README.md', *PAGES]
 TOOLS = command.tools()
 FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)

@@ -33,7 +33,7 @@ def after_training(cfg: Config, runner: Runner, progress: Callable[[Iterable], I
         return 'warning: no report, because the training has saved no checkpoint.'
     try:
         device = str(next(runner.model.parameters()).device)
-        return f'report: {write(cfg, checkpoint, Path(runner.work_dir) / "report", device=device, progress=progress)}'
+        return f'report: {write(cfg, checkpoint, Path(cfg.work_dir) / "report", device=device, progress=progress)}'
     except Exception as error:  # of any kind: the checkpoint is worth more than the report
         words = 'the training is complete; `tinynet report` writes the report later'
         return f'warning: no report ({type(error).__name__}: {one_line(error)}); {words}.'
