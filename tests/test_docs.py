@@ -69,7 +69,7 @@ def options_in(words: list[str]) -> list[str]:
 
 def test_the_navigation_has_every_page_once():
     listed = pages_of(yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav'])
-    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES)
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in [*PAGES, *NOTEBOOKS])
 
 
 @pytest.mark.parametrize('path', TEXTS, ids=name_of)
