@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from annotation_sets import HEIGHT, WIDTH, (
+from annotation_sets import (
     CLASSES,
+    HEIGHT,
     TRUTH,
+    WIDTH,
     cvat,
     image,
     labelme,
