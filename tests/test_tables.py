@@ -103,8 +103,8 @@ def test_a_line_of_detectors_is_the_mean_of_the_seeds():
     rows = [dict(same, seed=seed, cpu_minutes=10 + seed, val_mAP=0.4 + seed / 10, test_mAP=0.3) for seed in (0, 1)]
     rows += [dict(same, config='b', seed=0, cpu_minutes=5, val_mAP=0.5, test_mAP='')]
     lines = readme.detectors_table(rows).splitlines()[2:]
-    assert lines[0] == '| cells | `b` | 320 | 5 | 200 | 0.75 | 5 | 1 | 0.500 | – |'
-    assert lines[1] == '| cells | `a` | 320 | 5 | 200 | 0.75 | 10 | 2 | 0.450 (0.400 to 0.500) | 0.300 (0.300 to 0.300) |'
+    assert lines[0] == '| cells | `b` | 0.500 | – | 200 | 0.75 | 5 | 320 | 5 | 1 |'
+    assert lines[1] == '| cells | `a` | 0.450 (0.400 to 0.500) | 0.300 (0.300 to 0.300) | 200 | 0.75 | 10 | 320 | 5 | 2 |'
 
 
 # Latency ----------------------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def detectors_table(rows: Sequence[Mapping]) -> str:
     for row in rows:
         groups.setdefault(tuple(str(row[name]) for name in GROUP), []).append(row)
     order = sorted(groups, key=lambda key: (groups[key][0]['data'], -_mean(groups[key], 'val_mAP')))
-    head = ['data', 'detector', 'input', 'epochs', 'MACs (M)', 'params (M)', 'CPU minutes', 'seeds', 'val mAP', 'test mAP']
+    head = ['data', 'detector', 'val mAP', 'test mAP', 'MACs (M)', 'params (M)', 'CPU minutes', 'input', 'epochs', 'seeds']
     return paper.markdown_table(head, [_line(groups[key]) for key in order], text=(0, 1))
 
 
@@ -67,15 +67,8 @@ def _line(rows: Sequence[Mapping]) -> list[str]:
     first = rows[0]
     counts = [f'{float(first["macs"]) / 1e6:.0f}', f'{float(first["params"]) / 1e6:.2f}', f'{_mean(rows, "cpu_minutes"):.0f}']
     scores = [_scores(rows, name) for name in ('val_mAP', 'test_mAP')]
-    return [
-        str(first['data']),
-        f'`{first["config"]}`',
-        str(first['input_size']),
-        str(first['epochs']),
-        *counts,
-        str(len(rows)),
-        *scores,
-    ]
+    settings = [str(first['input_size']), str(first['epochs']), str(len(rows))]
+    return [str(first['data']), f'`{first["config"]}`', *scores, *counts, *settings]
 
 
 def _mean(rows: Sequence[Mapping], name: str) -> float:
