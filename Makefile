@@ -1,4 +1,4 @@
-# Each target does everything from a bare machine with Python 3.11, g++ and make; a second call starts work within seconds.
+# Each target does everything from a bare machine with Python 3.11 (or 3.12), g++ and make; a second call starts work within seconds.
 #
 #   make demo                    train, test and draw a TinyNet detector on built-in data, about 5 minutes on a CPU
 #   make test                    set-up, linter, types, tests
@@ -28,7 +28,7 @@ lint: env
 	$(RUN) -m mypy
 
 env:
-	@command -v $(PYTHON) >/dev/null || { echo 'make: $(PYTHON) is not there; install Python 3.11 (with venv), or call make PYTHON=/path/to/python3.11'; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo 'make: $(PYTHON) is not there; install Python 3.11 (with venv), or call make PYTHON=/path/to/python3.11 (or 3.12)'; exit 2; }
 	@$(PYTHON) tools/setup_env.py --stack $(STACK)
 
 docs: $(DOCS)/installed

@@ -13,7 +13,10 @@ from tinynet_mm import __version__, command
 from tinynet_mm.mmlab import configs, registration
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'scipy', 'sklearn', 'matplotlib', 'onnxruntime')
+HEAVY = (
+    *('torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'timm', 'scipy', 'sklearn', 'pymoo', 'matplotlib', 'pandas'),
+    *('onnx', 'onnxruntime', 'openvino', 'ray'),
+)
 VERBS = command.tools()
 HELP = f"""
 import sys
@@ -46,6 +49,7 @@ def test_every_tool_of_the_wheel_has_a_verb_in_the_overview():
     assert {f'{stem}.py' for stem in command.FILES.values()} <= files
     lines = command.overview().splitlines()
     assert [sum(line.startswith(f'  {verb} ') for line in lines) for verb in VERBS] == [1] * len(VERBS)
+    assert all(line.count('(') == line.count(')') for line in lines)
     assert {verb for verbs in command.GROUPS.values() for verb in verbs} <= set(VERBS)
 
 
@@ -57,10 +61,22 @@ def test_a_verb_is_the_program_of_its_file(tmp_path):
     assert wrong.returncode == 2 and wrong.stderr.startswith('error: ') and len(wrong.stderr.splitlines()) == 1
 
 
+def test_an_overview_that_nobody_reads_or_that_cannot_be_written():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command_line = [sys.executable, '-m', 'tinynet_mm', '--help']
+    done = subprocess.run(command_line, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, '')
+
+
 def test_without_a_verb_and_with_a_wrong_one(capsys):
     assert command.main([]) == command.main(['--help']) == 0
     assert capsys.readouterr().out.startswith('usage: tinynet VERB')
     assert command.main(['--version']) == 0 and capsys.readouterr().out == f'tinynet_mm {__version__}\n'
+    with pytest.raises(SystemExit):
+        command.main(['help', 'cost'])
+    assert capsys.readouterr().out.startswith('usage: tinynet cost ')
     assert command.main(['tran']) == 2
     assert capsys.readouterr().err.startswith("error: no verb 'tran'. Did you mean train?")
 
@@ -73,6 +89,10 @@ def test_without_a_verb_and_with_a_wrong_one(capsys):
         ('tinynet train x.py --schedule ', 'short'),
         ('tinynet train rtmdet_tinynet_e', 'rtmdet_tinynet_e_coco'),
         ('tinynet sweep f', 'fit'),
+        ('tinynet cam rtmdet_tinynet_e', 'rtmdet_tinynet_e_coco'),
+        ('tinynet check rtmdet_tinynet_e', 'rtmdet_tinynet_e_coco'),
+        ('tinynet predict rtmdet_tinynet_e', 'rtmdet_tinynet_e_coco'),
+        ('tinynet cost tinynet_', 'tinynet_e'),
     ],
 )
 def test_the_shell_completes_verbs_options_and_configs(line, expected, tmp_path):
@@ -90,6 +110,8 @@ def test_our_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     assert configs.load_config('tinynet_e_in1k').filename.endswith('imagenet/tinynet_e_in1k.py')
     with pytest.raises(FileNotFoundError, match='Did you mean rtmdet_tinynet_e_coco'):
         configs.load_config('rtmdet_tinynet_f_coco')
+    with pytest.raises(FileNotFoundError, match='an empty name: no such config. Give a file, or a name such as'):
+        configs.load_config('')
     with pytest.raises(FileNotFoundError, match='other/rtmdet_tinynet_e_coco.py: no such config'):
         configs.load_config('other/rtmdet_tinynet_e_coco.py')
     mine = tmp_path / 'rtmdet_tinynet_e_coco'

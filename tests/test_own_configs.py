@@ -1,5 +1,8 @@
 """A user's own mmdet config with our backbone: it trains and predicts in RetinaNet, RTMDet, Faster R-CNN and Mask R-CNN."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -49,9 +52,26 @@ def test_a_users_detector_trains_and_predicts_with_our_backbone(name, tmp_path):
     batch = model.data_preprocessor(demo_mm_inputs(1, [[3, 128, 128]], with_mask='mask' in base), training=True)
     losses = model.loss(batch['inputs'], batch['data_samples'])
     total = sum(sum(value) if isinstance(value, list) else value for key, value in losses.items() if 'loss' in key)
+    first = next(model.backbone.parameters())
+    before = first.detach().clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     total.backward()
-    assert torch.isfinite(total) and next(model.backbone.parameters()).grad.abs().sum() > 0
+    optimizer.step()
+    assert torch.isfinite(total) and not torch.equal(first, before)
     model.eval()
     with torch.no_grad():
         found = model.predict(batch['inputs'], batch['data_samples'])
-    assert found[0].pred_instances.bboxes.shape[1] == 4
+    boxes = found[0].pred_instances.bboxes
+    assert boxes.shape[1] == 4 and torch.isfinite(boxes).all()
+
+
+def test_the_example_of_the_documentation_builds(tmp_path):
+    page = (Path(__file__).parents[1] / 'docs' / 'mmlab.md').read_text()
+    block = next(block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'retinanet' in block)
+    (tmp_path / 'mine.py').write_text(block)
+    init_default_scope('mmdet')
+    model = MODELS.build(Config.fromfile(tmp_path / 'mine.py').model).eval()
+    assert [tuple(level.shape[2:]) for level in model.extract_feat(torch.zeros(1, 3, 64, 64))][:2] == [
+        (8, 8),
+        (4, 4),
+    ]  # RetinaNet starts at stride 8

@@ -115,7 +115,7 @@ def test_every_config_of_the_wheel_loads(site):
 
 def test_the_command_works_from_the_wheel(site, tmp_path):
     entry = (next(site.glob('*.dist-info')) / 'entry_points.txt').read_text()
-    assert 'tinynet = tinynet_mm.command:main' in entry
+    assert 'tinynet = tinynet_mm.command:script' in entry
 
     def run(*words):
         command = [sys.executable, '-m', 'tinynet_mm', *words]

@@ -1,4 +1,4 @@
-"""Every command of the README runs, in its order, on tiny data; those that cannot run here are listed with the reason."""
+"""Every command in the blocks of the README runs, in its order, on tiny data; those that cannot are listed with the reason."""
 
 import os
 import re

@@ -23,7 +23,7 @@ def picture() -> np.ndarray:
 
 
 def test_the_plain_set_of_timm_has_the_strength_of_the_paper():
-    """The numbers of issue 13: threshold 230 instead of 26 for solarize, 3 bits instead of 1 for posterize."""
+    """Magnitude 9 of the plain set: threshold 230 instead of 26 for solarize, 3 bits instead of 1 for posterize."""
     operations = {operation.name: operation for operation in build().augment.ops}
     levels = {name: operations[name].level_fn(9, {})[0] for name in ('Solarize', 'Posterize')}
     assert levels == dict(Solarize=230, Posterize=3) and len(operations) == 15

@@ -1,7 +1,5 @@
 """``python -m tinynet_mm VERB`` is the command ``tinynet VERB``."""
 
-import sys
+from .command import script
 
-from .command import main
-
-sys.exit(main())
+script()

@@ -18,20 +18,23 @@ if TYPE_CHECKING:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add CONFIG, --data-root, --input-size and --cfg-options."""
     words = 'a config file, a name like rtmdet_tinynet_e_coco, or mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
-    config: Any = parser.add_argument('config', help=words)
-    config.completer = _complete_config
+    completes_configs(parser.add_argument('config', help=words))
     parser.add_argument('--data-root', type=path, help='folder of a data set: COCO, VOC, YOLO, LabelMe, CVAT')
     parser.add_argument('--input-size', type=positive, help='side of the square input in pixels; changes resizing and anchors')
     add_cfg_options(parser)
 
 
-def _complete_config(prefix: str, **_: object) -> list[str]:
-    """For argcomplete: our configs, and the files that start with ``prefix``."""
-    from argcomplete.completers import FilesCompleter
+def completes_configs(argument: Any, others: Iterable[str] = ()) -> None:
+    """Let the shell complete an argument by our configs, files, and ``others``, with argcomplete."""
 
-    from .mmlab.registration import shipped_configs
+    def complete(prefix: str, **_: object) -> list[str]:
+        from argcomplete.completers import FilesCompleter
 
-    return [*shipped_configs(), *FilesCompleter()(prefix)]
+        from .mmlab.registration import shipped_configs
+
+        return [*shipped_configs(), *others, *FilesCompleter()(prefix)]
+
+    argument.completer = complete
 
 
 def add_val_share(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, errors
 from .errors import did_you_mean
 from .mmlab.registration import NOT_SHIPPED, config_root
 
@@ -40,7 +40,6 @@ GROUPS = {
     'Environment': ('doctor',),
 }
 USAGE = 'usage: tinynet VERB [arguments]     tinynet VERB --help     tinynet --version'
-WIDTH = 80  # characters of a summary
 COMPLETING = '_ARGCOMPLETE'  # argcomplete's variable: one more than the number of words before the program
 
 
@@ -63,9 +62,8 @@ def overview() -> str:
 
 
 def _summary(path: Path) -> str:
-    """The first sentence of a tool's documentation to its first colon, and of a long one to its first comma."""
-    first = re.split(r'[:;] |\.$', (ast.get_docstring(ast.parse(path.read_text())) or '').partition('\n')[0])[0]
-    return first if len(first) <= WIDTH else first.partition(', ')[0]
+    """The first sentence of a tool's documentation, to its first colon."""
+    return re.split(r'[:;] |\.$', (ast.get_docstring(ast.parse(path.read_text())) or '').partition('\n')[0])[0]
 
 
 def run(verb: str, arguments: Sequence[str]) -> None:
@@ -83,11 +81,18 @@ def run(verb: str, arguments: Sequence[str]) -> None:
     exec(compile(text, str(files[verb]), 'exec'), dict(__name__='__main__', __file__=str(files[verb])))
 
 
+def script() -> None:
+    """The entry point of the command; see :func:`.errors.run`."""
+    errors.run(main)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb, or print all of them; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if COMPLETING in os.environ:
         _complete()
+    if words[:1] == ['help'] and len(words) == 2:
+        words = [words[1], '--help']
     if not words or words[0] in ('-h', '--help', 'help'):
         print(overview())
         return 0
@@ -109,7 +114,8 @@ def _complete() -> NoReturn:
     words = typed.split()
     if len(words) + typed.endswith(' ') > 2 and words[1] in tools():
         os.environ[COMPLETING] = '2'  # the verb takes the place of the program
-        argparse.ArgumentParser.parse_args = lambda self, *_: argcomplete.autocomplete(self)  # type: ignore
+        for method in ('parse_args', 'parse_intermixed_args'):
+            setattr(argparse.ArgumentParser, method, lambda self, *_: argcomplete.autocomplete(self))
         run(words[1], [])
     parser = argparse.ArgumentParser()
     parser.add_argument('verb', choices=sorted(tools()))

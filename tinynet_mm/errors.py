@@ -22,7 +22,8 @@ TRUST_ALL, TRUST_NONE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_WEIGHTS
 TRUE = ('1', 'y', 'yes', 'true')  # values that switch them on, in torch.serialization
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk on which nothing can be written
 EXTRAS = {  # the extra of pyproject.toml that brings an importable package
-    'onedl': ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'timm', 'matplotlib', 'tabulate', 'yaml'),
+    'onedl': ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'timm'),
+    'torch': ('matplotlib', 'jinja2', 'packaging', 'yaml', 'tabulate'),
     'formula': ('scipy', 'sklearn', 'pymoo'),
     'deploy': ('onnx', 'onnxslim', 'openvino', 'ncnn', 'nncf', 'pnnx', 'pycocotools'),
     'cam': ('pytorch_grad_cam',),
@@ -95,7 +96,9 @@ def _missing_package(error: Exception) -> MissingPackageError | None:
     if extra is None or isinstance(error, UserError) or find_spec(name):
         return None
     fix = f'pip install "tinynet_mm[{extra}]"'
-    more = ', or make env in a checkout, which builds the operators of mmcv faster' if extra == 'onedl' else ''
+    more = (
+        ', after torch and mmcv with operators (see docs/installation.md), or make env in a checkout' if extra == 'onedl' else ''
+    )
     return MissingPackageError(f'this command needs the package {name}, which is not installed: {fix}{more}.')
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """The arguments of the tool."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('paths', nargs='*', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER', help='a config, its .pth, images')
+    cli.completes_configs(
+        p.add_argument('paths', nargs='*', metavar='CONFIG [CHECKPOINT] IMAGE_OR_FOLDER', help='a config, its .pth, images')
+    )
     p.add_argument('--method', default='auto', help='auto: hirescam for boxes, gradcam for classes; an unknown name lists all')
     p.add_argument('--target', default='top1', help='top1, class=NAME, box=K (from 1, the best) or all (default %(default)s)')
     p.add_argument('--layer', nargs='+', default=['auto'], help='auto, or names as in model.named_modules(), level0...')

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line; ``argv`` replaces ``sys.argv`` in tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', nargs='*', help='a config, or an annotation file and its image folder')
+    cli.completes_configs(parser.add_argument('source', nargs='*', help='a config, or an annotation file and its image folder'))
     parser.add_argument('--data-root', type=cli.path, help='folder of the data set, in any layout that training supports')
     parser.add_argument('--input-size', type=cli.positive, help='side of the square input in pixels, for the anchors')
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Convert a checkpoint between timm's keys, which the authors' files also have, and ours; the layout is detected.
+"""Convert a checkpoint between timm's keys and ours: the authors' files have those of timm; the layout is detected.
 
     python tools/convert_weights.py tinynet_e.pth ours_tinynet_e.pth --to ours
     python tools/convert_weights.py work_dirs/tinynet_e_in1k/epoch_450.pth tinynet_e.safetensors --to timm

@@ -9,7 +9,8 @@ A NAME is a preset, or a base with multipliers; its cost is computed in closed f
 
 import argparse
 
-from tinynet_mm.archs import resolve
+from tinynet_mm import cli
+from tinynet_mm.archs import PRESETS, resolve
 from tinynet_mm.cost import NOTHING, Cost, check_input, parts
 from tinynet_mm.errors import UserError, run
 
@@ -56,7 +57,7 @@ def line(name: str, cost: Cost, size: str = '', width: int = 40) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('networks', nargs='+', metavar='NAME|CONFIG')
+    cli.completes_configs(parser.add_argument('networks', nargs='+', metavar='NAME|CONFIG'), PRESETS)
     parser.add_argument('--resolution', type=int, metavar='N', help="input of N x N pixels (default: the network's own)")
     parser.add_argument('--classes', type=int, default=1000, help='classes of a NAME; 0 for the backbone alone (default 1000)')
     parser.add_argument('--stages', action='store_true', help='print a line for each part too')

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 MMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
 OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python', 'opencv-contrib-python-headless')
@@ -25,7 +26,14 @@ EXTRAS = {
     'onnxruntime': 'deploy',
     'ray': 'ray',
 }
-STACK = 'make env, or pip install -r requirements/onedl.txt (openmmlab.txt for the originals)'
+PYTHONS = ((3, 11), (3, 12))
+CHECKOUT = (Path(__file__).resolve().parents[1] / 'requirements').is_dir()  # not in a wheel
+OPERATORS = 'MMCV_WITH_OPS=1 FORCE_CUDA=0 pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv'
+STACK = (
+    'make env, or pip install -r requirements/onedl.txt (openmmlab.txt for the originals)'
+    if CHECKOUT
+    else 'install torch and mmcv with operators (see docs/installation.md), then pip install "tinynet_mm[onedl]"'
+)
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,9 @@ def probe(code: str) -> tuple[bool, str]:
 
 
 def check_python() -> list[Finding]:
-    """The version of Python; 3.11 is tested."""
-    state = 'ok' if sys.version_info[:2] == (3, 11) else 'note'
-    return [Finding(state, 'python', f'{sys.version.split()[0]} at {sys.executable} (tested with 3.11)')]
+    """The version of Python."""
+    state = 'ok' if sys.version_info[:2] in PYTHONS else 'note'
+    return [Finding(state, 'python', f'{sys.version.split()[0]} at {sys.executable} (supported: 3.11, 3.12)')]
 
 
 def check_torch() -> list[Finding]:
@@ -71,7 +79,8 @@ def check_torch() -> list[Finding]:
     good, last = probe('import torch, torchvision; torchvision.ops.nms(torch.rand(2, 4), torch.rand(2), 0.5)')
     if good:
         return [Finding('ok', 'torch', f'{pair}; torchvision::nms works')]
-    fix = 'install the pair from one index: pip install --force-reinstall -r requirements/torch.txt'
+    pins = '-r requirements/torch.txt' if CHECKOUT else 'torch torchvision'
+    fix = f'install the pair from one index: pip install --force-reinstall {pins}'
     return [Finding('FAIL', 'torch', f'{pair}: {last}', fix)]
 
 
@@ -89,7 +98,8 @@ def check_gpu() -> list[Finding]:
         return [Finding('ok', 'gpu', 'none: everything runs on the CPU')]
     if compiled == 'not available':
         text = f'{", ".join(names)}; mmcv has CPU operators only: training uses the GPU, NMS needs boxes on the CPU'
-        return [Finding('note', 'gpu', text, 'with nvcc on the PATH: rm -r .cache/wheels .venv/.stamps/libraries && make env')]
+        build = 'rm -r .cache/wheels .venv/.stamps/libraries && make env' if CHECKOUT else OPERATORS.replace('CUDA=0', 'CUDA=1')
+        return [Finding('note', 'gpu', text, f'with nvcc on the PATH: {build}')]
     return [Finding('ok', 'gpu', f'{", ".join(names)}; mmcv operators for CUDA {compiled}')]
 
 
@@ -119,7 +129,7 @@ def check_operators() -> list[Finding]:
     good, last = probe('import torch; from mmcv.ops import nms; nms(torch.rand(3, 4).cumsum(1), torch.rand(3), 0.5)')
     if good:
         return [Finding('ok', 'mmcv.ops', 'operators load, nms works')]
-    fix = 'rebuild for this torch: rm -r .cache/wheels .venv*/.stamps/libraries && make env'
+    fix = 'rebuild for this torch: ' + ('rm -r .cache/wheels .venv*/.stamps/libraries && make env' if CHECKOUT else OPERATORS)
     return [Finding('FAIL', 'mmcv.ops', last, fix)]
 
 
@@ -149,7 +159,7 @@ def check_package() -> list[Finding]:
     good, last = probe(code)
     if good:
         return [Finding('ok', 'tinynet_mm', last)]
-    return [Finding('FAIL', 'tinynet_mm', last, 'fix the lines above first; then make env, or pip install -e .')]
+    return [Finding('FAIL', 'tinynet_mm', last, f'fix the lines above first; then {"make env" if CHECKOUT else STACK}')]
 
 
 def check_extras() -> list[Finding]:
@@ -161,6 +171,13 @@ def check_extras() -> list[Finding]:
     return [Finding('ok', 'extras', found or 'none'), *notes]
 
 
+def check_runtime() -> list[Finding]:
+    """An environment without torch and MMLab: it runs exported files, counts costs, and converts data."""
+    text = 'neither torch nor MMLab is installed: exported files run, training does not'
+    return [Finding('note', 'training', text, STACK)]
+
+
+RUNTIME = (check_python, check_runtime, check_opencv, check_extras)
 CHECKS = (check_python, check_torch, check_distributions, check_operators, check_gpu, check_opencv, check_package, check_extras)
 
 
@@ -168,8 +185,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run all checks and print the findings; returns 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
+    sources = metadata.packages_distributions()
+    checks = CHECKS if any(package in sources for package in ('torch', *MMLAB)) else RUNTIME
     with ThreadPoolExecutor(2) as pool:
-        findings = [finding for part in pool.map(lambda check: check(), CHECKS) for finding in part]
+        findings = [finding for part in pool.map(lambda check: check(), checks) for finding in part]
     print(*findings, sep='\n')
     wrong = [finding.part for finding in findings if finding.state == 'FAIL']
     print(f'doctor: failed: {", ".join(wrong)}' if wrong else 'doctor: all checks passed')

@@ -1,4 +1,4 @@
-"""Time networks in several runtimes on the CPU of this machine, by the protocol of table 4 of the TinyNet paper.
+"""Time networks in several runtimes on the CPU of this machine: the protocol is that of table 4 of the TinyNet paper.
 
     python tools/latency.py tinynet_a tinynet_e timm:lcnet_050 --runtime eager,onnx,openvino
     python tools/latency.py configs/ssdlite_tinynet_d_coco.py torchvision:mobilenet_v2 --runs 200 --out latency.csv
@@ -25,7 +25,7 @@ SHOWN = (*SHOWN, 'roof_ms', 'times_roof')
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('models', nargs='*', metavar='MODEL', help='networks to time')
+    cli.completes_configs(parser.add_argument('models', nargs='*', metavar='MODEL', help='networks to time'))
     known = 'some of eager, compile, onnx, openvino, ncnn, onnx-int8, openvino-int8 (default %(default)s)'
     parser.add_argument('--runtime', default='eager,onnx,openvino', help=known)
     parser.add_argument('--threads', type=cli.positive, default=1, help='threads inside an operator (default %(default)s)')

@@ -1,4 +1,4 @@
-"""Write the input, the network's outputs and the final result of one image, for checking a port of the runtime.
+"""Write the files that check a port of the runtime: input, outputs of the network and the final result of one image.
 
     python tools/make_golden.py model.onnx photo.jpg --out golden
 

@@ -1,4 +1,4 @@
-"""Draw accuracy against cost from tables of results (the paper's figures 1, 6 and 7), with the front and names.
+"""Draw accuracy against cost from tables of results: the paper's figures 1, 6 and 7, with the front and names.
 
     python tools/plot_results.py results/paper_imagenet.csv --y top1 --group family --out figure7.png    # --x macs, or params
     python tools/plot_results.py accuracy.csv latency.csv --x latency_ms --y top1 --group runtime        # two tables, one figure

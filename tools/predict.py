@@ -28,7 +28,7 @@ USAGE = '%(prog)s MODEL [CHECKPOINT] (IMAGE ... | --video FILE) [options]'
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line; ``argv`` replaces ``sys.argv`` in tests."""
     parser = argparse.ArgumentParser(usage=USAGE, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('model', help='an .onnx, .xml or .param file, or a config file or package::name')
+    cli.completes_configs(parser.add_argument('model', help='an .onnx, .xml or .param file, or a config file or package::name'))
     words = 'after a config first its checkpoint (.pth, .safetensors or a URL); image files or folders'
     parser.add_argument('inputs', nargs='*', metavar='input', help=words)
     parser.add_argument('--video', metavar='FILE', help='detect in a video file or, with a number, the frames of a camera')

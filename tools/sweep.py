@@ -1,4 +1,4 @@
-"""Search for a user-defined tiny formula: sample networks, train them, fit the formula to the best ones, compare, report.
+"""Fit a tiny formula to your own data: sample networks, train them, fit the formula to the best ones, compare, report.
 
     python tools/sweep.py sample  DIR --config configs/sweep/cifar10.py -n 24 --data-root data/cifar10
     python tools/sweep.py run     DIR --jobs 2                       # can be killed; the same command trains the rest

@@ -95,7 +95,8 @@ def _shipped_path(name: str) -> Path:
     if path.parts[:1] in ((path.name,), ('configs',)) and path.suffix in ('', '.py') and path.stem in known:
         return known[path.stem]
     siblings = [str(path.parent / p.name) for p in path.parent.glob('*.py')] if path.parent.is_dir() else []
-    raise FileNotFoundError(f'{name}: no such config.{did_you_mean(name, [*siblings, *known])}')
+    hint = did_you_mean(name, [*siblings, *known]) or ' Give a file, or a name such as rtmdet_tinynet_e_coco.'
+    raise FileNotFoundError(f'{name or "an empty name"}: no such config.{hint}')
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
