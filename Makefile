@@ -1,6 +1,6 @@
 # Each target does everything from a bare machine with Python 3.11 (or 3.12), g++ and make; a second call starts work within seconds.
 #
-#   make demo                    train, test and draw a TinyNet detector on built-in data, about 5 minutes on a CPU
+#   make demo                    train, test and draw a TinyNet detector on built-in data, in minutes on a CPU
 #   make test                    set-up, linter, types, tests
 #   make test STACK=openmmlab    the same with the original mmengine, mmcv, mmdet, mmpretrain
 #   make env | make lint         only the set-up | only linter and types
