@@ -80,7 +80,7 @@ def test_configs_by_path_and_name(tmp_path):
     'name, words',
     [
         ('mmdet::ssd/ssd300_cocoo.py', r'Did you mean mmdet::ssd/ssd300_coco\.py'),
-        ('mmdet::', 'mmdet has no config without a name'),
+        ('mmdet::', 'no config is named; give mmdet::FILE.py'),
         ('json::a.py', 'no package json with configs is installed'),
         ('nowhere::a.py', 'no package nowhere with configs'),
     ],

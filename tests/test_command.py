@@ -123,3 +123,8 @@ def test_our_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
 def test_names_of_our_configs_are_unique():
     paths = [path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts]
     assert len(registration.shipped_configs()) == len(paths)
+
+
+def test_every_config_is_found_by_its_name():
+    for name, path in registration.shipped_configs().items():
+        assert configs._shipped_path(name) == path and configs.config_name(str(path)) == name

@@ -23,7 +23,7 @@ TRUE = ('1', 'y', 'yes', 'true')  # values that switch them on, in torch.seriali
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a disk on which nothing can be written
 EXTRAS = {  # the extra of pyproject.toml that brings an importable package
     'onedl': ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'timm'),
-    'torch': ('matplotlib', 'jinja2', 'packaging', 'yaml', 'tabulate'),
+    'torch': ('matplotlib', 'jinja2', 'packaging', 'safetensors', 'tabulate', 'yaml'),
     'formula': ('scipy', 'sklearn', 'pymoo'),
     'deploy': ('onnx', 'onnxslim', 'openvino', 'ncnn', 'nncf', 'pnnx', 'pycocotools'),
     'cam': ('pytorch_grad_cam',),

@@ -148,7 +148,7 @@ def write_json(path: str | Path, content: object, indent: int | None = 2, durabl
 def collection_paused() -> Iterator[None]:
     """Pause Python's garbage collector: it searches the millions of objects of a large JSON file again and again.
 
-    The index of annotations of COCO's size takes 0.6 of the CPU time without it (``tools/benchmark_large.py``).
+    The index of annotations of COCO's size takes 0.6 of the CPU time while collection is paused (``tools/benchmark_large.py``).
     """
     enabled = gc.isenabled()
     gc.disable()

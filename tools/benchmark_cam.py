@@ -8,7 +8,6 @@ Only single-stage detectors are supported. Without a checkpoint the weights are 
 """
 
 import argparse
-from pathlib import Path
 
 from tinynet_mm import cli
 from tinynet_mm.files import check_writable, read_csv, write_csv
@@ -30,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet_mm.bench import cam as bench
     from tinynet_mm.bench.clock import protocol
     from tinynet_mm.cam import tasks
+    from tinynet_mm.mmlab.configs import config_name
 
     if args.out:
         check_writable(args.out)
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     loaded = tasks.load(config, checkpoint, args.data_root, args.input_size, random_weights=True)
     (explainer,) = tasks.Method(args.method).explainers(loaded.model)
     found = bench.measure(explainer, loaded.cfg, files, args.batch, args.rounds)
-    row = dict(config=Path(config).stem, method=explainer.name, **found, device='cpu', precision='fp32', **protocol())
+    row = dict(config=config_name(config), method=explainer.name, **found, device='cpu', precision='fp32', **protocol())
     print('\n'.join(f'{key:20} {value}' for key, value in row.items()))
     if args.out:
         earlier = read_csv(args.out) if args.out.exists() else []

@@ -61,17 +61,18 @@ def method_of(args: argparse.Namespace) -> 'Method':
 def lines(args: argparse.Namespace) -> Iterator[str]:
     """Run the chosen task; yields its output line by line."""
     from tinynet_mm.cam import tasks
+    from tinynet_mm.mmlab.configs import config_name
 
     common = (args.data_root, args.input_size, args.device, args.random_weights, note)
     if args.compare:
         pairs, images = tasks.split_compared([*args.paths, *args.compare])
         files = tasks.image_files(images)
-        models = [(Path(config).stem, tasks.load(config, checkpoint, *common)) for config, checkpoint in pairs]
+        models = [(config_name(config), tasks.load(config, checkpoint, *common)) for config, checkpoint in pairs]
         options = dict(target=args.target, threshold=args.score_thr, topk=args.topk)
         return tasks.compare_models(models, files, args.out, method_of(args), **options)
     config, checkpoint, images = tasks.split_paths(args.paths)
     if args.evaluate:
-        about = dict(config=Path(config).stem, weights=tasks.fingerprint(checkpoint))
+        about = dict(config=config_name(config), weights=tasks.fingerprint(checkpoint))
         options = dict(score_threshold=args.score_thr, boxes_per_image=args.topk)
         data = (args.data_root, args.split, args.limit)
         return tasks.measure_faithfulness(

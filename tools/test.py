@@ -61,7 +61,7 @@ def test(args: argparse.Namespace) -> None:
     """Test as the command line says; of several processes only the first one checks data, prints and writes."""
     from tinynet_mm.mmlab import checkpoints, configs, processes, running
 
-    default = Path('work_dirs') / Path(args.config).stem if '://' in args.checkpoint else Path(args.checkpoint).parent
+    default = Path('work_dirs') / configs.config_name(args.config) if '://' in args.checkpoint else Path(args.checkpoint).parent
     out = args.out or default
     check_writable(out / 'metrics.json')
     cfg = processes.first_then_others(lambda: configure(args, out))

@@ -64,7 +64,7 @@ def configure(args: argparse.Namespace):
     if args.balance:
         cli.note(balance.balance(cfg))
     editing.check_training(cfg)
-    cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
+    cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / configs.config_name(args.config))
     cfg.launcher = args.launcher
     editing.guard(cfg)
     options.apply(cfg, args.patience, args.batch_size, args.workers)

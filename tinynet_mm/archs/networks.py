@@ -185,7 +185,7 @@ def _scaled(base: str, se: float | None = None, **fields: Any) -> Arch:
     known = [f.name for f in dataclasses.fields(Scaling)]
     if unknown := sorted(set(fields) - set(known)):
         raise UserError(f'unknown key {unknown[0]!r} in arch; known: base, se, {", ".join(known)}.')
-    if base not in BASES:
+    if not isinstance(base, str) or base not in BASES:
         raise UserError(f'unknown base {base!r}; known: {", ".join(BASES)}.')
     scaling = Scaling(**fields)
     arch = scale(BASES[base], scaling, f'{base}(r={scaling.r:g}, w={scaling.w:g}, d={scaling.d:g})')

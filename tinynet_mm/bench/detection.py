@@ -19,7 +19,7 @@ from ..data.coco import find_layout
 from ..errors import UserError
 from ..files import check_writable, machine_name, read_csv, write_csv, write_json
 from ..logs import read
-from ..mmlab.configs import load_config
+from ..mmlab.configs import config_name, load_config
 from ..mmlab.counting import count_config
 from ..mmlab.editing import prepare
 
@@ -67,7 +67,7 @@ class Trial:
     def key(self) -> tuple[str, ...]:
         """The values of :data:`KEY`, as a CSV file has them."""
         return tuple(
-            map(str, (Path(self.config).stem, self.data_root.name, self.seed, self.input_size, self.epochs, self.weights))
+            map(str, (config_name(self.config), self.data_root.name, self.seed, self.input_size, self.epochs, self.weights))
         )
 
 

@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
 
 from ..errors import UserError
-from ..mmlab.configs import load_config
+from ..mmlab.configs import config_name, load_config
 from ..training.cpu import keep_freed_memory
 from .batches import random_batch
 from .clock import in_turns, protocol, ratios, spread
@@ -88,7 +87,7 @@ def compare(
     seconds = in_turns({name: partial(_step, pipe) for name, pipe in workers.items()}, rounds, WARM_UP, progress)
     for pipe in workers.values():
         pipe.send(None)
-    row: dict = dict(config=Path(config).stem, batch=batch, rounds=rounds, precision='fp32', cores=os.cpu_count()) | protocol()
+    row: dict = dict(config=config_name(config), batch=batch, rounds=rounds, precision='fp32', cores=os.cpu_count()) | protocol()
     for name in CONTENDERS:
         row[f'{name}_s'] = spread(seconds[name], 3)[0]
         speedups = spread(ratios(seconds['plain'], seconds[name]))

@@ -80,6 +80,8 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per
             arrays.append(_resized(image, size))
             labels.append(label)
             paths.append(path)
+    if not arrays:
+        raise UserError(f'{folder}: no file decodes as an image; replace the files.')
     if len({array.shape for array in arrays}) > 1:
         raise UserError(f'{folder}: images of different sizes; give size=, the side in pixels of the resized images.')
     pixels = torch.from_numpy(np.stack(arrays)[..., ::-1].copy())

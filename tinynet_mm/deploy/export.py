@@ -116,6 +116,8 @@ def check_target(out: Path, options: Options) -> None:
         UserError: a path that cannot be written, a file whose parts would replace other files, or options that the format does
             not have.
     """
+    if out.suffix not in PARTS:
+        raise UserError(f'{out}: the suffix selects the format: {", ".join(PARTS)}.')
     check_writable(out)
     for part in map(out.with_suffix, PARTS[out.suffix]):
         if part.exists() and not out.exists():

@@ -5,7 +5,7 @@ import re
 from ..errors import UserError
 
 FACTORS = {'': 1, 'k': 10**3, 'm': 10**6, 'g': 10**9, 'b': 10**9}  # B for billion, as the paper writes ResNet's FLOPs
-PATTERN = re.compile(r'(\d+\.?\d*(?:e\d+)?|\.\d+)\s*([kmgb]?)', re.IGNORECASE | re.ASCII)
+PATTERN = re.compile(r'(\d+\.?\d*(?:e\+?\d+)?|\.\d+)\s*([kmgb]?)', re.IGNORECASE | re.ASCII)
 
 
 def parse_budget(text: str | int | float) -> int:

@@ -56,6 +56,8 @@ def _neighbours(base: Arch, predicted: tuple[float, float], deviations: tuple[fl
     depths: dict[tuple[int, ...], float] = {}
     for offset in np.arange(0, d_limit, GRID):
         for value in (round(float(d + offset), 4), round(float(d - offset), 4)):
+            if offset and not BOUNDS[0] <= value <= BOUNDS[1]:
+                continue
             depths.setdefault(tuple(stage.repeats for stage in scale(base, Scaling(d=value)).stages), value)
     pairs = [(x, y) for x in resolutions for y in depths.values() if x == r or BOUNDS[0] <= x <= BOUNDS[1]]
     return sorted(pairs, key=lambda pair: ((pair[0] - r) / r_limit) ** 2 + ((pair[1] - d) / d_limit) ** 2)

@@ -171,7 +171,7 @@ def solve(stairs: Staircase, budget: float, meter: Meter | None = None) -> tuple
             f'{stairs.base.name} cannot shrink to {meter.text(budget)}: {given}, the smallest it reaches is {reached}. '
             'Give that budget or more, or take a base with fewer stages or a smaller stem and head.'
         )
-    if larger is None and step.value >= stairs.high and step.achieved < (1 - TOLERANCE) * budget:
+    if larger is None and step.achieved < (1 - TOLERANCE) * budget:
         raise UserError(
             f'{stairs.base.name} cannot grow to {meter.text(budget)}: {given}, the largest it reaches is {reached}. '
             'Give that budget or less, or take a larger base.'

@@ -215,7 +215,7 @@ def check_checkpoint(content: Mapping[str, Any], model: nn.Module, path: str) ->
 
 def adopt_checkpoint_classes(cfg: Config, content: Mapping[str, Any]) -> None:
     """Set the number of classes of all heads to that of a checkpoint; a region proposal head keeps its one class."""
-    classes = _names(content['meta'].get('dataset_meta', {}))
+    classes = _names(dataset_meta(content))
     for part in walk(cfg.model, skip=SKIPPED_HEADS) if classes else ():
         if 'num_classes' in part:
             part['num_classes'] = len(classes)
@@ -231,6 +231,12 @@ def class_names(cfg: Config, meta: Mapping[str, Any] | None = None) -> list[str]
     named = DATASETS.get(kind if '.' in kind else f'{cfg.get("default_scope", "mmengine")}.{kind}')
     sources = (meta or {}, dataset.get('metainfo') or {}, getattr(named, 'METAINFO', {}))
     return next((names for source in sources if (names := _names(source))), [])
+
+
+def dataset_meta(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The meta information of the data set in a checkpoint; mmdet 2 has the classes beside it."""
+    meta = content['meta']
+    return meta.get('dataset_meta') or {key: meta[key] for key in CLASSES if key in meta}
 
 
 def _names(meta: Mapping[str, Any]) -> list[str]:
@@ -285,7 +291,7 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Module:
     adopt_checkpoint_classes(cfg, content)
     model = build_model(cfg)
     load_weights(model, content, checkpoint)
-    meta = content['meta'].get('dataset_meta', {})
+    meta = dataset_meta(content)
     model.cfg, model.dataset_meta = cfg, dict(meta, classes=class_names(cfg, meta))  # type: ignore[assignment] # as mmdet does
     return model.to(device).eval()
 

@@ -81,19 +81,26 @@ def _packaged_path(name: str) -> Path:
     root = Path(spec.origin).parent / '.mim' / 'configs' if spec and spec.origin else None
     if root is None or not root.is_dir():
         raise FileNotFoundError(f'{name}: no package {package} with configs is installed; install it, or pass a config file.')
-    if path and '/' not in path and len(found := list(root.glob(f'*/{path}'))) == 1:
+    if not path:
+        raise FileNotFoundError(f'{name}: no config is named; give {package}::FILE.py.')
+    if '/' not in path and len(found := list(root.glob(f'*/{path}'))) == 1:
         return found[0]
     if not (root / path).is_file():
         known = [f'{package}::{p.relative_to(root)}' for p in root.rglob('*.py') if '_base_' not in p.parts]
-        raise FileNotFoundError(f'{package} has no config {path or "without a name"}.{did_you_mean(name, known)}')
+        raise FileNotFoundError(f'{package} has no config {path}.{did_you_mean(name, known)}')
     return root / path
+
+
+def config_name(config: str) -> str:
+    """The name of a config without folder and ``.py``; ``Path.stem`` cuts ``efficientnet_b0_r0.46_in100`` at its point."""
+    return Path(config).name.removesuffix('.py')
 
 
 def _shipped_path(name: str) -> Path:
     """The file of one of our configs, by its name or by its path in a checkout."""
     path, known = Path(name), registration.shipped_configs()
-    if path.parts[:1] in ((path.name,), ('configs',)) and path.suffix in ('', '.py') and path.stem in known:
-        return known[path.stem]
+    if path.parts[:1] in ((path.name,), ('configs',)) and config_name(name) in known:
+        return known[config_name(name)]
     siblings = [str(path.parent / p.name) for p in path.parent.glob('*.py')] if path.parent.is_dir() else []
     hint = did_you_mean(name, [*siblings, *known]) or ' Give a file, or a name such as rtmdet_tinynet_e_coco.'
     raise FileNotFoundError(f'{name or "an empty name"}: no such config.{hint}')
@@ -140,6 +147,8 @@ def check_option(cfg: Config, key: str) -> None:
     for depth, part in enumerate(parts):
         where = '.'.join(parts[:depth]) or 'the config'
         if isinstance(node, list | tuple):
+            if not node:
+                raise UserError(f'--cfg-options {key}: {where} is an empty list; set the complete list.')
             if not (part.isascii() and part.isdigit() and int(part) < len(node)):
                 raise UserError(
                     f'--cfg-options {key}: {where} is a list of {len(node)}; give an index from 0 to {len(node) - 1}.'
@@ -306,7 +315,9 @@ def input_size(cfg: Config) -> tuple[int, int]:
         for transform in reversed(pipeline):
             if found := output_size(transform):
                 return found[1]
-    raise UserError('the test pipeline of this config has no size; give one with --resolution N.')
+    raise UserError(
+        'the test pipeline of this config has no size; set one in its test pipeline, or, for `tinynet cost`, give --resolution N.'
+    )
 
 
 def test_pipeline(cfg: Config) -> list[ConfigDict]:

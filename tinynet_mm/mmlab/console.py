@@ -27,7 +27,7 @@ class WithoutNoise(logging.Filter):
 
 
 class WithoutDumps(logging.Filter):
-    """Drop the dumps of the environment, the config and the order of the hooks, and deprecations inside MMLab."""
+    """Drop the dumps of the environment, the config and the hooks, deprecations inside MMLab, and the tables of pycocotools."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the console shows a record."""

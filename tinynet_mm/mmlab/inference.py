@@ -1,4 +1,4 @@
-"""Detect objects with a built detector: plain rows and pictures from mmdet's ``inference_detector``."""
+"""Run a built model on images: boxes of a detector, probabilities of a classifier, and a sheet of detections."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -79,7 +79,8 @@ def split_sheet(model: nn.Module, split: Split, count: int = 8, score_thr: float
     """Draw the ground truth next to the predictions for ``count`` images spread evenly over a split."""
     content, names = read_coco(split.ann_file), list(split.classes or classes_of(model))
     labels = {category['id']: names.index(category['name']) for category in content['categories'] if category['name'] in names}
-    chosen = content['images'][:: max(1, len(content['images']) // count)][:count]
+    total = len(content['images'])
+    chosen = [content['images'][index * total // count] for index in range(count)] if total > count else content['images']
     images, truth = [], []
     for image in chosen:
         boxes = [a for a in content['annotations'] if a['image_id'] == image['id'] and a['category_id'] in labels]

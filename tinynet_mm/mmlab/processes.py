@@ -19,7 +19,7 @@ from ..errors import RepeatedError, Stopped, UserError, one_line
 
 Result = TypeVar('Result')
 
-LAUNCH = 'torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch'
+LAUNCH = 'torchrun --nproc_per_node 2 -m tinynet_mm train CONFIG --launcher pytorch'
 NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 NUMBERS = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_PORT')
 PATIENCE = timedelta(hours=2)  # that a process waits for the others, for instance while the first one checks COCO

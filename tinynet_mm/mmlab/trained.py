@@ -87,4 +87,4 @@ def origin(model: nn.Module, config: str, checkpoint: str, size: tuple[int, int]
     cost = count(model, lambda: model(image, mode='tensor'))
     file = Path(checkpoint)
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ''
-    return dict(macs=cost.macs, params=cost.params, config=Path(config).stem, checkpoint=digest)
+    return dict(macs=cost.macs, params=cost.params, config=configs.config_name(config), checkpoint=digest)

@@ -17,7 +17,6 @@ from pycocotools.cocoeval import COCOeval
 
 from ..plots import Boxes
 
-PER_IMAGE = 100  # detections that COCO's AP reads
 IOU = 0.5
 
 

@@ -1,9 +1,8 @@
 """A schedule of minutes for small detection sets (hundreds of images): ``tools/train.py --schedule short``.
 
-Training starts from published weights if they are available, otherwise (or with ``--from-scratch``) from random weights.
-
 AdamW with a short warm-up and a cosine schedule. The moving average of the weights is validated, saved and tested. The
-augmentation zooms out by up to 2 instead of 4, because a few hundred images do not cover all object sizes in 40 epochs.
+canvas of the expansion has up to 2 times the sides of the image instead of 4 times: in 40 epochs, a few hundred images do not
+show each object at all sizes of the larger range.
 """
 
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)

@@ -61,9 +61,9 @@ class StopOnNonFiniteLoss(Hook):
         broken = [name for name, value in values if value.is_floating_point() and not value.isfinite().all()]
         if broken:
             raise NonFiniteLoss(
-                f'{len(broken)} of {len(values)} tensors of the model are not finite after iteration {runner.iter + 1} (first: '
+                f'{len(broken)} of {len(values)} tensors of the model are not finite (first: '
                 f'{broken[0]}), and are not saved. Lower the learning rate, or check the settings of the optimizer and of '
-                'clip_grad; the last checkpoint is older than this iteration.'
+                'clip_grad; the last checkpoint is older.'
             )
 
 

@@ -58,7 +58,9 @@ def set_batch_size(cfg: Config, size: int) -> None:
     """
     sampler = cfg.train_dataloader.get('batch_sampler') or {}
     if 'batch_size' in sampler:
-        raise UserError(f'--batch-size: {sampler["type"]} sets the batch; use --cfg-options train_dataloader.batch_sampler.*=N.')
+        raise UserError(
+            f'--batch-size: {sampler["type"]} sets the batch; use --cfg-options train_dataloader.batch_sampler.batch_size=N.'
+        )
     cfg.train_dataloader.batch_size = size
 
 

@@ -14,10 +14,10 @@ STATE = 'stop_without_improvement'  # in the message hub, which a checkpoint con
 
 @HOOKS.register_module()
 class StopWithoutImprovement(EarlyStoppingHook):
-    """Stop after ``patience`` validations without a higher score, and log one sentence with the reason.
+    """Stop after ``patience`` validations without a better score, and log one sentence with the reason.
 
     The scores are those of the averaged weights if there is an EMAHook: it swaps them in before a validation. MMEngine's hook
-    forgets its count when a training resumes, counts an increase of less than 0.1 as none, and builds the training loop in a
+    forgets its count when a training resumes, counts a change of less than 0.1 as none, and builds the training loop in a
     test. Validations before the first detection, without the score or with 0, are not counted.
 
     Args:

@@ -50,8 +50,12 @@ def _row(folder: Path) -> dict:
     arch, side = _arch(cfg), input_side(cfg)
     macs, params, _ = cost(arch, side, head.num_classes)
     row = dict(name=arch.name, seed=cfg.randomness.get('seed'), resolution=side, macs=macs, params=params)
+    if 'max_epochs' not in cfg.train_cfg:
+        raise UserError(f'{folder}: the training counts iterations; only trainings that count epochs are compared.')
     row |= dict(epochs=cfg.train_cfg.max_epochs, batch=cfg.train_dataloader.batch_size)
     last = {column: run.series(key) for column, key in SCORES.items()}
+    if not len(last['top1'][0]):
+        raise UserError(f'{folder}: the log has no val/accuracy/top1; continue with --resume until the training is validated.')
     if last['top1'][0][-1] < cfg.train_cfg.max_epochs:
         raise UserError(f'{folder}: stopped at epoch {last["top1"][0][-1]:g} of {row["epochs"]}; continue with --resume.')
     row |= {column: float(values[-1]) if len(values) else None for column, (_, values) in last.items()}
