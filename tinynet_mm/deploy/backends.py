@@ -128,7 +128,8 @@ def _open_openvino(path: Path, threads: int, device: str) -> Network:
         sides = [side.get_length() if side.is_static else None for side in shapes.pop(INPUT, ())]
         spec.check_graph(path, sides, {name: len(shape) if shape.rank.is_static else None for name, shape in shapes.items()})
         settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY'}
-        settings |= {'INFERENCE_NUM_THREADS': threads} if name == 'CPU' else {}
+        if name == 'CPU':  # in float32 also where the CPU has bfloat16, which OpenVINO takes by default
+            settings |= {'INFERENCE_NUM_THREADS': threads, 'INFERENCE_PRECISION_HINT': 'f32'}
         compiled = core.compile_model(model, name, settings)
     except RuntimeError as error:  # the only error of OpenVINO
         raise UserError(f'{path} is not a file that OpenVINO runs ({error}); export the model again.') from error

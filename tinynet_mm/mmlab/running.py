@@ -107,6 +107,12 @@ class QuietRunner(Runner):
         unused = self.cfg.get('find_unused_parameters', False)
         return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
 
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """Build a visualizer of this run: by the name in its config, MMEngine returns that of an earlier run of the process."""
+        if isinstance(visualizer, dict):
+            visualizer = {key: value for key, value in visualizer.items() if key != 'name'}
+        return super().build_visualizer(visualizer)
+
     def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
         """Build MMEngine's logger with a filter on its console handlers."""
         logger = super().build_logger(*args, **kwargs)
