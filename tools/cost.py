@@ -13,6 +13,7 @@ from tinynet_mm import cli
 from tinynet_mm.archs import PRESETS, resolve
 from tinynet_mm.cost import NOTHING, Cost, check_input, parts
 from tinynet_mm.errors import UserError, run
+from tinynet_mm.mmlab.registration import names_config
 
 
 def number(key: str, text: str) -> float | bool:
@@ -66,8 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     width = max(map(len, args.networks))
     header = f'{"network":{width}} {"input":>9} {"params (M)":>10} {"MACs (M)":>11} {"activations (M)":>15}'
     for index, name in enumerate(args.networks):
-        is_config = '::' in name or name.endswith('.py')
-        size, rows = count_config_file(name, args.resolution) if is_config else count_network(name, args.resolution, args.classes)
+        size, rows = (
+            count_config_file(name, args.resolution) if names_config(name) else count_network(name, args.resolution, args.classes)
+        )
         print(*[header] * (index == 0), line(name, sum(rows.values(), NOTHING), f'{size[1]}x{size[0]}', width), sep='\n')
         for part, cost in rows.items() if args.stages else ():
             print(line(f'  {part}', cost, width=width))

@@ -98,7 +98,7 @@ def check_gpu() -> list[Finding]:
         return [Finding('ok', 'gpu', 'none: everything runs on the CPU')]
     if compiled == 'not available':
         text = f'{", ".join(names)}; mmcv has CPU operators only: training uses the GPU, NMS needs boxes on the CPU'
-        build = 'rm -r .cache/wheels .venv/.stamps/libraries && make env' if CHECKOUT else OPERATORS.replace('CUDA=0', 'CUDA=1')
+        build = 'rm -r .cache/wheels .venv*/.stamps/libraries && make env' if CHECKOUT else OPERATORS.replace('CUDA=0', 'CUDA=1')
         return [Finding('note', 'gpu', text, f'with nvcc on the PATH: {build}')]
     return [Finding('ok', 'gpu', f'{", ".join(names)}; mmcv operators for CUDA {compiled}')]
 

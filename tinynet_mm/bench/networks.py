@@ -27,6 +27,7 @@ from ..mmlab.checkpoints import build_model
 from ..mmlab.configs import input_size, is_classifier, load_config, test_pipeline
 from ..mmlab.counting import count
 from ..mmlab.editing import set_input_size
+from ..mmlab.registration import names_config
 from ..models import Classifier
 
 SEED = 0
@@ -70,9 +71,9 @@ def find_network(name: str, batch: int = 1) -> Candidate:
     if mark and library in LIBRARIES:
         return _from_module(name, *LIBRARIES[library](inner), batch)
     config, side = name, ''
-    if marked := re.fullmatch(r'(.*\.py|.*::.*)@([^/@]*)', name):
+    if (marked := re.fullmatch(r'(.*)@([^/@]*)', name)) and names_config(marked[1]):
         config, side = marked.groups()
-    if config.endswith('.py') or '::' in config:
+    if name not in PRESETS and names_config(config):
         return _from_config(name, config, side, batch)
     if name in PRESETS:
         arch = preset(name)

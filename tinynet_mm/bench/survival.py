@@ -25,7 +25,7 @@ LOGS = '*/vis_data/scalars.json'
 PARTS = ('state_dict', 'ema_state_dict')
 POLL = 0.002  # seconds between two looks into the work directory
 PATIENCE = 300.0  # seconds for a start of a training
-CONFIG = 'configs/rtmdet_tinynet_e_coco.py'
+CONFIG = 'rtmdet_tinynet_e_coco'
 QUIET = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'default_hooks.logger.interval=1')
 
 
@@ -55,7 +55,7 @@ def small_training(tools: Path, runs: Path, epochs: int, images: int, size: int,
         raise UserError(f'{runs} exists; remove it, or give another folder with --runs.')
     spec = ShapesSpec(train=images, val=8, test=1, size=size, class_train=1, class_val=1, class_size=32)
     list(make_shapes(runs / 'data', spec))
-    command = [tools / 'train.py', tools.parent / CONFIG, '--data-root', runs / 'data' / 'coco', '--input-size', size]
+    command = [tools / 'train.py', CONFIG, '--data-root', runs / 'data' / 'coco', '--input-size', size]
     command += ['--schedule', 'short', '--from-scratch', '--epochs', epochs, '--batch-size', batch]
     command += ['--threads', 1, '--workers', 0, '--device', 'cpu', '--cfg-options', *QUIET]
     return [str(word) for word in command]
@@ -182,7 +182,7 @@ def compare(
     folder.mkdir(parents=True)
     process = start(placed(command, folder / 'whole'), folder / 'whole.log')
     if process.wait():
-        raise RuntimeError(f'the training without kills fails: see {folder / "whole.log"}')
+        raise UserError(f'the training without kills fails: see {folder / "whole.log"}.')
     found = survive(
         placed(command, folder / 'killed'), folder / 'killed', kills, terms, np.random.default_rng(seed), longest, note
     )

@@ -67,6 +67,11 @@ def shipped_configs() -> dict[str, Path]:
     return {path.stem: path for path in files if '_base_' not in path.parts}
 
 
+def names_config(text: str) -> bool:
+    """Whether a text is a config: a file, ``package::name``, or the name of one of ours."""
+    return '::' in text or text.endswith('.py') or text in shipped_configs()
+
+
 def recipe(name: str) -> Path:
     """The file of a recipe, for instance ``_base_/rtmdet_coco.py``; a wheel has a copy next to each kind of detector."""
     folder = config_root() / 'configs'
