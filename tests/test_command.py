@@ -126,5 +126,8 @@ def test_names_of_our_configs_are_unique():
 
 
 def test_every_config_is_found_by_its_name():
+    known = dict(tinynet_e=False, resnet18=False) | {'x.py': True, 'mmdet::ssd/x.py': True}
+    assert {text: registration.names_config(text) for text in known} == known
     for name, path in registration.shipped_configs().items():
+        assert registration.names_config(name)
         assert configs._shipped_path(name) == path and configs.config_name(str(path)) == name
