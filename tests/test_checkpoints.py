@@ -45,10 +45,18 @@ def test_a_faster_rcnn_adopts_the_classes_of_its_checkpoint(two_stage):
     assert loaded.keys() == state.keys() and all(torch.equal(loaded[key], value) for key, value in state.items())
 
 
-def test_one_class_name_that_is_a_string_is_one_class(two_stage):
+@pytest.mark.parametrize(
+    'meta, count',
+    [
+        (dict(dataset_meta=dict(classes='cat')), 1),  # one class as a string
+        (dict(CLASSES=('cat', 'dog')), 2),  # mmdet 2
+        (dict(dataset_meta=None), 80),
+    ],
+)
+def test_the_classes_of_other_checkpoints(meta, count):
     cfg = faster_rcnn(80)
-    checkpoints.adopt_checkpoint_classes(cfg, dict(meta=dict(dataset_meta=dict(classes='cat'))))
-    assert cfg.model.roi_head.bbox_head.num_classes == 1
+    checkpoints.adopt_checkpoint_classes(cfg, dict(meta=meta))
+    assert cfg.model.roi_head.bbox_head.num_classes == count
 
 
 def test_a_checkpoint_of_another_network_is_refused_with_examples(two_stage):

@@ -254,7 +254,7 @@ def test_tables_refuse(tmp_path, text, message):
 @pytest.mark.parametrize(
     'text, value',
     [('75M', 75_000_000), ('1.8G', 1_800_000_000), ('3.6B', 3_600_000_000), (' 75 m ', 75_000_000), ('75e6', 75_000_000),
-     ('500k', 500_000), (75_000_000, 75_000_000), ('.5G', 500_000_000)],
+     ('500k', 500_000), (75_000_000, 75_000_000), (1e16, 10**16), ('.5G', 500_000_000)],
 )  # fmt: skip
 def test_budgets_are_read(text, value):
     assert parse_budget(text) == value

@@ -87,6 +87,11 @@ def test_broken_and_unequal_images_are_named(folder):
     with pytest.raises(ValueError, match=r'dog/9\.jpg: does not decode'):
         load_folder(str(folder))
     assert len(load_folder(str(folder), broken='skip')) == 10
+    for name in ('a', 'b'):
+        (folder.parent / 'broken' / name).mkdir(parents=True)
+        (folder.parent / 'broken' / name / '1.jpg').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='no file decodes as an image'):
+        load_folder(str(folder.parent / 'broken'), broken='skip')
     cv2.imwrite(str(folder / 'dog' / '9.jpg'), np.zeros((9, 8, 3), np.uint8))
     with pytest.raises(ValueError, match='different sizes; give size='):
         load_folder(str(folder))

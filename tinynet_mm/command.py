@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__, errors
-from .errors import did_you_mean
 from .mmlab.registration import NOT_SHIPPED, config_root
 
 # tools whose file has another name than their verb; the verb of benchmark_cam.py is benchmark-cam
@@ -87,7 +86,11 @@ def script() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb, or print all of them; returns the exit status."""
+    """Run a verb, or print all of them; returns the exit status.
+
+    Raises:
+        UserError: an unknown verb.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if COMPLETING in os.environ:
         _complete()
@@ -100,8 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'tinynet_mm {__version__}')
         return 0
     if words[0] not in (known := tools()):
-        print(f'error: no verb {words[0][:40]!r}.{did_you_mean(words[0], known)} `tinynet --help` has all.', file=sys.stderr)
-        return 2
+        near = errors.did_you_mean(words[0], known)
+        raise errors.UserError(f'no verb {words[0][:40]!r}.{near} `tinynet --help` has all.')
     run(words[0], words[1:])
     return 0
 

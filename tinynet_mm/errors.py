@@ -96,10 +96,9 @@ def _missing_package(error: Exception) -> MissingPackageError | None:
     if extra is None or isinstance(error, UserError) or find_spec(name):
         return None
     fix = f'pip install "tinynet_mm[{extra}]"'
-    more = (
-        ', after torch and mmcv with operators (see docs/installation.md), or make env in a checkout' if extra == 'onedl' else ''
-    )
-    return MissingPackageError(f'this command needs the package {name}, which is not installed: {fix}{more}.')
+    if extra == 'onedl':
+        fix += ', after torch and mmcv with operators (see docs/installation.md), or make env in a checkout'
+    return MissingPackageError(f'this command needs the package {name}, which is not installed: {fix}.')
 
 
 def trusts_checkpoints() -> bool:

@@ -181,12 +181,17 @@ def _call(command: Sequence[object], folder: Path, clock: bool = True) -> None:
         raise UserError(f'{" ".join(map(str, command[:2]))} fails, see {folder / "log.txt"}.')
 
 
-def table(rows: Sequence[dict]) -> Iterator[dict]:
-    """One line for each config, data set and length: cost, mean and range of the accuracy over the seeds."""
-    groups: dict[tuple, list[dict]] = {}
+def grouped(rows: Sequence[dict]) -> dict[tuple[str, ...], list[dict]]:
+    """The rows of the trainings that differ in their seed only, by the values of :data:`GROUP`."""
+    groups: dict[tuple[str, ...], list[dict]] = {}
     for row in rows:
         groups.setdefault(tuple(str(row[name]) for name in GROUP), []).append(row)
-    for (config, data, size, epochs, weights), members in groups.items():
+    return groups
+
+
+def table(rows: Sequence[dict]) -> Iterator[dict]:
+    """One line for each config, data set and length: cost, mean and range of the accuracy over the seeds."""
+    for (config, data, size, epochs, weights), members in grouped(rows).items():
         line = dict(config=config, data=data, input=size, epochs=epochs, weights=weights, seeds=len(members))
         line |= {'MACs (M)': f'{float(members[0]["macs"]) / 1e6:.0f}', 'params (M)': f'{float(members[0]["params"]) / 1e6:.2f}'}
         for name in ('cpu_minutes', 'val_mAP', 'best_val_mAP', 'test_mAP'):

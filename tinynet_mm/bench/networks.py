@@ -73,7 +73,7 @@ def find_network(name: str, batch: int = 1) -> Candidate:
     config, side = name, ''
     if (marked := re.fullmatch(r'(.*)@([^/@]*)', name)) and names_config(marked[1]):
         config, side = marked.groups()
-    if name not in PRESETS and names_config(config):
+    if names_config(config):
         return _from_config(name, config, side, batch)
     if name in PRESETS:
         arch = preset(name)

@@ -12,7 +12,7 @@ from ..files import read_csv
 from ..paper import tables as paper
 from ..paper.printed import BUILT, IMAGENET
 from . import tables as latency
-from .detection import GROUP
+from .detection import grouped
 
 BACKBONES = [f'TinyNet-{letter}' for letter in 'ABCDE'] + [f'EfficientNet-B{n}' for n in (0, -1, -2, -3, -4)]
 REGION = re.compile(r'(<!-- (\w+): written by tools/make_tables.py -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -52,14 +52,11 @@ def backbones_table(networks: Sequence[paper.Row]) -> str:
     return paper.markdown_table(head, lines, text=(0, 1))
 
 
-def detectors_table(rows: Sequence[Mapping]) -> str:
+def detectors_table(rows: Sequence[dict]) -> str:
     """The detectors by data set, the best one first: cost, CPU time, and the mean accuracy of the seeds with its range."""
-    groups: dict[tuple, list[Mapping]] = {}
-    for row in rows:
-        groups.setdefault(tuple(str(row[name]) for name in GROUP), []).append(row)
-    order = sorted(groups, key=lambda key: (groups[key][0]['data'], -_mean(groups[key], 'val_mAP')))
+    groups = sorted(grouped(rows).values(), key=lambda group: (group[0]['data'], -_mean(group, 'val_mAP')))
     head = ['data', 'detector', 'val mAP', 'test mAP', 'MACs (M)', 'params (M)', 'CPU minutes', 'input', 'epochs', 'seeds']
-    return paper.markdown_table(head, [_line(groups[key]) for key in order], text=(0, 1))
+    return paper.markdown_table(head, map(_line, groups), text=(0, 1))
 
 
 def _line(rows: Sequence[Mapping]) -> list[str]:

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 DUMPS = ('\n' + '-' * 60 + '\nSystem environment', 'Config:\n', 'Hooks will be executed in the following order')
 NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')  # MMEngine and mmdet on their own code
-
 TABLE = (' Average Precision', ' Average Recall')  # of pycocotools: for the log file
 CONSOLE = dict(console=True)  # ``extra`` of the log records that the console of a training shows
 SIZES = dict(s='small', m='medium', l='large')
