@@ -37,7 +37,7 @@ model = dict(
     ),
     bbox_head=dict(
         _delete_=True,
-        type='RTMDetSepBNHead',
+        type='AnyDeviceRTMDetHead',
         num_classes=80,
         in_channels=96,
         feat_channels=96,

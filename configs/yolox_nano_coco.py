@@ -32,7 +32,7 @@ model = dict(
     ),
     bbox_head=dict(
         _delete_=True,
-        type='YOLOXHead',
+        type='AnyDeviceYOLOXHead',
         num_classes=80,
         in_channels=64,
         feat_channels=64,

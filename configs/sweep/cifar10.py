@@ -37,7 +37,7 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='whole_batch'),
-    dataset=dict(type='MemoryImages', folder='data/cifar10/train', pad=4, flip=True, per_class=1000),
+    dataset=dict(type='MemoryImages', folder='data/cifar10/train', pad=4, flip=True, share=(0, 0.9), per_class=1000),
 )
 val_dataloader = dict(
     batch_size=250,
@@ -45,12 +45,22 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='whole_batch'),
-    dataset=dict(type='MemoryImages', folder='data/cifar10/val'),
+    dataset=dict(type='MemoryImages', folder='data/cifar10/train', share=(0.9, 1)),
 )
 val_evaluator = dict(type='Accuracy', topk=(1,))
+test_dataloader = dict(
+    batch_size=250,
+    num_workers=0,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='whole_batch'),
+    dataset=dict(type='MemoryImages', folder='data/cifar10/val'),
+)
+test_evaluator = dict(type='Accuracy', topk=(1,))
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=4)
 val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper', constructor='TwoGroups', optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05, fused=True)
 )

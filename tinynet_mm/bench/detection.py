@@ -2,7 +2,7 @@
 
 Each training is ``tools/train.py --schedule short`` in a process of its own with one thread, and ``tools/test.py`` with its last
 checkpoint. A row is written when its training ends; a training whose row exists is not repeated, and one that was
-interrupted continues.
+interrupted continues. On a GPU the column of the CPU time is empty.
 """
 
 import json
@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+
+import torch
 
 from ..data.coco import find_layout
 from ..errors import UserError
@@ -120,7 +122,8 @@ def compare(
                 row = dict(zip(KEY, waiting[done].key)) | costs[waiting[done].config] | done.result()
                 rows.append(row)
                 write_csv(out, rows)
-                note(f'{row["config"]} seed {row["seed"]}: val mAP {row["val_mAP"]} after {row["cpu_minutes"]} minutes of CPU')
+                minutes = f' after {row["cpu_minutes"]} minutes of CPU' if row['cpu_minutes'] else ''
+                note(f'{row["config"]} seed {row["seed"]}: val mAP {row["val_mAP"]}{minutes}')
         finally:
             pool.shutdown(cancel_futures=True)
     return rows
@@ -156,9 +159,10 @@ def _run(trial: Trial, splits: Sequence[str], tools: Path) -> dict:
         scores |= {f'{split}_{name}': round(metrics[key], 3) for name, key in SCORES.items()}
     epochs, values = read([trial.folder])[0].series(f'val/{SCORES["mAP"]}')
     best = dict(best_val_mAP=round(float(values.max()), 3), best_epoch=int(epochs[values.argmax()]))
-    minutes = sum(json.loads((trial.folder / CLOCK).read_text()))
-    protocol = dict(schedule='short', threads=1, machine=machine_name())
-    return dict(cpu_minutes=round(minutes, 1)) | scores | best | protocol
+    minutes = round(sum(json.loads((trial.folder / CLOCK).read_text())), 1)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ''  # CPU minutes beside a GPU say nothing of a CPU
+    protocol = dict(schedule='short', threads=1, machine=gpu or machine_name())
+    return dict(cpu_minutes='' if gpu else minutes) | scores | best | protocol
 
 
 def _call(command: Sequence[object], folder: Path, clock: bool = True) -> None:

@@ -53,14 +53,22 @@ class Images:
 
 
 @lru_cache(maxsize=4)
-def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per_class: int = 0) -> Images:
+def load_folder(
+    folder: str,
+    size: int | None = None,
+    broken: str = 'fatal',
+    per_class: int = 0,
+    share: tuple[float, float] = (0.0, 1.0),
+) -> Images:
     """Decode a folder of class folders; the result is cached, so that all trainings in a process share it.
 
     Args:
         folder: for instance ``cifar10/train``.
         size: side in pixels of the resized images; None if all have the same size.
         broken: 'fatal' to raise an error for a file that does not decode, 'skip' to leave it out.
-        per_class: the number of files to read from each class, the first ones; 0 reads all.
+        per_class: the number of files to read from each class, the first ones of ``share``; 0 reads all.
+        share: first and last part of the files of each class, in the order of their names: with (0, 0.9) for training and
+            (0.9, 1) for validation, one folder is both, and no file is in both.
 
     Raises:
         FileNotFoundError, UserError: see :func:`~.folders.class_folders`; a file does not decode, or sizes differ.
@@ -68,7 +76,7 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per
     found = class_folders(folder)
     arrays, labels, paths = [], [], []
     for label, files in enumerate(found.values()):
-        for path in files[: per_class or None]:
+        for path in _part(files, share)[: per_class or None]:
             try:
                 image = read_image(path)
             except UserError as error:
@@ -81,11 +89,16 @@ def load_folder(folder: str, size: int | None = None, broken: str = 'fatal', per
             labels.append(label)
             paths.append(path)
     if not arrays:
-        raise UserError(f'{folder}: no file decodes as an image; replace the files.')
+        raise UserError(f'{folder}: no file of it decodes as an image (share {share}); replace the files.')
     if len({array.shape for array in arrays}) > 1:
         raise UserError(f'{folder}: images of different sizes; give size=, the side in pixels of the resized images.')
     pixels = torch.from_numpy(np.stack(arrays)[..., ::-1].copy())
     return Images(pixels, torch.tensor(labels), tuple(found), tuple(paths))
+
+
+def _part(files: Sequence[str], share: tuple[float, float]) -> Sequence[str]:
+    first, last = (round(edge * len(files)) for edge in share)
+    return files[first:last]
 
 
 def _resized(image: np.ndarray, size: int | None) -> np.ndarray:
@@ -154,14 +167,22 @@ class MemoryImages(torch.utils.data.Dataset):
 
     Args:
         folder: the folder of class folders.
-        size, broken, per_class: see :func:`load_folder`.
+        size, broken, per_class, share: see :func:`load_folder`.
         pad, flip: random shift and flip for training, see :func:`gather`.
     """
 
     def __init__(
-        self, folder: str, size: int | None = None, broken: str = 'fatal', pad: int = 0, flip: bool = False, per_class: int = 0
+        self,
+        folder: str,
+        size: int | None = None,
+        broken: str = 'fatal',
+        pad: int = 0,
+        flip: bool = False,
+        per_class: int = 0,
+        share: Sequence[float] = (0.0, 1.0),
     ):
-        self.images = load_folder(str(Path(folder)), size, broken, per_class)
+        first, last = share
+        self.images = load_folder(str(Path(folder)), size, broken, per_class, (first, last))
         self.pad, self.flip = pad, flip
         self.metainfo = dict(classes=self.images.classes)
 

@@ -22,7 +22,14 @@ STARTS = ('fork', 'spawn', 'forkserver')
 LARGEST_RATE = 1e30  # above, the numbers of float32 end
 MOST_CLASSES = 100_000
 LARGEST_SIDE = 8192  # of an input in pixels
-POINT_HEADS = ('LightHead', 'RTMDetHead', 'RTMDetSepBNHead', 'YOLOXHead')  # their points follow the size of the maps
+POINT_HEADS = (
+    'LightHead',
+    'RTMDetHead',
+    'RTMDetSepBNHead',
+    'AnyDeviceRTMDetHead',
+    'YOLOXHead',
+    'AnyDeviceYOLOXHead',
+)  # their points follow the size of the maps
 SCHEDULES = {'short': Path(__file__).parents[1] / 'schedules' / 'short.py'}
 
 

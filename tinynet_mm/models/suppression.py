@@ -4,6 +4,9 @@ from typing import Any
 
 from mmcv.ops import get_compiling_cuda_version
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.dense_heads.rtmdet_head import RTMDetSepBNHead
+from mmdet.models.dense_heads.yolox_head import YOLOXHead
+from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 
 
@@ -17,3 +20,13 @@ class SuppressOnCPU(BaseDenseHead):
         if results.scores.is_cuda and get_compiling_cuda_version() == 'not available':
             results = results.cpu()
         return super()._bbox_post_process(results, *args, **kwargs)
+
+
+@MODELS.register_module()
+class AnyDeviceYOLOXHead(SuppressOnCPU, YOLOXHead):
+    """mmdet's ``YOLOXHead``, also on a GPU for which mmcv's operators were not built."""
+
+
+@MODELS.register_module()
+class AnyDeviceRTMDetHead(SuppressOnCPU, RTMDetSepBNHead):
+    """mmdet's ``RTMDetSepBNHead``, also on a GPU for which mmcv's operators were not built."""

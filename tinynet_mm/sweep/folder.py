@@ -24,7 +24,9 @@ MADE_BY = {
 NUMBERS = ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params', 'seed')
 TEXTS = ('name', 'method', 'target', 'fixed_ends')
 RANDOM = 'random'  # the method of sampled networks; other networks have the name of their rule
-METHODS = ('tiny', 'giant', 'r', 'd', 'w')
+RULES = ('tiny', 'giant', 'r', 'd', 'w')  # networks computed from a budget
+PICKS = ('best_random', 'front_member')  # networks of the search, trained again
+METHODS = RULES + PICKS
 
 
 @dataclass(frozen=True)

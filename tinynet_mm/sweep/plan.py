@@ -7,6 +7,8 @@ formula and with r, d or w alone, at one budget.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ from ..archs import Arch, Scaling, scale
 from ..cost import cost
 from ..errors import UserError
 from ..files import read_csv, write_csv, write_text
+from ..formula.near import CLOSE, miss
 from ..formula.sampling import BOUNDS, sample_band, sample_budget
-from ..formula.solve import cost_meter, giant, single, solve
+from ..formula.solve import Staircase, Step, cost_meter, giant, nearest, single, solve
 from ..formula.tiny import TinyFormula
 from ..mmlab.configs import check_text
-from .folder import METHODS, RANDOM, Settings, Sweep, scaling_of
+from .folder import COMMAND, RANDOM, RULES, Settings, Sweep, scaling_of
 
 BAND = (0.03, 1.05)
 
@@ -106,11 +109,15 @@ def _first_free(known: list[dict]) -> int:
 
 
 def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tuple[list[dict], list[dict]]:
-    """Append the network of every rule at each of ``budgets`` (shares of the MACs of the base), with every seed.
+    """Append the networks to compare at each of ``budgets`` (shares of the MACs of the base), with every seed.
+
+    These are the network of every rule, and two networks of the search, which are trained again, because a network that was
+    chosen for its accuracy has a lower one on average when it is trained again: ``best_random``, the best of the random networks
+    that were drawn for this budget, and ``front_member``, the network of the front with these MACs, if there is one.
 
     Returns:
-        the added rows, and a row of method, target and reason for each budget that a rule cannot meet (the paper's "depth
-        underflow"); ``left_out.csv`` has these too.
+        the added rows, and a row of method, target and reason for each method that has no network of this budget (for instance
+        the paper's "depth underflow"); ``left_out.csv`` has these too.
 
     Raises:
         UserError: a budget is not in (0, 1], there is no seed, or a network is in the sweep already.
@@ -125,9 +132,11 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
     formula, settings = TinyFormula.load(sweep.need('formula.json')), sweep.settings()
     known, added, left_out = sweep.samples(), [], []
     for target in budgets:
-        for method in METHODS:
+        methods = {method: partial(solved, method, target, settings, formula) for method in RULES}
+        methods |= dict(best_random=partial(best_random, sweep, target), front_member=partial(front_member, sweep, target))
+        for method, choose in methods.items():
             try:
-                scaling = solved(method, target, settings, formula)
+                scaling = choose()
             except UserError as error:
                 left_out.append(dict(method=method, target=target, reason=str(error)))
                 continue
@@ -144,9 +153,9 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
 def solved(method: str, target: float, settings: Settings, formula: TinyFormula) -> Scaling:
     """Return the scaling by which ``method`` meets ``target`` times the MACs of the base.
 
-    A small input makes the steps of r coarse (from 33 to 32 pixels the last maps of the base shrink from 2 x 2 to 1 x 1), so the
-    other rules use the network with the smallest ratio to the budget, above or below it. The network of the tiny formula is
-    never more than 3 % above the budget.
+    A small input makes the steps of r coarse (from 33 to 32 pixels the last maps of the base shrink from 2 x 2 to 1 x 1), and
+    those of d are blocks. So the other rules use the network with the smallest ratio to the budget, above or below it; if that
+    misses the budget by more than 1 %, its width is changed until it meets it.
 
     Raises:
         UserError: the method cannot meet the budget.
@@ -160,7 +169,43 @@ def solved(method: str, target: float, settings: Settings, formula: TinyFormula)
         return formula.solve(budget, base, classes=classes).scaling
     stairs = giant(base) if method == 'giant' else single(base, method)
     step, larger = solve(stairs, budget, cost_meter('macs', classes))
-    return larger.scaling if larger and larger.achieved / budget < budget / step.achieved else step.scaling
+    chosen = larger if larger and larger.achieved / budget < budget / step.achieved else step
+    return trimmed(base, chosen, budget, classes).scaling
+
+
+def trimmed(base: Arch, step: Step, budget: float, classes: int) -> Step:
+    """The network of ``step``, with a width that meets ``budget`` MACs better if it misses them by more than 1 %."""
+    if miss(step, budget) <= CLOSE:
+        return step
+    given = step.scaling
+    stairs = Staircase(base, 'w', lambda w: replace(given, w=w), given.w / 1.5, given.w * 1.5)
+    found = [other for other in nearest(stairs, budget, cost_meter('macs', classes)) if other]
+    return min([step, *found], key=lambda other: miss(other, budget))
+
+
+def best_random(sweep: Sweep, target: float) -> Scaling:
+    """The random network of the budget ``target`` with the highest accuracy.
+
+    Raises:
+        UserError: no random network of this budget is trained.
+    """
+    drawn = [row for row in sweep.rows() if row['method'] == RANDOM and row['target'] == target]
+    if not drawn:
+        raise UserError(f'no random network of this budget is trained: {COMMAND} sample {sweep.path} --add --budget {target:g}')
+    return scaling_of(max(drawn, key=lambda row: row['accuracy']))
+
+
+def front_member(sweep: Sweep, target: float) -> Scaling:
+    """The network of the front within 1 % of ``target`` times the MACs of the base.
+
+    Raises:
+        UserError: the front has none.
+    """
+    front = read_csv(sweep.need('front.csv'), ('r', 'w', 'd', 'c'))
+    closest = min(front, key=lambda row: abs(row['c'] / target - 1))
+    if abs(closest['c'] / target - 1) > CLOSE:
+        raise UserError(f'no network of the front has this budget; the closest one has {closest["c"]:.4f}.')
+    return scaling_of(closest)
 
 
 def _compared(method: str, target: float, seed: int, scaling: Scaling, settings: Settings) -> dict:

@@ -13,7 +13,7 @@ from ..formula.report import held_out
 from ..formula.tiny import TinyFormula
 from .folder import COMMAND, RANDOM, Sweep, first_line, read_result
 
-KEPT = ('accuracy', 'epochs', 'images', 'seconds', 'cpu_seconds', 'device', 'torch')
+KEPT = ('accuracy', 'test_accuracy', 'epochs', 'images', 'seconds', 'cpu_seconds', 'device', 'torch')
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def collect(sweep: Sweep) -> Collected:
                 remarks.append(f'{sample["name"]} failed: {first_line(folder / "error.txt")}')
             continue
         kept = {key: result.get(key, '') for key in KEPT}
-        kept |= dict(accuracy=round(result['accuracy'], 4))  # float32 has no more digits
+        kept |= {key: round(kept[key], 4) for key in KEPT[:2] if kept[key] != ''}  # float32 has no more digits
         rows.append(sample | kept)
     if not rows:
         raise UserError(

@@ -34,9 +34,10 @@ from ..data.folders import check_classes
 from ..errors import UserError, listed
 from ..files import atomic, csv_text, write_json, write_text
 from ..mmlab.reading import read
-from .folder import Settings, Sweep, is_done, read_result, scaling_of
+from .folder import RANDOM, Settings, Sweep, is_done, read_result, scaling_of
 
 METRIC = 'accuracy/top1'
+TEST_KEYS = ('test_dataloader', 'test_evaluator', 'test_cfg')
 PATIENCE_S = 20  # seconds to wait for the lock of a process that is being killed
 EVENTS = ('time', 'host', 'pid', 'event', 'detail')
 
@@ -46,7 +47,10 @@ class Busy(RuntimeError):
 
 
 def configure(cfg: Config, row: dict) -> Config:
-    """Return a copy of the recipe ``cfg`` with the network, resolution and seed of ``row``, a row of samples.csv."""
+    """Return a copy of the recipe ``cfg`` with the network, resolution and seed of ``row``, a row of samples.csv.
+
+    Only the networks of a comparison keep the test part of the recipe.
+    """
     cfg = copy.deepcopy(cfg)  # Config.copy() is shallow
     settings, scaling = Settings.of(cfg), scaling_of(row)
     arch = scale(settings.base, scaling)
@@ -58,6 +62,9 @@ def configure(cfg: Config, row: dict) -> Config:
     cfg.model.backbone['arch'] = spec
     cfg.model.head['in_channels'] = arch.hidden or arch.head or arch.stages[-1].channels
     cfg.merge_from_dict(dict(experiment_name=str(row['name']), randomness=dict(seed=int(row['seed']))))
+    if row['method'] == RANDOM:  # what the search reads must not be the test part
+        for key in TEST_KEYS:
+            cfg.pop(key, None)
     hooks = cfg.setdefault('default_hooks', {})
     hooks['checkpoint'] = dict(type='CheckpointHook', interval=1, max_keep_ckpts=2)
     return cfg
@@ -134,7 +141,8 @@ def train_with_runner(folder: Path) -> dict:
     """Train the config of the trial in ``folder`` with one thread, from its newest checkpoint if it has one.
 
     Returns:
-        the accuracy (top-1, per cent) after the last epoch with its protocol: epochs, images, seconds, device, versions.
+        the accuracy (top-1, per cent) after the last epoch with its protocol: epochs, images, seconds, device, versions. If the
+        config has a test part, also ``test_accuracy`` on it.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -149,9 +157,10 @@ def train_with_runner(folder: Path) -> dict:
     runner.register_hook(recorder)
     runner.train()
     metrics = recorder.metrics or runner.val()  # a trial killed after its last epoch only needs the validation
+    tested = dict(test_accuracy=float(runner.test()[METRIC])) if cfg.get('test_dataloader') else {}
     _keep_weights(folder)
     device = next(runner.model.parameters()).device
-    return dict(
+    return tested | dict(
         accuracy=float(metrics[METRIC]),
         metrics={key: float(value) for key, value in metrics.items()},
         epochs=runner.max_epochs,
@@ -262,6 +271,6 @@ def check_data(cfg: Config) -> None:
         UserError: the number of classes differs.
         FileNotFoundError: a folder is missing.
     """
-    for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        if loader.dataset.type == 'MemoryImages':
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.get('test_dataloader')):
+        if loader and loader.dataset.type == 'MemoryImages':
             check_classes(loader.dataset.folder, cfg.model.head.num_classes)
