@@ -10,7 +10,7 @@ _base_ = './_base_/rtmdet_coco.py'
 model = dict(
     backbone=dict(
         type='ScaledEfficientNet',
-        arch='efficientnet_b-3_printed',
+        arch='efficientnet_b-3',
         out_indices=(2, 4, 6),
     ),
     neck=dict(in_channels=(32, 80, 224)),

@@ -9,9 +9,9 @@ _base_ = './_base_/ssdlite_coco.py'
 model = dict(
     backbone=dict(
         type='ScaledEfficientNet',
-        arch='efficientnet_b-3_printed',
+        arch='efficientnet_b-3',
         out_indices=(4, 7),
     ),
-    neck=dict(in_channels=(80, 880), out_channels=(80, 880, 512, 256, 256, 128)),
-    bbox_head=dict(in_channels=(80, 880, 512, 256, 256, 128)),
+    neck=dict(in_channels=(80, 888), out_channels=(80, 888, 512, 256, 256, 128)),
+    bbox_head=dict(in_channels=(80, 888, 512, 256, 256, 128)),
 )
