@@ -39,6 +39,17 @@ def test_per_class_takes_the_first_or_random_images(folder):
     assert drawn[0] == drawn[1] and len(set(drawn[0])) == 4
 
 
+def test_a_share_is_a_part_of_each_class_and_parts_have_different_files(folder):
+    everything = load_folder(str(folder))
+    count = len(everything) // 2
+    first, last = (load_folder(str(folder), share=share) for share in ((0, 0.6), (0.6, 1)))
+    assert set(first.paths) | set(last.paths) == set(everything.paths)
+    assert not set(first.paths) & set(last.paths)
+    assert [(images.labels == 0).sum().item() for images in (first, last)] == [round(0.6 * count), count - round(0.6 * count)]
+    both = MemoryImages(str(folder), share=[0.6, 1], per_class=1)
+    assert [path.rsplit('/', 1)[1] for path in both.images.paths] == [f'{round(0.6 * count)}.png'] * 2
+
+
 def test_gather_is_a_crop_of_the_edge_padded_image(folder):
     pixels = load_folder(str(folder)).pixels
     chosen = torch.tensor([3, 0, 9, 3, 5] * 8)

@@ -18,7 +18,7 @@ from tinynet_mm.formula.budget import readable
 from tinynet_mm.formula.frontier import frontier
 from tinynet_mm.formula.tiny import TinyFormula
 from tinynet_mm.sweep import engines, figures, plan, report, results
-from tinynet_mm.sweep.folder import Settings, Sweep, scaling_of
+from tinynet_mm.sweep.folder import RULES, Settings, Sweep, scaling_of
 from tinynet_mm.sweep.trial import checkpoints, configure, newest_complete, pending
 
 
@@ -90,25 +90,43 @@ def test_a_budget_outside_the_front_leaves_out_the_formula(fitted):
 def test_compared_networks_meet_their_budgets(fitted):
     rows = [row for row in fitted.samples() if row['method'] != 'random']
     at = {(row['method'], row['target']) for row in rows}
-    assert at == {(m, c) for m in plan.METHODS for c in (0.5, 0.25)} - {('d', 0.25)}
+    assert at == {(m, c) for m in RULES for c in (0.5, 0.25)} - {('d', 0.25)} | {('best_random', 0.25), ('front_member', 0.25)}
     assert {row['seed'] for row in rows} == {0, 1}
     nearest = nearest_by_brute_force(fitted.settings())
     for row in rows:
-        off = abs(math.log(row['c'] / row['target']))
-        assert (
-            row['c'] <= 1.031 * row['target'] if row['method'] == 'tiny' else off <= nearest[row['method'], row['target']] + 1e-9
-        )
-        changed = {key for key in 'rwd' if row[key] != 1}
-        assert row['method'] not in 'rwd' or changed == {row['method']}
+        off = abs(row['c'] / row['target'] - 1)
+        assert off <= (0.03 if row['method'] == 'best_random' else 0.0101), row['name']
+        if row['method'] in nearest and math.exp(nearest[row['method'], row['target']]) <= 1.01:
+            changed = {key for key in 'rwd' if row[key] != 1}
+            assert row['method'] not in 'rwd' or changed == {row['method']}  # the width is changed only if it must be
         assert row['fixed_ends'] == (row['method'] != 'giant')
-    (underflow,) = read_csv(fitted.path / 'left_out.csv')
+    left_out = read_csv(fitted.path / 'left_out.csv')
+    assert [(row['method'], row['target']) for row in left_out] == [('best_random', 0.5), ('front_member', 0.5), ('d', 0.25)]
+    underflow = left_out[2]
     shallowest = cost(scale(fitted.settings().base, Scaling(d=0.01)), classes=10).macs
     assert underflow['method'] == 'd'
     assert f'{readable(shallowest)} MACs' in underflow['reason']
 
 
+def test_picks_of_the_search_are_the_best_network_of_the_budget_and_one_of_the_front(fitted):
+    drawn = [row for row in fitted.rows() if row['method'] == 'random' and row['target'] == 0.25]
+    best = max(drawn, key=lambda row: row['accuracy'])
+    again = [row for row in fitted.samples() if row['method'] == 'best_random']
+    assert [row['seed'] for row in again] == [0, 1]
+    assert {row['macs'] for row in again} == {best['macs']}
+    assert all(scaling_of(row) == scaling_of(best) for row in again)
+    member = read_csv(fitted.path / 'front.csv')[3]
+    assert plan.front_member(fitted, member['c'] * 1.002) == scaling_of(member)
+    with pytest.raises(ValueError, match='no network of the front has this budget; the closest one has 0'):
+        plan.front_member(fitted, 0.01)
+    with pytest.raises(ValueError, match=r'no random network .* sample .* --add --budget 0.3$'):
+        plan.best_random(fitted, 0.3)
+
+
 def nearest_by_brute_force(settings: Settings) -> dict[tuple[str, float], float]:
-    """Distance in log MACs of the nearest network of each rule to each budget, over all values in steps of 0.0005."""
+    """Distance in log MACs of the nearest network of each rule to each budget, over all values in steps of 0.0005.
+
+    It is without the change of the width."""
     values, base = np.arange(0.05, 1, 0.0005), settings.base
     ones = np.ones_like(values)
     scalings = {key: Scaling(**(dict(r=ones, w=ones, d=ones) | {key: values})) for key in 'rdw'}
@@ -138,7 +156,7 @@ def test_comparing_twice_is_refused(fitted):
 
 def test_collected_rows_have_the_results_of_the_trials(fitted):
     rows = fitted.rows()
-    assert len(rows) == len(fitted.samples()) == 60 + 18
+    assert len(rows) == len(fitted.samples()) == 60 + 22
     for row in rows[:52]:
         assert row['accuracy'] == pytest.approx(accuracy(row) - 0.3)
         assert row['seconds'] == 1.5
@@ -246,7 +264,7 @@ def test_a_recipe_without_sweep_settings_is_refused(tmp_path):
 
 def test_trial_configs_have_network_resolution_and_seed(tmp_path):
     cfg = Config.fromfile('configs/sweep/cifar10.py')
-    row = dict(name='a', seed=7, r=0.8, w=0.6, d=1.5, fixed_ends=0)
+    row = dict(name='a', method='tiny', seed=7, r=0.8, w=0.6, d=1.5, fixed_ends=0)
     trial = configure(cfg, row)
     arch = resolve(dict(trial.model.backbone.arch))
     expected = scale(EFFICIENTNET_B0, Scaling(0.8, 0.6, 1.5, fixed_ends=False))
@@ -282,7 +300,19 @@ def test_the_newest_complete_checkpoint_is_taken(tmp_path):
 
 def test_table_has_means_and_deviations(fitted):
     table = figures.summary(fitted.rows())
-    assert [row['method'] for row in table] == ['tiny', 'giant', 'r', 'd', 'w', 'tiny', 'giant', 'r', 'w']
+    assert [row['method'] for row in table] == [
+        'tiny',
+        'giant',
+        'r',
+        'd',
+        'w',
+        'tiny',
+        'giant',
+        'r',
+        'w',
+        'best_random',
+        'front_member',
+    ]
     for row in table:
         single = [r['accuracy'] for r in fitted.rows() if (r['method'], r['target']) == (row['method'], row['target'])]
         assert row['accuracy'] == pytest.approx(np.mean(single))
@@ -303,10 +333,10 @@ def test_report_draws_all_figures(fitted):
     ]
     text = page.read_text()
     content = json.loads(re.search(r'const D = (.*);\n', text)[1])
-    assert len(content['rows']) == 78
+    assert len(content['rows']) == 82
     assert set(content['spearman']) == {'r', 'w', 'd'}
     assert len(content['budget']) == 8
-    assert content['left_out'][0]['method'] == 'd'
+    assert [row['method'] for row in content['left_out']] == ['best_random', 'front_member', 'd']
     assert not re.search(r'(src|href)\s*=|@import|fetch\(|https?://(?!www\.w3\.org/2000/svg)', text)
 
 

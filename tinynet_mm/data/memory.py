@@ -89,7 +89,7 @@ def load_folder(
             labels.append(label)
             paths.append(path)
     if not arrays:
-        raise UserError(f'{folder}: no file of it decodes as an image (share {share}); replace the files.')
+        raise UserError(f'{folder}: no file decodes as an image; replace the files.')
     if len({array.shape for array in arrays}) > 1:
         raise UserError(f'{folder}: images of different sizes; give size=, the side in pixels of the resized images.')
     pixels = torch.from_numpy(np.stack(arrays)[..., ::-1].copy())

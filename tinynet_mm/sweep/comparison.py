@@ -83,8 +83,8 @@ def holm(p: Sequence[float]) -> list[float]:
 def detectable(one: np.ndarray, other: np.ndarray, power: float = POWER) -> float:
     """The difference of means that a two-sided t test at 5 % finds with probability ``power``, for these deviations and sizes.
 
-    The power is that of the noncentral t distribution with Welch's degrees of freedom. It is an approximation, too optimistic below
-    five seeds (simulated: 0.78 instead of 0.8 with five, 0.69 with three).
+    The power is that of the noncentral t distribution with Welch's degrees of freedom. It is an approximation, too optimistic
+    for few seeds (simulated: 0.78 instead of 0.8 with five, 0.69 with three).
     """
     variances = one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)
     error = np.sqrt(sum(variances))

@@ -12,6 +12,7 @@ from ..formula.frontier import non_dominated_ranks, spearman
 from ..formula.solve import cost_meter, nearest, widths
 from ..formula.tiny import TinyFormula, equation5
 from ..plots.style import COLOURS, MARKERS, new_figure
+from . import comparison
 from .folder import RANDOM
 
 LABELS = {
@@ -20,6 +21,8 @@ LABELS = {
     'r': 'resolution alone',
     'd': 'depth alone',
     'w': 'width alone',
+    'best_random': 'best random network of the budget, trained again',
+    'front_member': 'network of the front, trained again',
 }
 COLOUR = dict(zip(LABELS, COLOURS)) | {RANDOM: '#9a9a9a', 'front': '#C1121F'}
 MARKER = dict(zip(LABELS, MARKERS))
@@ -27,19 +30,17 @@ DIMENSIONS = {'r': 'resolution', 'd': 'depth', 'w': 'width'}
 
 
 def summary(rows: Sequence[dict]) -> list[dict]:
-    """Return one row per method and budget: mean accuracy (per cent), standard deviation (n - 1; 0 for one seed), seeds."""
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        if row['method'] != RANDOM:
-            groups.setdefault((row['method'], row['target']), []).append(row)
+    """One row for each budget and method: its network, the accuracy (mean in per cent; std is n - 1, 0 for one seed), the seeds.
+
+    The statistics of :func:`.comparison.table` are part of each row.
+    """
+    networks = {(row['target'], row['method']): row for row in reversed(rows)}
     result = []
-    for (method, target), group in groups.items():
-        values = np.array([row['accuracy'] for row in group])
-        spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        numbers = {key: group[0][key] for key in ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params')}
-        result.append(dict(method=method, target=target, accuracy=float(values.mean()), std=spread, seeds=len(values), **numbers))
-    order = list(LABELS)
-    return sorted(result, key=lambda row: (-row['target'], order.index(row['method'])))
+    for line in comparison.table(rows):
+        network = networks[line['target'], line['method']]
+        numbers = {key: network[key] for key in ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params')}
+        result.append(line | dict(accuracy=line['mean'], std=line['std'] or 0.0) | numbers)
+    return result
 
 
 def front_figure(rows: Sequence[dict], front: Sequence[dict]) -> Figure:

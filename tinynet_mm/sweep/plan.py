@@ -81,7 +81,7 @@ def _draw(settings: Settings, count: int, seed: int, c: float | None, band: tupl
             f'{base.name} cannot shrink to {c:g} of its MACs: with r, w and d at {BOUNDS[0]} it still costs {least:.3f} of them. '
             'Give that budget or more, or use a base with fewer stages or a smaller stem and head.'
         )
-    return sample_budget(count, rng, base, c, classes=settings.classes)
+    return sample_budget(count, rng, base, c, CLOSE, classes=settings.classes)
 
 
 def _row(name: str, method: str, seed: int, target: float | None, fixed_ends: bool, numbers: dict) -> dict:

@@ -17,6 +17,7 @@ from ..formula.frontier import spearman
 from ..formula.tiny import TinyFormula
 from ..plots.style import save, styled
 from . import figures
+from .comparison import measured_on
 from .folder import COMMAND, RANDOM, Sweep
 
 TEMPLATE = Path(__file__).with_name('page.html')
@@ -126,5 +127,12 @@ def protocol(sweep: Sweep, rows: list[dict]) -> list[str]:
         f'Base: {settings.base.name} at {settings.base.resolution} pixels, {settings.classes} classes.',
         f'Each network: {values["epochs"]} epochs of {values["images"]} images.',
         f'{len(rows)} trainings, {hours:.1f} hours in total, on {values["device"]}.',
-        'Accuracy is top-1 on the validation images after the last epoch. MACs are multiply-adds for one image.',
+        f'Accuracy is top-1 on the validation images after the last epoch{_read_once(rows)}.',
+        'MACs are multiply-adds for one image.',
     ]
+
+
+def _read_once(rows: list[dict]) -> str:
+    compared = [row for row in rows if row['method'] != RANDOM]
+    tested = measured_on(compared) == 'test_accuracy'
+    return '; that of the compared networks is on the test images, which nothing else reads' if tested else ''
