@@ -85,7 +85,7 @@ def test_the_tool_writes_the_files_and_the_tables_of_the_readme(rows, tmp_path, 
     assert (tmp_path / 'latency.md').read_text() == latency_tables.make_page(RESULTS)
     text = (tmp_path / 'README.md').read_text()
     assert text.startswith('start\n<!-- backbones') and text.count('\nbetween\n') == 2 and 'old' not in text
-    assert '\n| TinyNet-D | `tinynet_d` | 152 | 2.34 | 2.3 | 51.6 | 52 | 67.0 |\n' in text
+    assert '\n| TinyNet-D | `tinynet_d` | 152 | 2.34 | 51.6 | 67.0 | 67.0 | 4.4 |\n' in text
     assert to_csv(rows).splitlines()[0].startswith('table,network,ours,input,params,macs,paper_params,paper_macs,source')
     (tmp_path / 'README.md').write_text(regions[0].replace('backbones', 'heads'))
     with pytest.raises(UserError, match=r"regions of the page are \['heads'\]; give it some of .*'latency'"):
@@ -105,6 +105,29 @@ def test_a_line_of_detectors_is_the_mean_of_the_seeds():
     lines = readme.detectors_table(rows).splitlines()[2:]
     assert lines[0] == '| cells | `b` | 0.500 | – | 200 | 0.75 | 5 | 320 | 5 | 1 |'
     assert lines[1] == '| cells | `a` | 0.450 (0.400 to 0.500) | 0.300 (0.300 to 0.300) | 200 | 0.75 | 10 | 320 | 5 | 2 |'
+    on_gpu = [dict(rows[0], cpu_minutes=''), rows[1]]
+    assert '| 0.75 | 11 |' in readme.detectors_table(on_gpu)  # minutes of the CPU only
+    assert '| 0.75 | – |' in readme.detectors_table(on_gpu[:1])
+
+
+def test_a_network_of_timm_is_bold_if_it_is_faster_and_more_accurate():
+    ours = readme.Backbone('Ours', 'ours', 152, 2_000_000, 50_000_000, 67.0, 66.9, 4.4)
+    small = readme.Backbone('Small', 'timm:small', 224, 2_500_000, 57_000_000, None, 67.7, 3.6)
+    slow = dataclasses.replace(small, name='Slow', milliseconds=4.5)
+    worse = dataclasses.replace(small, name='Worse', timm_top1=66.8)
+    lines = readme.backbones_table([small, slow, worse, ours]).splitlines()[2:]
+    assert lines[0] == '| **Small** | `timm:small` | 224 | 2.50 | 57.0 | – | 67.7 | 3.6 |'
+    assert [line.split(' | ')[0] for line in lines[1:]] == ['| Slow', '| Worse', '| Ours']
+
+
+def test_accuracies_of_timm_are_those_of_networks_that_timm_has():
+    import timm
+
+    from tinynet_mm.paper.printed import TIMM_TOP1
+
+    assert set(TIMM_TOP1) <= set(timm.list_models())
+    assert set(readme.NEIGHBOURS) <= set(TIMM_TOP1)
+    assert all(abs(TIMM_TOP1[f'tinynet_{letter}'] - value) < 0.1 for letter, value in zip('bcde', (75.0, 71.2, 67.0, 59.9)))
 
 
 # Latency ----------------------------------------------------------------------------------------------------------------------

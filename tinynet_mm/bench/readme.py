@@ -5,16 +5,25 @@ A table is between ``<!-- NAME: written by tools/make_tables.py -->`` and ``<!--
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_csv
 from ..paper import tables as paper
-from ..paper.printed import BUILT, IMAGENET
+from ..paper.printed import BUILT, IMAGENET, TIMM_TOP1
 from . import tables as latency
 from .detection import grouped
 
 BACKBONES = [f'TinyNet-{letter}' for letter in 'ABCDE'] + [f'EfficientNet-B{n}' for n in (0, -1, -2, -3, -4)]
+NEIGHBOURS = {
+    'mobilenetv2_100': 'MobileNetV2 1.0x',
+    'ghostnet_100': 'GhostNet 1.0x',
+    'mobilenetv3_small_100': 'MobileNetV3-Small 1.0x',
+    'mobilenetv3_small_075': 'MobileNetV3-Small 0.75x',
+    'mobilenetv3_small_050': 'MobileNetV3-Small 0.5x',
+    'lcnet_050': 'LCNet 0.5x',
+}  # in timm, and timed in results/latency.csv
 REGION = re.compile(r'(<!-- (\w+): written by tools/make_tables.py -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
@@ -33,23 +42,68 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
 def all_tables(results: Path, networks: Sequence[paper.Row]) -> dict[str, str]:
     """The tables by the names of their regions; ``networks`` are the rows of results/tables.csv."""
     return dict(
-        backbones=backbones_table(networks),
+        backbones=backbones_table(backbones(networks, read_csv(results / 'latency.csv'))),
         detectors=detectors_table(read_csv(results / 'detection.csv')),
         latency=latency.readme_table(results),
     )
 
 
-def backbones_table(networks: Sequence[paper.Row]) -> str:
-    """The backbones: our counts, and the figures that the paper prints."""
-    of_table_3, accuracy = {row.network: row for row in networks if row.table == 3}, {row.name: row.top1 for row in IMAGENET}
-    lines = []
+@dataclass(frozen=True)
+class Backbone:
+    """A line of the table of backbones; ``paper_top1`` and ``timm_top1`` are None where nothing is published."""
+
+    name: str
+    arch: str
+    side: int
+    params: int
+    macs: int
+    paper_top1: float | None
+    timm_top1: float | None
+    milliseconds: float
+
+    def better_than(self, other: 'Backbone') -> bool:
+        """Whether this network is faster and more accurate, both by timm's measurement."""
+        if self.timm_top1 is None or other.timm_top1 is None:
+            return False
+        return self.milliseconds < other.milliseconds and self.timm_top1 > other.timm_top1
+
+
+def backbones(networks: Sequence[paper.Row], times: Sequence[Mapping]) -> list[Backbone]:
+    """The paper's networks and those of timm that were timed beside them, the largest first.
+
+    Args:
+        networks: the rows of results/tables.csv.
+        times: the rows of results/latency.csv.
+    """
+    timed = {str(row['model']): row for row in times if latency.runtime_of(row) == 'onnxruntime'}
+    of_table_3, top1 = {row.network: row for row in networks if row.table == 3}, {row.name: row.top1 for row in IMAGENET}
+    found = []
     for name in BACKBONES:
-        row = of_table_3[name]
-        counts = [(row.params, 2), (row.paper_params, 1), (row.macs, 1), (row.paper_macs, 0)]
-        cells = [paper.millions(value, digits) for value, digits in counts]
-        lines.append([name, f'`{BUILT[name]}`', str(row.input), *cells, f'{accuracy[name]}'])
-    head = ['network', 'arch', 'input', 'params (M)', 'paper', 'MACs (M)', 'paper', 'ImageNet top-1 (paper)']
-    return paper.markdown_table(head, lines, text=(0, 1))
+        row, arch = of_table_3[name], BUILT[name]
+        scores = top1[name], TIMM_TOP1.get(arch)
+        found.append(Backbone(name, arch, row.input, row.params, row.macs, *scores, float(timed[arch]['median_ms'])))
+    for model, name in NEIGHBOURS.items():
+        row = timed[f'timm:{model}']
+        cost = paper.Compared('timm', model, int(row['height'])).cost()
+        scores = None, TIMM_TOP1[model]
+        found.append(Backbone(name, f'timm:{model}', row['height'], cost.params, cost.macs, *scores, float(row['median_ms'])))
+    return sorted(found, key=lambda line: -line.macs)
+
+
+def backbones_table(lines: Sequence[Backbone]) -> str:
+    """The backbones: our counts and times, and the accuracies that the paper and timm publish.
+
+    A network of timm is in bold if it is faster and more accurate than one of the paper's.
+    """
+    cells = []
+    for line in lines:
+        better = any(line.better_than(other) for other in lines if not other.arch.startswith('timm:'))
+        bold = '**' if better and line.arch.startswith('timm:') else ''
+        scores = [f'{value:.1f}' if value else '–' for value in (line.paper_top1, line.timm_top1)]
+        counts = [paper.millions(line.params, 2), paper.millions(line.macs, 1)]
+        cells.append([f'{bold}{line.name}{bold}', f'`{line.arch}`', str(line.side), *counts, *scores, f'{line.milliseconds:.1f}'])
+    head = ['network', 'arch', 'input', 'params (M)', 'MACs (M)', 'top-1 (paper)', 'top-1 (timm)', 'ms']
+    return paper.markdown_table(head, cells, text=(0, 1))
 
 
 def detectors_table(rows: Sequence[dict]) -> str:
@@ -62,10 +116,16 @@ def detectors_table(rows: Sequence[dict]) -> str:
 def _line(rows: Sequence[Mapping]) -> list[str]:
     """One line of the table of detectors, from the rows of its seeds."""
     first = rows[0]
-    counts = [f'{float(first["macs"]) / 1e6:.0f}', f'{float(first["params"]) / 1e6:.2f}', f'{_mean(rows, "cpu_minutes"):.0f}']
+    counts = [f'{float(first["macs"]) / 1e6:.0f}', f'{float(first["params"]) / 1e6:.2f}', _minutes(rows)]
     scores = [_scores(rows, name) for name in ('val_mAP', 'test_mAP')]
     settings = [str(first['input_size']), str(first['epochs']), str(len(rows))]
     return [str(first['data']), f'`{first["config"]}`', *scores, *counts, *settings]
+
+
+def _minutes(rows: Sequence[Mapping]) -> str:
+    """Mean of the CPU minutes of the rows that have them; a dash if all were trained on a GPU."""
+    on_cpu = [row for row in rows if row['cpu_minutes'] not in ('', None)]
+    return f'{_mean(on_cpu, "cpu_minutes"):.0f}' if on_cpu else '–'
 
 
 def _mean(rows: Sequence[Mapping], name: str) -> float:

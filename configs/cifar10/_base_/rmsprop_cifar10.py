@@ -30,7 +30,7 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='whole_batch'),
-    dataset=dict(type='MemoryImages', folder='data/cifar10/train', pad=4, flip=True),
+    dataset=dict(type='MemoryImages', folder='data/cifar10/train', share=(0, 0.9), pad=4, flip=True),
 )
 val_dataloader = dict(
     batch_size=500,
@@ -38,9 +38,16 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='whole_batch'),
+    dataset=dict(type='MemoryImages', folder='data/cifar10/train', share=(0.9, 1)),
+)
+test_dataloader = dict(
+    batch_size=500,
+    num_workers=0,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='whole_batch'),
     dataset=dict(type='MemoryImages', folder='data/cifar10/val'),
 )
-test_dataloader = val_dataloader
 val_evaluator = [dict(type='Accuracy', topk=(1, 5)), dict(type='CrossEntropy')]
 test_evaluator = val_evaluator
 
