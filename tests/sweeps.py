@@ -44,9 +44,9 @@ def recipe(data: Path, epochs: int = 2) -> Config:
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs/sweep/cifar10.py')
     cfg.sweep = dict(base=BASE, resolution=16, resolution_keys=['model.data_preprocessor.resolution'])
     cfg.model.head.num_classes = 2
-    for split in ('train', 'val'):
+    for split, folder in (('train', 'train'), ('val', 'val'), ('test', 'val')):
         cfg[f'{split}_dataloader'].update(batch_size=8)
-        cfg[f'{split}_dataloader'].dataset.update(folder=str(data / split))
+        cfg[f'{split}_dataloader'].dataset.update(folder=str(data / folder), share=(0, 1))
     cfg.train_dataloader.dataset.per_class = 0
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
     return cfg

@@ -11,6 +11,7 @@ from tinynet_mm.cost import cost
 from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.formula import frontier, non_dominated_ranks, sample_band, sample_budget, spearman
 from tinynet_mm.formula.budget import parse_budget, readable
+from tinynet_mm.formula.solve import single, solve, widths
 
 B0 = cost(EFFICIENTNET_B0).macs
 
@@ -91,6 +92,16 @@ def test_budget_rows_meet_the_budget_within_three_percent(c):
         assert abs(row['macs'] / (c * B0) - 1) <= 0.03 and 0.35 <= row['w'] <= 2.8
         assert row['macs'] == cost(scale(EFFICIENTNET_B0, Scaling(r=row['r'], w=row['w'], d=row['d']))).macs
     assert np.std([row['r'] for row in rows]) > 0.1 and np.std([row['d'] for row in rows]) > 0.2
+
+
+def test_stem_and_head_of_a_ghostnet_are_scaled_as_by_the_formula():
+    base = BASES['ghostnet_a']
+    for row in (*sample_band(3, np.random.default_rng(0), base), *sample_budget(3, np.random.default_rng(0), base, 0.3)):
+        scaling = Scaling(row['r'], row['w'], row['d'], fixed_ends=False)
+        assert (row['macs'], row['params']) == cost(scale(base, scaling))[:2]
+    step, _ = solve(widths(base, 1.0, 1.0), 0.3 * cost(base).macs)
+    assert step.arch.stem < base.stem and single(base, 'w').arch(0.5).stem < base.stem
+    assert single(EFFICIENTNET_B0, 'w').arch(0.5).stem == EFFICIENTNET_B0.stem
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The table of latency: order of turns, statistics of the runs, networks by name, and what is refused."""
 
 import importlib.util
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,12 @@ from runtime_models import IMAGES, STRETCH, ssdlite
 from torch import nn
 
 from tinynet_mm.archs import preset
-from tinynet_mm.bench import latency
+from tinynet_mm.bench import exported, latency
 from tinynet_mm.bench.latency import Contender, Protocol, compare
 from tinynet_mm.bench.networks import find_network
-from tinynet_mm.deploy import latency as clock
+from tinynet_mm.deploy import clock
+from tinynet_mm.deploy.clock import timed_rounds
 from tinynet_mm.deploy.export import Options, export_model
-from tinynet_mm.deploy.latency import timed_rounds
 from tinynet_mm.deploy.runtime import Detector
 from tinynet_mm.deploy.spec import Spec
 from tinynet_mm.errors import MissingPackageError, UserError
@@ -100,7 +101,7 @@ def test_warm_up_is_not_timed_and_each_step_has_its_time(monkeypatch):
 def test_a_row_has_the_statistics_of_its_runs():
     wall = np.array([2.0, 9, 4, 4, 6])
     times = np.stack([wall, wall / 2], axis=1)[:, None]
-    row = latency.row(Contender('net', 'fake 1', SPEC, []), times, 1.0, Protocol(warmup=7))
+    row = exported.row(Contender('net', 'fake 1', SPEC, []), times, 1.0, Protocol(warmup=7))
     found = {key: float(row[key]) for key in ('mean_ms', 'median_ms', 'p95_ms', 'min_ms', 'processor_ms', 'network_ms')}
     expected = dict(mean_ms=5, median_ms=4, p95_ms=np.percentile(wall, 95), min_ms=2, processor_ms=2.5, network_ms=5)
     assert found == pytest.approx(expected, rel=1e-3)
@@ -111,13 +112,13 @@ def test_a_row_has_the_statistics_of_its_runs():
 def test_the_roof_is_that_of_the_batch_and_of_the_network_alone():
     wall = np.array([[1.0, 8, 3], [3, 10, 5]])
     spec = replace(SPEC, task='detection', post='decoded', batch=2)
-    row = latency.row(Contender('net', 'fake 1', spec, []), np.stack([wall, wall], axis=2), 1.0, Protocol(batch=2))
+    row = exported.row(Contender('net', 'fake 1', spec, []), np.stack([wall, wall], axis=2), 1.0, Protocol(batch=2))
     assert [float(row[key]) for key in ('pre_ms', 'network_ms', 'post_ms', 'mean_ms')] == [2, 9, 4, 15]
     assert (float(row['roof_ms']), float(row['times_roof'])) == (4, 2.25)
 
 
 def test_a_network_without_multiply_adds_has_no_roof():
-    row = latency.row(Contender('net', 'fake', replace(SPEC, macs=0), []), np.ones((2, 1, 2)), 1.0, Protocol())
+    row = exported.row(Contender('net', 'fake', replace(SPEC, macs=0), []), np.ones((2, 1, 2)), 1.0, Protocol())
     assert (row['macs'], row['roof_ms'], row['times_roof']) == ('', '', '')
 
 
@@ -147,6 +148,34 @@ def test_the_tool_writes_the_table(main, tmp_path, capsys, detector_file):
     assert torch.get_num_threads() == threads
 
 
+def test_files_are_timed_without_torch(tmp_path, detector_file, picture):
+    """In a process where torch, MMEngine and mmcv cannot be imported."""
+    out, tool = tmp_path / 'latency.csv', str(ROOT / 'tools' / 'latency.py')
+    arguments = [str(detector_file), '--image', str(picture), '--runs', '3', '--warmup', '1', '--out', str(out)]
+    code = (
+        'import runpy, sys\n'
+        'sys.modules.update(dict.fromkeys(("torch", "mmengine", "mmcv", "mmdet")))\n'
+        f'sys.argv = {[tool, *arguments]!r}\n'
+        f'runpy.run_path({tool!r}, run_name="__main__")'
+    )
+    run = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (row,) = read_csv(out, ('mean_ms', 'pre_ms', 'network_ms', 'post_ms'))
+    assert list(row) == COLUMNS
+    assert row['pre_ms'] + row['network_ms'] + row['post_ms'] == pytest.approx(row['mean_ms'], rel=1e-2)
+    assert (row['roof_ms'], row['times_roof'], row['gemm_gmacs_per_s']) == ('', '', '')
+    assert 'no roof without torch' in run.stdout
+
+
+def test_a_file_of_another_runtime_is_left_out_without_torch(detector_file):
+    notes = []
+    with pytest.raises(ValueError, match='none of the networks runs in openvino'):
+        exported.compare_files([str(detector_file)], ['openvino'], QUICK, notes.append)
+    assert notes == [f'{detector_file} has no row: it runs in onnx; add it to --runtime.']
+    (row,) = exported.compare_files([str(detector_file)], ['eager', 'onnx'], QUICK, notes.append)
+    assert row['runtime'].startswith('onnxruntime')
+
+
 def test_int8_is_a_runtime_of_networks_and_not_of_files(detector_file):
     notes = []
     rows = compare(['efficientnet_b-4', str(detector_file)], ['onnx', 'onnx-int8', 'openvino-int8'], QUICK, note=notes.append)
@@ -169,7 +198,7 @@ def test_a_detector_is_timed_from_file_to_boxes(detector_file, picture):
 def test_the_timed_steps_find_the_boxes_of_the_runtime(detector_file, picture):
     detector = Detector(detector_file)
     value = None
-    for step in latency.from_file_to_boxes(detector, picture):
+    for step in exported.from_file_to_boxes(detector, picture):
         value = step(value)
     expected = detector(picture)
     assert len(expected) > 0

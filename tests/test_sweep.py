@@ -94,9 +94,9 @@ def test_compared_networks_meet_their_budgets(fitted):
     assert {row['seed'] for row in rows} == {0, 1}
     nearest = nearest_by_brute_force(fitted.settings())
     for row in rows:
-        off = abs(row['c'] / row['target'] - 1)
-        assert off <= (0.03 if row['method'] == 'best_random' else 0.0101), row['name']
-        if row['method'] in nearest and math.exp(nearest[row['method'], row['target']]) <= 1.01:
+        off, least = abs(row['c'] / row['target'] - 1), math.expm1(nearest.get((row['method'], row['target']), 0))
+        assert off <= (max(0.0101, least + 1e-9) if row['method'] == 'w' else 0.0101), row['name']
+        if row['method'] in nearest and least <= 0.01:
             changed = {key for key in 'rwd' if row[key] != 1}
             assert row['method'] not in 'rwd' or changed == {row['method']}  # the width is changed only if it must be
         assert row['fixed_ends'] == (row['method'] != 'giant')
@@ -315,8 +315,8 @@ def test_table_has_means_and_deviations(fitted):
     ]
     for row in table:
         single = [r['accuracy'] for r in fitted.rows() if (r['method'], r['target']) == (row['method'], row['target'])]
-        assert row['accuracy'] == pytest.approx(np.mean(single))
-        assert row['std'] == pytest.approx(0.3 / math.sqrt(2))  # two seeds, 0.3 apart
+        assert row['accuracy'] == pytest.approx(np.mean(single), abs=1e-3)
+        assert row['std'] == pytest.approx(0.3 / math.sqrt(2), abs=1e-3)  # two seeds, 0.3 apart
         assert row['seeds'] == 2
 
 

@@ -13,8 +13,9 @@ from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, preset, scale
 from tinynet_mm.bench.targets import bare_classifier, connect, contenders, of_config
 from tinynet_mm.cost import cost
 from tinynet_mm.deploy import latency
+from tinynet_mm.deploy.clock import RUNTIMES
 from tinynet_mm.deploy.export import make_graph, random_images
-from tinynet_mm.deploy.latency import RUNTIMES, check_runtime, compare, latency_meter, prepare
+from tinynet_mm.deploy.latency import check_runtime, compare, latency_meter, prepare
 from tinynet_mm.errors import MissingPackageError, UserError
 from tinynet_mm.formula import TinyFormula
 from tinynet_mm.formula.configs import write_configs

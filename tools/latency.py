@@ -9,12 +9,14 @@ A MODEL is a preset, timm:NAME, torchvision:NAME, a config (.py or package::name
 .param).
 All networks and runtimes take turns. mean_ms is the time of one batch; with --image, that of an exported detector from the image
 file to boxes, and its parts are pre_ms, network_ms and post_ms. roof_ms is the time of the multiply-adds of the network at the
-rate of a float32 matrix product in the same run (median), and times_roof is the median of the network divided by it. The int8
+rate of a float32 matrix product in the same run (median), and times_roof is the median of the network divided by it. Without
+torch, exported files are timed, without these two. The int8
 runtimes calibrate on random images: the times are those of int8, the outputs are of no use.
 """
 
 import argparse
 from functools import partial
+from importlib.util import find_spec
 
 from tinynet_mm import cli
 
@@ -48,21 +50,25 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     from tabulate import tabulate
 
-    from tinynet_mm.bench.latency import Protocol, compare
+    from tinynet_mm.bench import exported
     from tinynet_mm.files import check_writable, write_csv
 
     if args.out:
         check_writable(args.out)
-    protocol = Protocol(args.threads, args.batch, args.runs, args.warmup, args.image)
+    protocol = exported.Protocol(args.threads, args.batch, args.runs, args.warmup, args.image)
     runtimes = list(dict.fromkeys(filter(None, args.runtime.split(','))))
-    reference = tuple(args.reference) if args.reference else None
-    rows = compare(args.models, runtimes, protocol, reference, cli.note, partial(cli.progress, title='rounds'))
+    progress = partial(cli.progress, title='rounds')
+    if all(map(exported.is_file, args.models)) and not args.reference and find_spec('torch') is None:
+        rows = exported.compare_files(args.models, runtimes, protocol, cli.note, progress)
+    else:
+        from tinynet_mm.bench.latency import compare
+
+        reference = tuple(args.reference) if args.reference else None
+        rows = compare(args.models, runtimes, protocol, reference, cli.note, progress)
     print(tabulate([[row[key] for key in SHOWN] for row in rows], SHOWN))
     first = rows[0]
-    print(
-        '{threads} thread(s), batch {batch}, {runs} runs after {warmup}; matrix product {gemm_gmacs_per_s} GMACs/s; '
-        'load {load}; {machine}'.format(**first)
-    )
+    product = f'matrix product {first["gemm_gmacs_per_s"]} GMACs/s' if first['gemm_gmacs_per_s'] else 'no roof without torch'
+    print('{threads} thread(s), batch {batch}, {runs} runs after {warmup}; {0}; load {load}; {machine}'.format(product, **first))
     if args.out:
         print(f'written: {write_csv(args.out, rows)}')
     return 0

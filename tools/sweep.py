@@ -126,7 +126,7 @@ def _compare(sweep: 'Sweep', args: argparse.Namespace) -> int:
 
     added, left_out = plan.compare(sweep, args.budgets, range(args.seeds))
     for row in {(row['method'], row['target']): row for row in added}.values():
-        if abs(row['c'] / row['target'] - 1) > 0.03:
+        if abs(row['c'] / row['target'] - 1) > 0.01:
             print(f'note: {row["method"]} at {row["target"]:g} is {row["c"]:.3f} of the MACs of the base, its nearest network')
     for row in left_out:
         print(f'left out: {row["method"]} at {row["target"]:g}: {row["reason"]}')

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..deploy.backends import check_threads, open_network
+from ..deploy.clock import check_runs, network_step, runtime_name, timed_rounds
 from ..deploy.evaluation import Evaluation, calibration_batches
 from ..deploy.export import Options, export, random_images
-from ..deploy.latency import check_runs, network_step, runtime_name, timed_rounds
 from ..deploy.packages import package
 from ..deploy.quantise import attempts, loss
 from ..errors import UserError
 from ..files import check_writable, machine_name, read_csv, write_csv
 from ..mmlab.trained import Trained
-from .latency import Contender, Protocol, row
+from .exported import Contender, Protocol, row
 
 RUNTIMES = {'.onnx': 'onnx', '.xml': 'openvino'}
 FLOAT, ALL, GATED = 'float', 'int8, all layers', 'int8, gated'
@@ -163,7 +163,7 @@ def latency(contender: Contender, times: np.ndarray, base: np.ndarray, protocol:
 
     Args:
         contender: what ran.
-        times: milliseconds of its runs, (runs, 1, 2), see :func:`~tinynet_mm.deploy.latency.timed_rounds`.
+        times: milliseconds of its runs, (runs, 1, 2), see :func:`~tinynet_mm.deploy.clock.timed_rounds`.
         base: those of the float file of the same runtime. The speed-up is the ratio of the medians; its spread is the 10th and
             90th percentile of the ratio of runs with the same number.
         protocol: how it was timed.

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from ..archs.networks import PRESETS, preset
 from ..data.memory import read_from_files
-from ..deploy.backends import SUFFIXES, open_network
 from ..deploy.describe import describe
 from ..deploy.export import make_graph, random_images
 from ..deploy.spec import Spec
@@ -29,6 +28,7 @@ from ..mmlab.counting import count
 from ..mmlab.editing import set_input_size
 from ..mmlab.registration import names_config
 from ..models import Classifier
+from .exported import is_file, spec_of
 
 SEED = 0
 
@@ -66,8 +66,8 @@ def find_network(name: str, batch: int = 1) -> Candidate:
         MissingPackageError: timm, torchvision or the runtime of the file is not installed.
     """
     library, mark, inner = name.partition(':')
-    if Path(name).suffix in SUFFIXES:
-        return _from_file(name, batch)
+    if is_file(name):
+        return Candidate(name, spec_of(name, batch), path=Path(name))
     if mark and library in LIBRARIES:
         return _from_module(name, *LIBRARIES[library](inner), batch)
     config, side = name, ''
@@ -83,13 +83,6 @@ def find_network(name: str, batch: int = 1) -> Candidate:
         'torchvision:NAME, a config (.py or package::name; @320 sets its input size), or a file of `tinynet export` '
         '(.onnx, .xml, .param).'
     )
-
-
-def _from_file(name: str, batch: int) -> Candidate:
-    spec = open_network(name).spec
-    if spec.batch not in (0, batch):
-        raise UserError(f'{name} takes batches of {spec.batch}, not {batch}; give --batch {spec.batch}, or export it again.')
-    return Candidate(name, replace(spec, batch=batch), path=Path(name))
 
 
 def _from_module(name: str, build: Callable[[], nn.Module], side: int, batch: int) -> Candidate:

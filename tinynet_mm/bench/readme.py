@@ -83,10 +83,11 @@ def backbones(networks: Sequence[paper.Row], times: Sequence[Mapping]) -> list[B
         scores = top1[name], TIMM_TOP1.get(arch)
         found.append(Backbone(name, arch, row.input, row.params, row.macs, *scores, float(timed[arch]['median_ms'])))
     for model, name in NEIGHBOURS.items():
-        row = timed[f'timm:{model}']
-        cost = paper.Compared('timm', model, int(row['height'])).cost()
-        scores = None, TIMM_TOP1[model]
-        found.append(Backbone(name, f'timm:{model}', row['height'], cost.params, cost.macs, *scores, float(row['median_ms'])))
+        line = timed[f'timm:{model}']
+        cost, side = paper.Compared('timm', model, int(line['height'])).cost(), int(line['height'])
+        found.append(
+            Backbone(name, f'timm:{model}', side, cost.params, cost.macs, None, TIMM_TOP1[model], float(line['median_ms']))
+        )
     return sorted(found, key=lambda line: -line.macs)
 
 

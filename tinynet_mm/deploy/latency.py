@@ -1,13 +1,12 @@
-"""The clock of latency on the CPU of this machine, and the latency of models in a runtime.
+"""The latency of models in a runtime on the CPU of this machine.
 
-The protocol is that of the paper's table 4: one thread, batch 1. Each run is timed separately, contenders run in turns, and every
-row has threads, batch, input size, precision, runtime and machine. :mod:`tinynet_mm.bench.latency` makes the table of networks
-and runtimes with this clock.
+The protocol is that of the paper's table 4: one thread, batch 1. Contenders run in turns (:mod:`.clock`), and every row has
+threads, batch, input size, precision, runtime and machine. :mod:`tinynet_mm.bench.latency` makes the table of networks and
+runtimes with the same clock.
 """
 
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,32 +17,19 @@ import torch
 from torch import nn
 
 from ..archs import Arch
-from ..errors import UserError, did_you_mean, one_line
+from ..errors import UserError, one_line
 from ..files import machine_name
 from ..formula.report import layout
 from ..formula.solve import Meter
 from .backends import Network, check_threads, open_network
+from .clock import IN_TORCH, check_runs, check_runtime, network_step, run_steps, runtime_name, timed_rounds
 from .export import as_dict, make_graph, random_images
 from .ncnnfile import to_ncnn
 from .onnxfile import finish, trace
-from .packages import package
 from .quantise import quantise_onnx, quantise_openvino, read_openvino, save_openvino
 from .spec import Spec
 
 Built = tuple[nn.Module, Spec]  # a model, and the description of its input and outputs
-RUNTIMES: dict[str, tuple[str, ...]] = {  # the packages of each, its own last
-    'onnx': ('onnx', 'onnxslim', 'onnxruntime'),
-    'openvino': ('onnx', 'onnxslim', 'openvino'),
-    'ncnn': ('onnx', 'onnxslim', 'pnnx', 'ncnn'),
-    'eager': ('torch',),
-    'compile': ('torch',),
-    'onnx-int8': ('onnx', 'onnxslim', 'onnxruntime'),
-    'openvino-int8': ('onnx', 'onnxslim', 'nncf', 'openvino'),
-}
-
-TURN = 10  # timed runs of a contender in a turn
-
-Step = Callable[[Any], Any]  # receives what the step before it returned, None for the first
 
 
 @dataclass(frozen=True)
@@ -73,26 +59,6 @@ class Latency:
         return asdict(self)
 
 
-def check_runtime(runtime: str) -> None:
-    """Check that a runtime is one of :data:`RUNTIMES` and that its packages are installed.
-
-    Raises:
-        UserError: an unknown runtime.
-        MissingPackageError: a package is not installed; the message names the pip command.
-    """
-    if runtime not in RUNTIMES:
-        raise UserError(f'unknown runtime {runtime!r}.{did_you_mean(runtime, RUNTIMES)} Known: {", ".join(RUNTIMES)}.')
-    for name in RUNTIMES[runtime]:
-        package(name)
-
-
-def runtime_name(runtime: str) -> str:
-    """The package of a runtime and its version."""
-    module = package(RUNTIMES[runtime][-1])
-    how = runtime if module is torch else runtime.partition('-')[2]
-    return f'{module.__name__} {module.__version__.partition("-")[0]} {how}'.rstrip()
-
-
 def prepare(model: nn.Module, spec: Spec, runtime: str, threads: int, folder: Path) -> Network:
     """Open a model in a runtime to time it.
 
@@ -111,7 +77,7 @@ def prepare(model: nn.Module, spec: Spec, runtime: str, threads: int, folder: Pa
         UserError: a model that cannot be exported, or an operator that the runtime does not have.
     """
     graph, names, spec = make_graph(model.eval(), spec)
-    if runtime in ('eager', 'compile'):
+    if runtime in IN_TORCH:
         call = compiled(graph, random_images(spec, spec.batch)) if runtime == 'compile' else graph
         return Network(spec, lambda images: _run_in_torch(call, images, names))
     path = folder / 'network.onnx'
@@ -170,59 +136,6 @@ def _torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def check_runs(runs: int, warmup: int) -> None:
-    """Raise UserError if no run is timed, or the warm-up is negative."""
-    if runs < 1 or warmup < 0:
-        raise UserError(f'runs={runs}, warmup={warmup}: give at least one run and no negative warm-up.')
-
-
-def network_step(network: Network, images: np.ndarray) -> Step:
-    """A step that runs a network on a batch."""
-    return lambda _: network.run(images)
-
-
-def timed_rounds(
-    contenders: Mapping[str, Sequence[Step]],
-    warmup: int,
-    runs: int,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> dict[str, np.ndarray]:
-    """Run the contenders in turns, so that other load on the machine affects all of them equally.
-
-    A turn is one run that is not timed, which brings the weights back into the caches of the processor, and ten timed runs.
-
-    Args:
-        contenders: the steps of one run of each contender, by name.
-        warmup: runs of each contender before the first turn.
-        runs: timed runs of each contender.
-        progress: wraps the rounds, for instance in a progress bar.
-
-    Returns:
-        milliseconds of each contender, (runs, steps, 2): wall-clock time, and CPU time of all threads of this process.
-    """
-    times: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in contenders}
-    for steps in contenders.values():
-        for _ in range(warmup):
-            run_steps(steps)
-    for start in progress(range(0, runs, TURN)):
-        for name, steps in contenders.items():
-            run_steps(steps)
-            times[name] += [run_steps(steps) for _ in range(min(TURN, runs - start))]
-    return {name: np.array(laps) for name, laps in times.items()}
-
-
-def run_steps(steps: Sequence[Step]) -> list[tuple[float, float]]:
-    """Run steps one after the other; returns the milliseconds of each: wall-clock time, and CPU time of this process."""
-    laps, value = [], None
-    wall, processor = time.perf_counter(), time.process_time()
-    for step in steps:
-        value = step(value)
-        now = time.perf_counter(), time.process_time()
-        laps.append((1e3 * (now[0] - wall), 1e3 * (now[1] - processor)))
-        wall, processor = now
-    return laps
 
 
 def least_ms(network: Network, threads: int = 1, runs: int = 10, bursts: int = 30, agreement: float = 0.03) -> float:

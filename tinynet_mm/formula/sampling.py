@@ -11,7 +11,7 @@ import numpy as np
 from ..archs import EFFICIENTNET_B0, Arch, Integers, Scaling, scale
 from ..cost import cost
 from ..errors import UserError
-from .solve import last_below
+from .solve import keeps_ends, last_below
 
 BOUNDS = (0.35, 2.8)
 BATCH = 8192
@@ -84,7 +84,7 @@ def sample_budget(
         r, d = np.round(rng.uniform(*bounds, size=(2, TUNED_BATCH)), 4)
 
         def macs(k: np.ndarray) -> Integers:
-            return cost(scale(base, Scaling(r, k * GRID, d)), classes=classes).macs
+            return cost(scale(base, Scaling(r, k * GRID, d, keeps_ends(base))), classes=classes).macs
 
         ends = np.broadcast_to(np.round(np.array(bounds) / GRID).astype(int)[:, None], (2, TUNED_BATCH))
         below = last_below(macs, target, *ends)
@@ -121,7 +121,7 @@ def _rows(drawn: Draw, base: Arch, classes: int) -> Iterator[tuple[bytes, dict]]
     """An identity and a row for each network of a batch that is between the limits."""
     r, w, d, low, high = drawn
     base_macs = cost(base, classes=classes).macs
-    arch = scale(base, Scaling(r, w, d))
+    arch = scale(base, Scaling(r, w, d, keeps_ends(base)))
     costs = cost(arch, classes=classes)
     identity, resolution = _identity(arch, len(r)), np.broadcast_to(arch.resolution, len(r))
     for i in np.flatnonzero((costs.macs >= low) & (costs.macs <= high)):

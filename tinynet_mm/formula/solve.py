@@ -84,13 +84,16 @@ class Staircase:
 
 
 def widths(base: Arch, r: float, d: float, low: float = WIDTHS[0], high: float = WIDTHS[1]) -> Staircase:
-    """Width free, resolution and depth given: the last step of the tiny formula.
+    """Width free, resolution and depth given: the last step of the tiny formula."""
+    return Staircase(base, 'w', lambda w: Scaling(r=r, w=w, d=d, fixed_ends=keeps_ends(base)), low, high)
 
-    Stem and head keep their width, as in TinyNet. In a GhostNet they are scaled: those of GhostNet-A have 3.8 M parameters, but
-    the paper's GhostNet-D has 2.6 M in total.
+
+def keeps_ends(base: Arch) -> bool:
+    """Whether stem and head keep the width of the base, as in TinyNet.
+
+    In a GhostNet they are scaled: those of GhostNet-A have 3.8 M parameters, but the paper's GhostNet-D has 2.6 M in total.
     """
-    fixed_ends = base.family != 'ghostnet'
-    return Staircase(base, 'w', lambda w: Scaling(r=r, w=w, d=d, fixed_ends=fixed_ends), low, high)
+    return base.family != 'ghostnet'
 
 
 def giant(base: Arch) -> Staircase:
@@ -99,17 +102,15 @@ def giant(base: Arch) -> Staircase:
 
 
 def single(base: Arch, dimension: str) -> Staircase:
-    """One of r, d and w is free (Table 1); stem and head keep their width.
+    """One of r, d and w is free (Table 1); stem and head as in :func:`keeps_ends`.
 
     Raises:
         UserError: another dimension.
     """
-    scalings: dict[str, Callable[[float], Scaling]] = dict(
-        r=lambda x: Scaling(r=x), d=lambda x: Scaling(d=x), w=lambda x: Scaling(w=x)
-    )
-    if dimension not in scalings:
+    if dimension not in ('r', 'd', 'w'):
         raise UserError(f'unknown dimension {dimension!r}; shrink one of r, d or w.')
-    return Staircase(base, dimension, scalings[dimension], 0.05, 1.0)
+    ones = dict.fromkeys('rwd', 1.0)
+    return Staircase(base, dimension, lambda x: Scaling(**ones | {dimension: x}, fixed_ends=keeps_ends(base)), 0.05, 1.0)
 
 
 def last_below(

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..files import read_csv, write_csv, write_text
 from ..formula.near import CLOSE, miss
 from ..formula.sampling import BOUNDS, sample_band, sample_budget
-from ..formula.solve import Staircase, Step, cost_meter, giant, nearest, single, solve
+from ..formula.solve import Staircase, Step, cost_meter, giant, keeps_ends, nearest, single, solve
 from ..formula.tiny import TinyFormula
 from ..mmlab.configs import check_text
 from .folder import COMMAND, RANDOM, RULES, Settings, Sweep, scaling_of
@@ -62,7 +62,7 @@ def sample(
     settings = Settings.of(cfg, 'the config')
     rows = _unknown(_draw(settings, count, seed, c, band), known, settings.base)
     start = _first_free(known)
-    new = [_row(f'net{start + i:03d}', RANDOM, seed, c, True, row) for i, row in enumerate(rows)]
+    new = [_row(f'net{start + i:03d}', RANDOM, seed, c, keeps_ends(settings.base), row) for i, row in enumerate(rows)]
     if not known:
         check_text(str(sweep.path), 'the folder of the sweep')
         write_text(sweep.path / 'recipe.py', cfg.pretty_text)
@@ -74,7 +74,7 @@ def _draw(settings: Settings, count: int, seed: int, c: float | None, band: tupl
     base, rng = settings.base, np.random.default_rng(seed)
     if c is None:
         return sample_band(count, rng, base, *band, classes=settings.classes)
-    smallest = scale(base, Scaling(r=BOUNDS[0], w=BOUNDS[0], d=BOUNDS[0]))
+    smallest = scale(base, Scaling(BOUNDS[0], BOUNDS[0], BOUNDS[0], keeps_ends(base)))
     least = cost(smallest, classes=settings.classes).macs / cost(base, classes=settings.classes).macs
     if c < least:
         raise UserError(
@@ -96,7 +96,8 @@ def _unknown(new: list[dict], known: list[dict], base: Arch) -> list[dict]:
         UserError: all are in the sweep.
     """
     seen = {scale(base, scaling_of(row)) for row in known if row['method'] == RANDOM}
-    fresh = [row for row in new if scale(base, Scaling(r=row['r'], w=row['w'], d=row['d'])) not in seen]
+    ends = keeps_ends(base)
+    fresh = [row for row in new if scale(base, Scaling(row['r'], row['w'], row['d'], ends)) not in seen]
     if not fresh:
         raise UserError('the sweep has all of these networks already; draw others with another --seed.')
     return fresh
@@ -177,8 +178,8 @@ def trimmed(base: Arch, step: Step, budget: float, classes: int) -> Step:
     """The network of ``step``, with a width that meets ``budget`` MACs better if it misses them by more than 1 %."""
     if miss(step, budget) <= CLOSE:
         return step
-    given = step.scaling
-    stairs = Staircase(base, 'w', lambda w: replace(given, w=w), given.w / 1.5, given.w * 1.5)
+    given, width = step.scaling, float(step.scaling.w)
+    stairs = Staircase(base, 'w', lambda w: replace(given, w=w), width / 1.5, width * 1.5)
     found = [other for other in nearest(stairs, budget, cost_meter('macs', classes)) if other]
     return min([step, *found], key=lambda other: miss(other, budget))
 
