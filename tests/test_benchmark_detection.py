@@ -74,6 +74,21 @@ def test_each_training_has_a_row_and_runs_once(bench):
     assert all('--schedule short' in line and 'randomness.seed=' in line and '--resume' not in line for (line,) in calls)
 
 
+def test_a_set_with_train_only_is_divided_and_has_val_scores(bench):
+    for split in ('val', 'test'):
+        (bench.root / 'annotations' / f'{split}.json').unlink()
+    (row,) = bench([0], CONFIGS[:1])
+    assert (row['val_mAP'], row['test_mAP']) == (0.25, '')
+
+
+def test_on_a_gpu_there_are_no_cpu_minutes(bench, monkeypatch):
+    monkeypatch.setattr(detection.torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(detection.torch.cuda, 'get_device_name', lambda: 'Some GPU')
+    (row,) = bench([0], CONFIGS[:1])
+    assert (row['cpu_minutes'], row['machine']) == ('', 'Some GPU')
+    assert next(detection.table([row]))['cpu_minutes'] == ''
+
+
 def test_an_interrupted_training_continues_and_a_complete_one_is_only_tested(bench):
     trial = detection.Trial(CONFIGS[0], bench.root, 0, 96, 3, bench.folder / 'runs')
     trial.folder.mkdir(parents=True)

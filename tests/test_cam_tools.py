@@ -192,6 +192,8 @@ def test_benchmark_writes_its_row(coco, weights, tmp_path):
     row = rows_of(tmp_path / 'a.csv')[0]
     assert float(row['folder_ratio_least']) <= float(row['folder_ratio']) <= float(row['folder_ratio_most'])
     assert row['input'] == '128x128' and row['images'] == '2' and float(row['passes_ms']) > 0 and row['method'] == 'hirescam'
+    with pytest.raises(SystemExit):
+        load_tool('benchmark_cam').main([*common, '--images', '0'])
 
 
 def sentence(capsys, argv: list[str]) -> str:

@@ -17,11 +17,12 @@ from tinynet_mm.data.images import write_image
 from tinynet_mm.deploy import evaluation, export, quantise
 from tinynet_mm.deploy.backends import PARTS, open_network
 from tinynet_mm.deploy.describe import resizing, thresholds
-from tinynet_mm.deploy.export import Options, export_model
+from tinynet_mm.deploy.export import Options, check_target, export_model
 from tinynet_mm.deploy.graphs import without_focus
 from tinynet_mm.deploy.quantise import layers, quantise_onnx, quantise_openvino
 from tinynet_mm.deploy.spec import Spec
 from tinynet_mm.errors import UserError
+from tinynet_mm.mmlab.trained import load_trained
 from tinynet_mm.models import Classifier, ScaledEfficientNet
 
 HEADS = {
@@ -294,6 +295,18 @@ def test_wrong_arguments_are_refused_before_any_work(arguments, words, capsys):
     with pytest.raises(SystemExit):
         tool('export')(['config.py', 'model.pth', *arguments])
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('post', ['raw', 'nms'])
+def test_int8_needs_boxes_and_scores_also_in_python(post, tmp_path):
+    with pytest.raises(UserError, match=f'export with --post decoded instead of {post}'):
+        check_target(tmp_path / 'x.onnx', Options(post, int8=True))
+
+
+@pytest.mark.parametrize('config', ['rtmdet_tiny', 'yolox_nano', 'rtmdet_tinynet_e'])
+def test_an_input_size_that_the_points_do_not_divide_is_refused_before_the_weights_are_read(config):
+    with pytest.raises(UserError, match='--input-size 330 does not fit .*Head: give a multiple of 32'):
+        load_trained(f'configs/{config}_coco.py', 'nowhere.pth', input_size=330)
 
 
 def test_a_classifier_is_measured_on_class_folders(tmp_path):

@@ -22,7 +22,7 @@ from tinynet_mm import report
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
 from tinynet_mm.plots import Boxes
-from tinynet_mm.report import figures, page, scores
+from tinynet_mm.report import detections, figures, page, scores
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 NAMES = ('cat', 'dog', 'emu', 'none')
@@ -134,6 +134,17 @@ def test_the_confusion_matrix_is_a_count_by_hand(seed, threshold):
     matrix = scores.confusion(truth, found, 3, threshold)
     assert (matrix == expected).all() and matrix[:3].sum() == len(kept)
     assert threshold or (matrix[:3, :3] - np.diag(np.diag(matrix[:3, :3]))).sum() > 0  # classes are confused
+
+
+def test_the_boxes_of_each_image_are_those_of_its_annotations():
+    content, found = random_data(3)
+    for crowd in (False, True):
+        boxes = detections.boxes_of(content, NAMES, found, crowd)
+        assert list(boxes) == list(found)
+        for image, each in boxes.items():
+            own = [a for a in content['annotations'] if a['image_id'] == image and bool(a['iscrowd']) == crowd]
+            assert each.labels.tolist() == [IDS.index(a['category_id']) for a in own]
+            assert each.boxes.tolist() == [[*a['bbox'][:2], *(np.add(a['bbox'][:2], a['bbox'][2:]))] for a in own]
 
 
 def test_detections_on_a_crowd_do_not_count():

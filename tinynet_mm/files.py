@@ -266,6 +266,11 @@ def _parse(text: str) -> int | float | str:
     return float(number) if DECIMAL.fullmatch(number) else text
 
 
+def machine_load() -> float:
+    """The load of the machine in the last minute; 0 on systems that have no such number."""
+    return os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
+
+
 def machine_name() -> str:
     """The processor's model and the number of its cores, for instance ``AMD EPYC 7B13, 2 cores``."""
     cpuinfo = Path('/proc/cpuinfo')

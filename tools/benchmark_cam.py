@@ -20,9 +20,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--method', default='auto', help='method of the maps (default %(default)s)')
     parser.add_argument('--data-root', type=cli.path, help='COCO-format set the checkpoint was trained on')
     parser.add_argument('--input-size', type=int, help='side of the square input in pixels')
-    parser.add_argument('--images', type=int, default=16, help='images of the folder to use (default %(default)s)')
-    parser.add_argument('--batch', type=int, default=4, help='images per batch (default %(default)s)')
-    parser.add_argument('--rounds', type=int, default=5, help='rounds after one for warm-up (default %(default)s)')
+    parser.add_argument('--images', type=cli.positive, default=16, help='images of the folder to use (default %(default)s)')
+    parser.add_argument('--batch', type=cli.positive, default=4, help='images per batch (default %(default)s)')
+    parser.add_argument('--rounds', type=cli.positive, default=5, help='rounds after one for warm-up (default %(default)s)')
     parser.add_argument('--out', type=cli.path, help='CSV file to which the row is appended')
     args = parser.parse_intermixed_args(argv)
 

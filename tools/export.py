@@ -52,8 +52,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--int8 needs --data-root, for calibration and accuracy, or images without labels in --calibration')
     if args.calibration and not args.int8:
         parser.error('--calibration is for --int8')
-    if args.int8 and args.post in ('raw', 'nms'):
-        parser.error(f'--int8 measures boxes and scores; export with --post decoded instead of {args.post}')
     if args.max_drop is None:
         args.max_drop = 1.0 if args.data_root else 5.0
     return args

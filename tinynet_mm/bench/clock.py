@@ -1,6 +1,5 @@
 """The clock of all benchmarks: contenders take turns, warm-up rounds do not count, every number has a spread and a protocol."""
 
-import os
 import platform
 import statistics
 import time
@@ -9,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from ..files import machine_name
+from ..files import machine_load, machine_name
 
 T = TypeVar('T')
 
@@ -63,6 +62,6 @@ def protocol() -> dict[str, str | int]:
         python=platform.python_version(),
         torch=torch.__version__,
         threads=torch.get_num_threads(),
-        load=f'{os.getloadavg()[0]:.1f}',
+        load=f'{machine_load():.1f}',
         machine=machine_name(),
     )

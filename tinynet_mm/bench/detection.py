@@ -110,7 +110,7 @@ def compare(
     check_writable(out)
     if checkpoint and not checkpoint.is_file():
         raise FileNotFoundError(f'{checkpoint}: no such file of weights.')
-    layout, rows = find_layout(data_root), read_csv(out, KEY[2:5]) if out.is_file() else []
+    layout, rows = find_layout(data_root, hold_out=True, note=note), read_csv(out, KEY[2:5]) if out.is_file() else []
     known = {tuple(str(row[name]) for name in KEY) for row in rows}
     trials = [Trial(config, data_root, seed, input_size, epochs, runs, checkpoint) for seed, config in product(seeds, configs)]
     costs = {config: _cost(config, data_root, input_size) for config in configs}

@@ -3,7 +3,6 @@
 All contenders run in turns. The rows have the protocol.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..deploy.resize import Placed
 from ..deploy.runtime import Detector
 from ..deploy.spec import Spec
 from ..errors import UserError
-from ..files import machine_name
+from ..files import machine_load, machine_name
 
 SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'ncnn': '.param'}
 PRODUCT = 'matrix product'
@@ -132,7 +131,7 @@ def time_contenders(
         raise UserError(f'none of the networks runs in {", ".join(runtimes)}; the notes above say why.')
     if protocol.image and all(contender.feed == 'random' for contender in found):
         raise UserError('--image is for exported detectors with decoded boxes and batch 1 (.onnx, .xml, .param); give one.')
-    load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
+    load = machine_load()
     keyed = {f'{place}': contender.steps for place, contender in enumerate(found)}
     times = timed_rounds(keyed | ({PRODUCT: [product]} if product else {}), protocol.warmup, protocol.runs, progress)
     rate = SIDE**3 / np.median(times.pop(PRODUCT)[:, 0, 0]) / 1e6 if product else None  # 1e9 multiply-adds a second

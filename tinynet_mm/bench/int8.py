@@ -4,7 +4,6 @@ Each file is measured on the same images and timed in turns with the others, wit
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..deploy.export import Options, export, random_images
 from ..deploy.packages import package
 from ..deploy.quantise import attempts, loss
 from ..errors import UserError
-from ..files import check_writable, machine_name, read_csv, write_csv
+from ..files import check_writable, machine_load, machine_name, read_csv, write_csv
 from ..mmlab.trained import Trained
 from .exported import Contender, Protocol, row
 
@@ -127,7 +126,7 @@ def _rows(
 ) -> list[dict]:
     networks = {str(v.path): open_network(v.path, protocol.threads) for v in found}
     steps = {path: [network_step(net, random_images(net.spec, 1).numpy())] for path, net in networks.items()}
-    load = os.getloadavg()[0]
+    load = machine_load()
     times = timed_rounds(steps, protocol.warmup, protocol.runs, progress)
     floats = {v.path.suffix: v for v in found if v.name == FLOAT}
     about = dict(max_drop_points=max_drop, load=f'{load:.1f}', machine=machine_name())

@@ -57,7 +57,7 @@ def find_network(name: str, batch: int = 1) -> Candidate:
 
     Args:
         name: a preset, ``timm:NAME``, ``torchvision:NAME``, a config (``.py`` or ``package::name``; ``@320`` after it sets the
-            side of the input of our SSDLite), or an exported file.
+            side of the input of a detector), or an exported file.
         batch: images in a batch.
 
     Raises:

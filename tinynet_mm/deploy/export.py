@@ -119,6 +119,8 @@ def check_target(out: Path, options: Options) -> None:
     if out.suffix not in PARTS:
         raise UserError(f'{out}: the suffix selects the format: {", ".join(PARTS)}.')
     check_writable(out)
+    if options.int8 and options.post in ('raw', 'nms'):
+        raise UserError(f'--int8 measures boxes and scores; export with --post decoded instead of {options.post}.')
     for part in map(out.with_suffix, PARTS[out.suffix]):
         if part.exists() and not out.exists():
             raise UserError(f'{part} exists and does not belong to {out.name}, which is not there; choose another name.')

@@ -109,8 +109,13 @@ def single(base: Arch, dimension: str) -> Staircase:
     """
     if dimension not in ('r', 'd', 'w'):
         raise UserError(f'unknown dimension {dimension!r}; shrink one of r, d or w.')
-    ones = dict.fromkeys('rwd', 1.0)
-    return Staircase(base, dimension, lambda x: Scaling(**ones | {dimension: x}, fixed_ends=keeps_ends(base)), 0.05, 1.0)
+    ones, ends = dict.fromkeys('rwd', 1.0), keeps_ends(base)
+
+    def make(value: float) -> Scaling:
+        at = ones | {dimension: value}
+        return Scaling(at['r'], at['w'], at['d'], ends)
+
+    return Staircase(base, dimension, make, 0.05, 1.0)
 
 
 def last_below(

@@ -42,10 +42,7 @@ def set_input_size(cfg: Config, size: int) -> None:
         UserError: a head whose anchors or points do not follow the size, or a size that the head cannot process.
     """
     head = cfg.model.get('bbox_head', {})
-    step = head_step(head)
-    check_side(size)
-    if size % step:
-        raise UserError(f'--input-size {size} does not fit {head.type}: give a multiple of {step}.')
+    check_side(size, head, head_step(head))
     before = input_side(cfg)
     if 'input_size' in head:
         head.input_size = size
@@ -58,10 +55,17 @@ def set_input_size(cfg: Config, size: int) -> None:
                 part[key] = side if isinstance(found, int) else (side, side)
 
 
-def check_side(size: int) -> None:
-    """Raise UserError for an input that is too small or too large."""
+def check_side(size: int, head: Mapping[str, Any], step: int) -> None:
+    """Raise UserError for an input that is too small or too large, or that is not a multiple of ``step`` of this head."""
     if not 32 <= size <= LARGEST_SIDE:
         raise UserError(f'--input-size {size}: give 32 to {LARGEST_SIDE} pixels.')
+    if size % step:
+        raise UserError(f'--input-size {size} does not fit {head.get("type")}: give a multiple of {step}.')
+
+
+def has_points(head: Mapping[str, Any]) -> bool:
+    """Whether a head has points on maps of strides up to 32, so that 32 must divide the sides of its input."""
+    return str(head.get('type')).split('.')[-1] in POINT_HEADS
 
 
 def head_step(head: Mapping[str, Any]) -> int:
@@ -70,10 +74,9 @@ def head_step(head: Mapping[str, Any]) -> int:
     Raises:
         UserError: ``--input-size`` does not know the head.
     """
-    kind = str(head.get('type')).split('.')[-1]
     if 'input_size' in head:
         return 1
-    if kind in POINT_HEADS:
+    if has_points(head):
         return 32
     raise UserError(f'--input-size works with SSDLite, {", ".join(POINT_HEADS)}; the head of this config is {head.get("type")}.')
 

@@ -235,7 +235,8 @@ def check_batches(runner: Runner) -> str | None:
     if not any(isinstance(module, _BatchNorm) and module.training for module in runner.model.train().modules()):
         return None  # frozen norms, or norms kept in evaluation mode by norm_eval, train on any batch
     if batch == 1 or each == 1:
-        raise UserError(f'{images} training images in batches of {batch}: batch norms need two images or more; give {option}=2.')
+        fix = f'give {option}=2' if each > 1 else 'add images, or train with fewer processes'
+        raise UserError(f'{images} training images in batches of {batch}: batch norms need two images or more; {fix}.')
     batches = loader.batch_sampler  # of torch or mmdet: both read drop_last when an epoch starts
     if each % batch != 1 or isinstance(loader.sampler, InfiniteSampler) or getattr(batches, 'drop_last', True):
         return None

@@ -70,9 +70,10 @@ def load_trained(
         FileNotFoundError, UserError: no such file, or files that do not belong together.
     """
     cfg = configs.load_config(config)
+    head = cfg.model.get('bbox_head') or {}
     if input_size is not None:
-        editing.check_side(input_size)
-    side = input_size if 'input_size' in cfg.model.get('bbox_head', {}) else None
+        editing.check_side(input_size, head, 32 if editing.has_points(head) else 1)
+    side = input_size if 'input_size' in head else None
     editing.prepare(cfg, data_root, side, (split,), note)
     configs.merge_options(cfg, configs.parse_options(options))
     model = checkpoints.load_model(read_from_files(cfg), checkpoint)

@@ -56,19 +56,21 @@ def detect(model: nn.Module, split: Split, progress: Callable[[Iterable], Iterab
     if not content['images']:
         raise UserError(f'{split.ann_file} has no images; give a data set with images in this split.')
     files = {image['id']: split.images / image['file_name'] for image in content['images']}
-    truth = {image: boxes_of(content, names, image) for image in files}
-    crowds = {image: boxes_of(content, names, image, crowd=True).boxes for image in files}
+    truth, areas = boxes_of(content, names, files), boxes_of(content, names, files, crowd=True)
+    crowds = {image: boxes.boxes for image, boxes in areas.items() if len(boxes.boxes)}
     found = {image: inference.detect(model, [read_image(path)])[0] for image, path in progress(files.items())}
-    return Detections(content, names, files, truth, {k: v for k, v in crowds.items() if len(v)}, found)
+    return Detections(content, names, files, truth, crowds, found)
 
 
-def boxes_of(content: dict, names: tuple[str, ...], image: int, crowd: bool = False) -> Boxes:
-    """Return the boxes of an image with these classes: single objects, or the crowds."""
+def boxes_of(content: dict, names: tuple[str, ...], images: Iterable[int], crowd: bool = False) -> dict[int, Boxes]:
+    """The boxes of each image with these classes: single objects, or the crowds."""
     labels = {category: label for label, category in enumerate(category_ids(content, names))}
-    rows = [
-        a
-        for a in content['annotations']
-        if a['image_id'] == image and a['category_id'] in labels and bool(a.get('iscrowd')) == crowd
-    ]
-    corners = [(x, y, x + w, y + h) for x, y, w, h in (a['bbox'] for a in rows)]
-    return Boxes(np.array(corners), np.array([labels[a['category_id']] for a in rows]))
+    rows: dict[int, list[tuple[tuple[float, ...], int]]] = {image: [] for image in images}
+    for each in content['annotations']:
+        if each['image_id'] in rows and each['category_id'] in labels and bool(each.get('iscrowd')) == crowd:
+            x, y, w, h = each['bbox']
+            rows[each['image_id']].append(((x, y, x + w, y + h), labels[each['category_id']]))
+    return {
+        image: Boxes(np.array([corners for corners, _ in found]), np.array([label for _, label in found]))
+        for image, found in rows.items()
+    }

@@ -1,7 +1,6 @@
 """Write the report of a trained detector: detect in a split, score, draw, and write one HTML page."""
 
 import copy
-import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from .. import logs
 from ..data.coco import splits_of
 from ..data.images import read_image
 from ..errors import UserError
-from ..files import machine_name, write_text
+from ..files import machine_load, machine_name, write_text
 from ..mmlab.checkpoints import load_model
 from ..mmlab.configs import input_size
 from ..mmlab.versions import version_of
@@ -148,7 +147,7 @@ def _settings(cfg: Config, ann_file: str, device: str, model: torch.nn.Module, r
         ('optimizer', f'{optimizer.get("type", "")}, learning rate {optimizer.get("lr", "")}' if optimizer else ''),
         ('seed', str((cfg.get('randomness') or {}).get('seed', ''))),
         ('time of the training', _duration(runs)),
-        ('report on', f'{machine_name()}, {device}, load {os.getloadavg()[0]:.1f}'),
+        ('report on', f'{machine_name()}, {device}, load {machine_load():.1f}'),
         ('versions', ', '.join(f'{name} {version}' for name, version in versions.items() if version)),
     ]
     return [(name, value) for name, value in rows if value]

@@ -15,6 +15,7 @@ from mmengine.registry import VISBACKENDS
 from mmengine.runner import Runner
 
 from ..errors import MissingPackageError, UserError
+from ..files import machine_load
 from ..mmlab.checkpoints import check_device
 
 TRACKERS = dict(tensorboard='TensorboardVisBackend', wandb='WandbVisBackend')  # package: class of MMEngine
@@ -132,7 +133,7 @@ def set_threads(count: int | None) -> str | None:
         count, reason = torch.get_num_threads(), 'OMP_NUM_THREADS'
     else:
         cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
-        load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
+        load = machine_load()
         count = free_cores(cpus, load, os.cpu_count() or 1)
         reason = f'{physical_cores(cpus)} CPU cores, load of the last minute {load:.1f}; --threads N sets another number'
     torch.set_num_threads(count)
