@@ -288,7 +288,6 @@ def test_an_accuracy_that_differs_leaves_the_old_file(trained, shapes, tmp_path,
         (['--out', 'x.onnx', '--int8'], '--int8 needs --data-root'),
         (['--out', 'x.onnx', '--calibration', 'd'], '--calibration is for --int8'),
         (['--out', 'x.onnx', '--batch', '-1'], 'or 0 for any number'),
-        (['--out', 'x.onnx', '--int8', '--data-root', 'd', '--post', 'nms'], 'export with --post decoded'),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(arguments, words, capsys):
