@@ -277,9 +277,15 @@ def test_scores_of_a_training_are_read_and_pooled_over_seeds(trained, tmp_path, 
         pool([row, row])
     with pytest.raises(ValueError, match='that differ in resolution'):
         pool([row, {**other, 'epochs': 3}])
+    assert [line['lr'] for line in pool([row, {**row, 'lr': 0.5}])] == [row['lr'], 0.5]  # one seed each, two rows
+    assert row['test_top1'] is None and pooled['test_top1'] == ''
+    (Path(runner.work_dir) / 'metrics.json').write_text('{"metrics": {"accuracy/top1": 62.5}}')  # of `tinynet test`
+    (tested,) = pool(read_runs([runner.work_dir]))
+    assert (tested['test_top1'], tested['test_top1_std']) == (62.5, '')
     main = runpy.run_path(str(Path(__file__).parents[1] / 'tools' / 'compare_runs.py'))['main']
     assert main([str(runner.work_dir), '--out', str(tmp_path / 'c.csv'), '--protocol', 'a test']) == 0
-    assert f'top-1 {row["top1"]:.2f} (raw {row["raw_top1"]:.2f}), seeds: 1' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f'top-1 {row["top1"]:.2f} (raw {row["raw_top1"]:.2f}), test 62.50, seeds: 1' in said
     assert (tmp_path / 'c.csv').read_text().endswith('a test\n')
 
 

@@ -1,8 +1,9 @@
-"""Write the final accuracy of trained classifiers as a table: mean and standard deviation over seeds, averaged and raw weights.
+"""Write the final accuracy of trained classifiers as a table: mean and deviation over seeds, test, averaged and raw weights.
 
     python tools/compare_runs.py work_dirs/cifar10/* --out results/cifar10.csv --protocol "2 cores of an EPYC, fp32"
 
-Reads the logs of complete trainings of tools/train.py; the runs of one network with several seeds are one row.
+Reads the logs of complete trainings of tools/train.py, and the metrics.json of tools/test.py; the runs of one network and one
+learning rate with several seeds are one row.
 """
 
 import argparse
@@ -29,9 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     rows = pool(read_runs(args.work_dirs))
     write_csv(rows, args.out, args.protocol)
     for row in rows:
-        averaged, raw = (score(row, key) for key in ('top1', 'raw_top1'))
+        averaged, raw, tested = (score(row, key) for key in ('top1', 'raw_top1', 'test_top1'))
         cost = f'{row["macs"] / 1e6:.1f} M multiply-adds, {row["params"] / 1e6:.2f} M parameters at {row["resolution"]} pixels'
-        print(f'{row["name"]:<18} top-1 {averaged} (raw {raw}), seeds: {row["seeds"]}; {cost}')
+        print(f'{row["name"]:<18} lr {row["lr"]:g} top-1 {averaged} (raw {raw}), test {tested}, seeds: {row["seeds"]}; {cost}')
     print(f'written: {args.out}')
     return 0
 

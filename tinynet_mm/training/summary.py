@@ -1,4 +1,4 @@
-"""The final scores of trainings as a table: one row for each network, mean and standard deviation over its seeds.
+"""The final scores of trainings as a table: one row for each network and learning rate, mean and deviation over the seeds.
 
 It compares networks under one recipe, for instance TinyNet-E and EfficientNet-B-4 of figure 4. It reads MMEngine's logs and the
 config next to each log; no model is trained or validated.
@@ -26,6 +26,7 @@ SCORES = {
     'raw_cross_entropy': 'val/raw/cross_entropy',
     'train_loss': 'train/loss',
 }
+TESTED = 'test_top1'  # from the metrics.json that `tinynet test` writes beside the checkpoint; empty without it
 RECIPE = ('resolution', 'macs', 'params', 'epochs', 'batch')
 BASES = {family.backbone: family.base for family in FAMILIES.values()}
 
@@ -59,7 +60,14 @@ def _row(folder: Path) -> dict:
     if last['top1'][0][-1] < cfg.train_cfg.max_epochs:
         raise UserError(f'{folder}: stopped at epoch {last["top1"][0][-1]:g} of {row["epochs"]}; continue with --resume.')
     row |= {column: float(values[-1]) if len(values) else None for column, (_, values) in last.items()}
+    row |= {'lr': cfg.optim_wrapper.optimizer.lr, TESTED: _tested(folder)}
     return row | dict(seconds_per_step=statistics.median(run.series('train/time')[1].tolist()))
+
+
+def _tested(folder: Path) -> float | None:
+    file = folder / 'metrics.json'
+    metrics: Any = files.read_json(file) if file.is_file() else {}
+    return metrics.get('metrics', {}).get('accuracy/top1')
 
 
 def _config(folder: Path) -> Config:
@@ -77,14 +85,14 @@ def _arch(cfg: Config) -> Arch:
 
 
 def pool(rows: Sequence[dict]) -> list[dict]:
-    """Return one row for each network: mean and standard deviation (over the seeds, n - 1; empty for one seed) of each score.
+    """One row for each network and learning rate: mean and deviation (over the seeds, n - 1; empty for one seed) of each score.
 
     Raises:
-        UserError: runs of one network that differ in more than the seed, or the same seed twice.
+        UserError: runs of one network that differ in more than seed and learning rate, or the same seed twice.
     """
     pooled = []
-    for name in dict.fromkeys(row['name'] for row in rows):
-        runs = [row for row in rows if row['name'] == name]
+    for name, lr in dict.fromkeys((row['name'], row['lr']) for row in rows):
+        runs = [row for row in rows if (row['name'], row['lr']) == (name, lr)]
         if len({tuple(row[key] for key in RECIPE) for row in runs}) > 1:
             raise UserError(f'{name}: runs that differ in {", ".join(RECIPE)} cannot be one row; give the runs of one recipe.')
         seeds = [row['seed'] for row in runs]
@@ -92,8 +100,8 @@ def pool(rows: Sequence[dict]) -> list[dict]:
             raise UserError(
                 f'{name}: two runs have the seed {repeated[0]}; give each run once (--cfg-options randomness.seed=1).'
             )
-        summary = dict(name=name, seeds=len(runs)) | {key: runs[0][key] for key in RECIPE}
-        for column in (*SCORES, 'seconds_per_step'):
+        summary = dict(name=name, lr=lr, seeds=len(runs)) | {key: runs[0][key] for key in RECIPE}
+        for column in (TESTED, *SCORES, 'seconds_per_step'):
             values = [row[column] for row in runs if row[column] is not None]
             summary[column] = round(statistics.mean(values), 4) if values else ''
             summary[f'{column}_std'] = round(statistics.stdev(values), 4) if len(values) > 1 else ''
