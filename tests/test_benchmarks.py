@@ -76,16 +76,28 @@ def test_training_step(tmp_path, capsys, monkeypatch):
     """Columns are those of the published file and the version of Python; every contender has positive seconds."""
     from tinynet_mm.bench import step
 
-    config = tmp_path / 'small.py'
-    config.write_text(f'_base_ = {CONFIG!r}\nmodel = dict(bbox_head=dict(input_size=96))\n')
     monkeypatch.setattr(step, 'WARM_UP', 1)
-    assert main_of('benchmark_step')([str(config), '--batch', '2', '--rounds', '1', '--out', str(tmp_path / 'step.csv')]) == 0
+    assert main_of('benchmark_step')([f'{CONFIG}@96', '--batch', '2', '--rounds', '1', '--out', str(tmp_path / 'step.csv')]) == 0
     (row,), (published,) = read_csv(tmp_path / 'step.csv'), read_csv(ROOT / 'results' / 'training_step.csv')
     assert set(row) == set(published) | PROTOCOL
-    assert (row['config'], row['batch'], row['rounds']) == ('small', 2, 1)
+    assert (row['config'], row['batch'], row['rounds']) == ('ssdlite_tinynet_e_coco', 2, 1)
     for name in ('plain', 'channels_last', 'and_memory_kept'):
         assert row[f'{name}_s'] > 0 and row[f'{name}_speedup_least'] <= row[f'{name}_speedup'] <= row[f'{name}_speedup_most']
     assert row['plain_speedup'] == 1 and 'channels_last_speedup' in capsys.readouterr().out
+
+
+def test_several_detectors_are_compared_with_the_first(tmp_path, monkeypatch):
+    from tinynet_mm.bench import step
+
+    monkeypatch.setattr(step, 'WARM_UP', 1)
+    arguments = [f'{CONFIG}@96', 'rtmdet_tinynet_e_coco@128', '--threads', '1', '2', '--batch', '2', '--rounds', '2']
+    assert main_of('benchmark_step')([*arguments, '--out', str(tmp_path / 'step.csv')]) == 0
+    rows = read_csv(tmp_path / 'step.csv')
+    assert [(row['config'], row['input_size'], row['threads']) for row in rows] == [
+        (f'{kind}_tinynet_e_coco', side, threads) for kind, side in (('ssdlite', 96), ('rtmdet', 128)) for threads in (1, 2)
+    ]
+    assert rows[0]['times_first'] == rows[0]['times_first_most'] == 1
+    assert all(0 < row['times_first_least'] <= row['times_first'] <= row['times_first_most'] for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +105,9 @@ def test_training_step(tmp_path, capsys, monkeypatch):
     [
         ([CONFIG, '--batch', '1'], '--batch 1: batch norm cannot be trained'),
         ([CONFIG, '--rounds', '0'], '--rounds 0: give 1 or more'),
-        ([str(ROOT / 'configs' / 'imagenet' / 'tinynet_d_in1k.py')], 'its head has no input_size'),
+        ([str(ROOT / 'configs' / 'imagenet' / 'tinynet_d_in1k.py')], '--input-size works with SSDLite, '),
+        ([CONFIG, 'rtmdet_tinynet_e_coco@100'], '--input-size 100 does not fit LightHead: give a multiple of 32'),
+        (['rtmdet_tinynet_e_coco@big'], 'after @ give the side of the input in pixels'),
     ],
 )
 def test_training_step_refuses_before_it_starts_a_process(arguments, message, monkeypatch):

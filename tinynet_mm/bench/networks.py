@@ -3,7 +3,6 @@
 Weights are random, except in files: the time of a network does not depend on them, that of suppression does.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -25,7 +24,7 @@ from ..formula.configs import backbone
 from ..mmlab.checkpoints import build_model
 from ..mmlab.configs import input_size, is_classifier, load_config, test_pipeline
 from ..mmlab.counting import count
-from ..mmlab.editing import set_input_size
+from ..mmlab.editing import set_input_size, split_side
 from ..mmlab.registration import names_config
 from ..models import Classifier
 from .exported import is_file, spec_of
@@ -70,9 +69,7 @@ def find_network(name: str, batch: int = 1) -> Candidate:
         return Candidate(name, spec_of(name, batch), path=Path(name))
     if mark and library in LIBRARIES:
         return _from_module(name, *LIBRARIES[library](inner), batch)
-    config, side = name, ''
-    if (marked := re.fullmatch(r'(.*)@([^/@]*)', name)) and names_config(marked[1]):
-        config, side = marked.groups()
+    config, side = split_side(name)
     if names_config(config):
         return _from_config(name, config, side, batch)
     if name in PRESETS:
@@ -92,12 +89,10 @@ def _from_module(name: str, build: Callable[[], nn.Module], side: int, batch: in
     return replace(found, spec=replace(found.spec, post='raw')) if isinstance(model, HeadOutputs) else found
 
 
-def _from_config(name: str, config: str, side: str, batch: int) -> Candidate:
+def _from_config(name: str, config: str, side: int | None, batch: int) -> Candidate:
     cfg = read_from_files(load_config(config))
     if side:
-        if not re.fullmatch('[0-9]+', side):
-            raise UserError(f'{name}: after @ give the side of the input in pixels, for instance {config}@320.')
-        set_input_size(cfg, int(side))
+        set_input_size(cfg, side)
     model = with_loss(build_model(cfg, SEED))
     size = input_size(cfg) if is_classifier(cfg) else None
     post = 'logits' if is_classifier(cfg) else 'decoded'

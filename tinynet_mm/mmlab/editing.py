@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..data.folders import check_classes
 from ..errors import UserError
 from ..files import to_number
 from .configs import SIZES, SPLITS, check_text, input_side, is_classifier, walk
+from .registration import names_config
 
 LOGGER = logging.getLogger(__name__)
 LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
@@ -61,6 +63,20 @@ def check_side(size: int, head: Mapping[str, Any], step: int) -> None:
         raise UserError(f'--input-size {size}: give 32 to {LARGEST_SIDE} pixels.')
     if size % step:
         raise UserError(f'--input-size {size} does not fit {head.get("type")}: give a multiple of {step}.')
+
+
+def split_side(name: str) -> tuple[str, int | None]:
+    """A config with the side of its input after it, for instance ``rtmdet_tinynet_d_coco@416``, as config and side.
+
+    Raises:
+        UserError: a side that is not a whole number.
+    """
+    config, mark, side = name.rpartition('@')
+    if not mark or '/' in side or not names_config(config):
+        return name, None
+    if not re.fullmatch('[0-9]+', side):
+        raise UserError(f'{name}: after @ give the side of the input in pixels, for instance {config}@320.')
+    return config, int(side)
 
 
 def has_points(head: Mapping[str, Any]) -> bool:
