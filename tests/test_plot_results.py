@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from tinynet_mm import plots
+from tinynet_mm.errors import UserError
 from tinynet_mm.files import read_csv
 from tinynet_mm.formula.frontier import non_dominated_ranks
 from tinynet_mm.paper.printed import IMAGENET, ONCE
@@ -123,6 +125,23 @@ def test_rows_of_several_seeds_are_one_point_with_their_span():
     (bar,) = (collection for collection in axes.collections if len(collection.get_paths()))
     assert bar.get_paths()[0].vertices.tolist() == [[100, 60], [100, 68]]
     assert 'mean, least to largest' in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_seeds_of_several_machines_are_one_point_and_all_machines_are_named():
+    rows = [dict(name='a', macs=10**8, accuracy=value, machine=machine) for value, machine in ((60, 'x'), (64, 'y'), (62, 'x'))]
+    (point,), _ = plots.read_points(rows, 'macs')
+    assert (point.y, point.span) == (62, (60, 64))
+    figure = plots.tradeoff([point], 'macs')
+    assert 'machine x / y' in ' '.join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_rows_are_selected_by_their_values():
+    rows = [dict(name=name, seed=seed, data=data) for name, seed, data in (('a', 0, 'x'), ('b', 1, 'x'), ('c', 0, 'y'))]
+    assert plots.select_rows(rows, []) == rows
+    assert [row['name'] for row in plots.select_rows(rows, ['data=x', 'seed=0'])] == ['a']
+    for wanted, message in (('data', 'give COLUMN=VALUE'), ('data=z', 'no row of the tables'), ('size=1', "'size'")):
+        with pytest.raises(UserError, match=message):
+            plots.select_rows(rows, [wanted])
 
 
 def test_small_groups_are_series_and_a_short_span_is_linear():

@@ -1,7 +1,8 @@
 """Draw accuracy against cost from tables of results: the paper's figures 1, 6 and 7, with the front and names.
 
     python tools/plot_results.py results/paper_imagenet.csv --y top1 --group family --out figure7.png    # --x macs, or params
-    python tools/plot_results.py accuracy.csv latency.csv --x latency_ms --y top1 --group runtime        # two tables, one figure
+    python tools/plot_results.py accuracy.csv latency.csv --x median_ms --y top1 --group runtime         # two tables, one figure
+    python tools/plot_results.py results/detection.csv --y val_mAP --label config --where data=bccd      # of one data set
 
 MACs and parameters are raw integers in the tables. Rows with `paper` in the column `source` have a separate marker and front.
 """
@@ -23,10 +24,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar='CSV',
         help='tables; a row without a score takes it from the row of the same name and source',
     )
-    parser.add_argument('--x', default='macs', help='column of the cost: macs (default), params, latency_ms, or any other')
+    parser.add_argument('--x', default='macs', help='column of the cost: macs (default), params, median_ms, or any other')
     parser.add_argument('--y', default='accuracy', help='column of the score (default accuracy)')
     parser.add_argument('--label', default='name', help='column of the names (default name)')
     parser.add_argument('--group', help='column of the groups; each has a colour, and a line if it has few points')
+    parser.add_argument(
+        '--where', nargs='+', default=[], metavar='COLUMN=VALUE', help='draw only the rows with these values, like data=bccd'
+    )
     parser.add_argument('--out', type=cli.path, default=Path('results.png'), help='PNG, PDF or SVG by the suffix')
     return parser.parse_args(argv)
 
@@ -37,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     from tinynet_mm import plots
 
     plots.check_suffix(args.out)
-    rows = [row for table in args.tables for row in read_csv(table)]
+    rows = plots.select_rows([row for table in args.tables for row in read_csv(table)], args.where)
     points, notes = plots.read_points(rows, args.x, args.y, args.label, args.group)
     plots.save(plots.tradeoff(points, args.x, args.y), args.out)
     for note in notes:

@@ -82,8 +82,8 @@ def read_points(
 ) -> tuple[list[Point], list[str]]:
     """Return points from the rows of one or several tables, and notes on rows that cannot be drawn.
 
-    Rows that differ only in the score become one point at the mean. A row with a cost but no score gets the score of the row with
-    the same name and source, so that a table of latencies and a table of accuracies can be drawn in one figure.
+    Rows that differ only in score and protocol become one point at the mean. A row with a cost but no score gets the score of the
+    row with the same name and source, so that a table of latencies and a table of accuracies can be drawn in one figure.
 
     Args:
         rows: the rows of all tables.
@@ -115,15 +115,35 @@ def read_points(
     return points, [f'not drawn, because {x} or {y} is missing: {listed(missing, 8)}.'] if missing else []
 
 
+def select_rows(rows: Sequence[dict], wanted: Sequence[str]) -> list[dict]:
+    """The rows that have the values of all ``COLUMN=VALUE``, compared as texts.
+
+    Raises:
+        UserError: not of this form, an unknown column, or no such row.
+    """
+    chosen = list(rows)
+    for text in wanted:
+        column, mark, value = text.partition('=')
+        if not mark:
+            raise UserError(f'--where {text}: give COLUMN=VALUE, for instance data=bccd.')
+        _check_columns(rows, [column])
+        chosen = [row for row in chosen if str(row.get(column)) == value]
+    if not chosen:
+        raise UserError(f'--where {" ".join(wanted)}: no row of the tables has these values.')
+    return chosen
+
+
 def _merge(points: Sequence[Point]) -> list[Point]:
-    """One point, at the mean, for the points that differ only in their score."""
-    scores: dict[Point, list[float]] = {}
+    """One point, at the mean, for the points that differ only in score and protocol; it has the protocols of all."""
+    groups: dict[Point, list[Point]] = {}
     for point in points:
-        scores.setdefault(replace(point, y=0.0), []).append(point.y)
-    return [
-        replace(point, y=mean(found), span=(min(found), max(found)) if len(set(found)) > 1 else None)
-        for point, found in scores.items()
-    ]
+        groups.setdefault(replace(point, y=0.0, protocol=()), []).append(point)
+    merged = []
+    for point, members in groups.items():
+        found, protocols = [each.y for each in members], tuple(pair for each in members for pair in each.protocol)
+        span = (min(found), max(found)) if len(set(found)) > 1 else None
+        merged.append(replace(point, y=mean(found), span=span, protocol=tuple(dict.fromkeys(protocols))))
+    return merged
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -138,8 +158,11 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 def _protocol(points: Sequence[Point]) -> str:
     """Return the protocol of the measured points as one line, with all values of what differs."""
-    measured = [dict(point.protocol) for point in points if point.source == MEASURED]
-    values = {name: list(dict.fromkeys(row.get(name, 'not given') for row in measured)) for name in PROTOCOL}
+    measured = [point.protocol for point in points if point.source == MEASURED]
+    values = {
+        name: list(dict.fromkeys(v for pairs in measured for v in [v for key, v in pairs if key == name] or ['not given']))
+        for name in PROTOCOL
+    }
     given = {name: found for name, found in values.items() if found and found != ['not given']}
     return '; '.join(' / '.join(found) if name == 'protocol' else f'{name} {" / ".join(found)}' for name, found in given.items())
 
