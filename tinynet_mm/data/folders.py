@@ -93,6 +93,11 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def images_in(folder: Path) -> list[Path]:
+    """The images in a folder and its sub-folders, sorted; none is no error."""
+    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.'))
+
+
 def folder_images(folder: Path) -> list[Path]:
     """The images in a folder and its sub-folders, sorted.
 
@@ -102,7 +107,7 @@ def folder_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f'{folder}: no such folder; give a folder with images.')
-    files = sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.'))
+    files = images_in(folder)
     if not files:
         raise UserError(f'{folder} has no images ({", ".join(IMAGE_SUFFIXES)}): give a folder with images.')
     return files

@@ -16,7 +16,7 @@ import yaml
 
 from ..errors import UserError, listed
 from ..files import check_names
-from .folders import IMAGE_SUFFIXES
+from .folders import images_in
 from .images import header_size
 from .records import SPELLINGS, Box, Picture, Source, is_inside, numbers, picture, read_lines
 
@@ -203,11 +203,6 @@ def images_of(places: Iterable[Path], root: Path) -> Iterator[Path]:
                 raise UserError(f'{place}, line {number}: {line} is outside of {root}; copy it there and correct the line.')
             if image:
                 yield image
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The images in a folder and its sub-folders, sorted."""
-    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.'))
 
 
 def label_file(image: Path) -> Path:
