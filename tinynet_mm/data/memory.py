@@ -20,7 +20,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, listed
 from .folders import class_folders
 from .images import read_image
 
@@ -74,9 +74,16 @@ def load_folder(
         FileNotFoundError, UserError: see :func:`~.folders.class_folders`; a file does not decode, or sizes differ.
     """
     found = class_folders(folder)
+    parts = {name: _part(files, share) for name, files in found.items()}
+    if empty := [name for name, files in parts.items() if not files]:
+        first, last = share
+        raise UserError(
+            f'{folder}: {listed(empty)} has {len(found[empty[0]])} images, of which the part from {first:g} to {last:g} is none; '
+            'add images, or set another share of this data set in the config.'
+        )
     arrays, labels, paths = [], [], []
-    for label, files in enumerate(found.values()):
-        for path in _part(files, share)[: per_class or None]:
+    for label, files in enumerate(parts.values()):
+        for path in files[: per_class or None]:
             try:
                 image = read_image(path)
             except UserError as error:
@@ -97,7 +104,9 @@ def load_folder(
 
 
 def _part(files: Sequence[str], share: tuple[float, float]) -> Sequence[str]:
-    first, last = (round(edge * len(files)) for edge in share)
+    """The files of a share; a cut between 0 and 1 leaves one file or more on both sides if there are two."""
+    count = len(files)
+    first, last = (round(edge * count) if edge in (0, 1) else min(max(round(edge * count), 1), count - 1) for edge in share)
     return files[first:last]
 
 
