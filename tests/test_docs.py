@@ -44,8 +44,9 @@ def without_code(text: str) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The words of each ``tinynet`` command in the blocks of a shell."""
-    blocks = '\n'.join(body for _, kind, body in FENCE.findall(text) if kind == 'sh').replace('\\\n', ' ')
+    """The words of each ``tinynet`` command in the blocks of a shell and in sentences."""
+    lines = [*(body for _, kind, body in FENCE.findall(text) if kind == 'sh'), *re.findall(r'`(tinynet [^`\n]+)`', text)]
+    blocks = '\n'.join(lines).replace('\\\n', ' ')
     found = []
     for line in re.split(r'\n|&&|;(?= )', blocks):
         words = shlex.split(line, comments=True)
@@ -88,7 +89,7 @@ def test_links_point_to_files_and_headings(path):
 @pytest.mark.parametrize('path', TEXTS, ids=name_of)
 def test_commands_name_verbs_and_options_that_exist(path):
     for verb, *rest in commands(path.read_text()):
-        if verb in ('VERB', '--help', '--version'):
+        if verb in ('VERB', 'NAME', '--help', '--version'):
             continue
         assert verb in TOOLS, f'tinynet {verb}'
         source = source_of(TOOLS[verb])

@@ -65,13 +65,13 @@ def test_a_users_detector_trains_and_predicts_with_our_backbone(name, tmp_path):
     assert boxes.shape[1] == 4 and torch.isfinite(boxes).all()
 
 
-def test_the_example_of_the_documentation_builds(tmp_path):
+@pytest.mark.parametrize('kind, first', [('retinanet', 8), ('rtmdet', 8), ('faster_rcnn', 16)])
+def test_the_example_of_the_documentation_builds(kind, first, tmp_path):
+    """RetinaNet and RTMDet start at stride 8, Faster R-CNN at stride 4."""
     page = (Path(__file__).parents[1] / 'docs' / 'mmlab.md').read_text()
-    block = next(block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'retinanet' in block)
+    block = next(block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if f'mmdet::{kind}/' in block)
     (tmp_path / 'mine.py').write_text(block)
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(tmp_path / 'mine.py').model).eval()
-    assert [tuple(level.shape[2:]) for level in model.extract_feat(torch.zeros(1, 3, 64, 64))][:2] == [
-        (8, 8),
-        (4, 4),
-    ]  # RetinaNet starts at stride 8
+    sides = [tuple(level.shape[2:]) for level in model.extract_feat(torch.zeros(1, 3, 64, 64))]
+    assert sides[:2] == [(first, first), (first // 2, first // 2)]

@@ -115,12 +115,13 @@ def test_picks_of_the_search_are_the_best_network_of_the_budget_and_one_of_the_f
     assert [row['seed'] for row in again] == [0, 1]
     assert {row['macs'] for row in again} == {best['macs']}
     assert all(scaling_of(row) == scaling_of(best) for row in again)
-    member = read_csv(fitted.path / 'front.csv')[3]
-    assert plan.front_member(fitted, member['c'] * 1.002) == scaling_of(member)
+    front = read_csv(fitted.path / 'front.csv')
+    member = front[3]
+    assert plan.front_member(front, member['c'] * 1.002) == scaling_of(member)
     with pytest.raises(ValueError, match='no network of the front has this budget; the closest one has 0'):
-        plan.front_member(fitted, 0.01)
+        plan.front_member(front, 0.01)
     with pytest.raises(ValueError, match=r'no random network .* sample .* --add --budget 0.3$'):
-        plan.best_random(fitted, 0.3)
+        plan.best_random(fitted.rows(), 0.3)
 
 
 def nearest_by_brute_force(settings: Settings) -> dict[tuple[str, float], float]:
@@ -275,6 +276,16 @@ def test_trial_configs_have_network_resolution_and_seed(tmp_path):
     assert cfg.model.data_preprocessor.resolution == 56
     own = configure(recipe(tmp_path), row | dict(fixed_ends=1))
     assert resolve(own.model.backbone.arch).stages == scale(Settings.of(recipe(tmp_path)).base, scaling_of(row)).stages
+
+
+@pytest.mark.parametrize('name, kept', [('cifar10', True), ('imagenet100', False)])
+def test_only_compared_networks_have_a_test_part_and_only_one_that_differs_from_the_validation(name, kept):
+    """imagenet100 has ``test_dataloader = val_dataloader``: its images choose the front, so they are no test."""
+    cfg, row = Config.fromfile(f'configs/sweep/{name}.py'), dict(name='a', seed=0, r=1, w=1, d=1, fixed_ends=1)
+    assert 'test_dataloader' in cfg
+    for method, expected in (('random', False), ('tiny', kept), ('best_random', kept)):
+        trial = configure(cfg, row | dict(method=method))
+        assert {key in trial for key in ('test_dataloader', 'test_evaluator', 'test_cfg')} == {expected}
 
 
 def test_other_classes_than_the_head_are_refused_before_training(tmp_path):

@@ -78,16 +78,18 @@ def test_the_first_difference_of_two_configs_is_named(old, new, expected):
 def test_configure_leaves_the_recipe_unchanged(tmp_path, named):
     cfg = Config.fromfile('configs/sweep/cifar10.py') if named else recipe(tmp_path)
     before = copy.deepcopy(cfg.to_dict())
-    configure(cfg, dict(name='a', seed=7, r=0.8, w=0.6, d=1.5, fixed_ends=1))
+    configure(cfg, dict(name='a', method='random', seed=7, r=0.8, w=0.6, d=1.5, fixed_ends=1))
     assert cfg.to_dict() == before
 
 
 @pytest.mark.parametrize('r, side, edge', [(0.5, 112, 128), (1.0, 224, 256), (0.475, 106, 121)])
 def test_the_search_of_the_paper_scales_crops_and_resized_edges(r, side, edge):
-    cfg = configure(Config.fromfile('configs/sweep/imagenet100.py'), dict(name='a', seed=0, r=r, w=0.5, d=0.6, fixed_ends=1))
+    cfg = configure(
+        Config.fromfile('configs/sweep/imagenet100.py'), dict(name='a', method='random', seed=0, r=r, w=0.5, d=0.6, fixed_ends=1)
+    )
     assert cfg.train_dataloader.dataset.pipeline[1].scale == side
-    for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        assert (loader.dataset.pipeline[1].scale, loader.dataset.pipeline[2].crop_size) == (edge, side)
+    pipeline = cfg.val_dataloader.dataset.pipeline
+    assert (pipeline[1].scale, pipeline[2].crop_size) == (edge, side)
 
 
 def test_the_search_of_the_paper_runs_on_a_small_folder(tmp_path, capsys):

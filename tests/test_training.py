@@ -280,6 +280,9 @@ def test_scores_of_a_training_are_read_and_pooled_over_seeds(trained, tmp_path, 
     assert [line['lr'] for line in pool([row, {**row, 'lr': 0.5}])] == [row['lr'], 0.5]  # one seed each, two rows
     assert row['test_top1'] is None and pooled['test_top1'] == ''
     (Path(runner.work_dir) / 'metrics.json').write_text('{"metrics": {"accuracy/top1": 62.5}}')  # of `tinynet test`
+    of_test = Path(runner.work_dir) / 'test' / '20260101_000000' / 'vis_data' / 'config.py'
+    of_test.parent.mkdir(parents=True)
+    of_test.write_text('randomness = dict(seed=9)\n')
     (tested,) = pool(read_runs([runner.work_dir]))
     assert (tested['test_top1'], tested['test_top1_std']) == (62.5, '')
     main = runpy.run_path(str(Path(__file__).parents[1] / 'tools' / 'compare_runs.py'))['main']

@@ -2,16 +2,15 @@
 
     python tools/latency.py tinynet_a tinynet_e timm:lcnet_050 --runtime eager,onnx,openvino
     python tools/latency.py configs/ssdlite_tinynet_d_coco.py torchvision:mobilenet_v2 --runs 200 --out latency.csv
-    python tools/latency.py configs/ssdlite_tinynet_e_coco.py@320    # SSDLite with another input size
+    python tools/latency.py configs/ssdlite_tinynet_e_coco.py@320    # a detector with another input size
     python tools/latency.py detector.onnx detector.xml --image photo.jpg
 
 A MODEL is a preset, timm:NAME, torchvision:NAME, a config (.py or package::name), or a file from tools/export.py (.onnx, .xml,
-.param).
-All networks and runtimes take turns. mean_ms is the time of one batch; with --image, that of an exported detector from the image
-file to boxes, and its parts are pre_ms, network_ms and post_ms. roof_ms is the time of the multiply-adds of the network at the
-rate of a float32 matrix product in the same run (median), and times_roof is the median of the network divided by it. Without
-torch, exported files are timed, without these two. The int8
-runtimes calibrate on random images: the times are those of int8, the outputs are of no use.
+.param). All networks and runtimes take turns. mean_ms is the time of one batch; with --image, that of an exported detector from
+the image file to boxes, and its parts are pre_ms, network_ms and post_ms. roof_ms is the time of the multiply-adds of the network
+at the rate of a float32 matrix product in the same run (median), and times_roof is the median of the network divided by it.
+Without torch, exported files are timed, and these two columns are empty. The int8 runtimes calibrate on random images: the times
+are those of int8, the outputs are of no use.
 """
 
 import argparse

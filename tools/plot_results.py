@@ -35,13 +35,18 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def named(row: dict) -> dict:
+    """A row of a table of latencies, which has ``model`` instead of ``name``, with both."""
+    return row if 'name' in row or 'model' not in row else row | dict(name=row['model'])
+
+
 def main(argv: list[str] | None = None) -> int:
     """Draw the figure; returns the exit code."""
     args = parse_arguments(argv)
     from tinynet_mm import plots
 
     plots.check_suffix(args.out)
-    rows = plots.select_rows([row for table in args.tables for row in read_csv(table)], args.where)
+    rows = plots.select_rows([named(row) for table in args.tables for row in read_csv(table)], args.where)
     points, notes = plots.read_points(rows, args.x, args.y, args.label, args.group)
     plots.save(plots.tradeoff(points, args.x, args.y), args.out)
     for note in notes:

@@ -74,5 +74,7 @@ cv2.imwrite('green.png', np.full((20, 30, 3), (0, 200, 0), np.uint8))
 print(Classifier('means.onnx').top('green.png', 1))
 PYTHON
 expect "[[('green', 1.0)]]" "$bin/python" classify.py
+expect 'green' "$bin/tinynet" predict means.onnx green.png --out predictions
+expect 'no roof without torch' "$bin/tinynet" latency means.onnx --runs 3
 
 echo "smoke: $(basename "$wheel") works with $("$bin/python" --version)"

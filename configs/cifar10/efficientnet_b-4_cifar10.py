@@ -2,7 +2,7 @@
 
 python tools/train.py configs/cifar10/efficientnet_b-4_cifar10.py --data-root DIR
 
-4.8 M multiply-adds, 0.58 M parameters. Top-1 70.7 % (results/cifar10.csv; a CPU, one seed).
+4.8 M multiply-adds, 0.58 M parameters. Top-1 73.1 ± 1.3 % on the test images (results/cifar10.csv; three seeds).
 """
 
 _base_ = './_base_/rmsprop_cifar10.py'

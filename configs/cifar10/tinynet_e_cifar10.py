@@ -2,7 +2,7 @@
 
 python tools/train.py configs/cifar10/tinynet_e_cifar10.py --data-root DIR    # DIR/train/<class>/ and DIR/val/<class>/
 
-5.0 M multiply-adds, 0.77 M parameters. Top-1 68.9 % (results/cifar10.csv; a CPU, one seed).
+5.0 M multiply-adds, 0.77 M parameters. Top-1 71.3 ± 1.5 % on the test images (results/cifar10.csv; three seeds).
 """
 
 _base_ = './_base_/rmsprop_cifar10.py'

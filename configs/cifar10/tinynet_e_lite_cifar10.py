@@ -1,6 +1,6 @@
 """TinyNet-E for int8 on CIFAR-10: ReLU6 and no squeeze-excite, otherwise as tinynet_e_cifar10.py.
 
-66.9 % top-1, in int8 66.6 to 66.8 (results/int8.csv; one CPU thread, one seed).
+66.9 % top-1, in int8 66.6 to 66.8 (results/int8.csv; one seed, trained before the recipe had a validation part and this rate).
 
 python tools/train.py configs/cifar10/tinynet_e_lite_cifar10.py --data-root DIR    # DIR/train/<class>/ and DIR/val/<class>/
 """

@@ -12,11 +12,11 @@ import numpy as np
 
 from ..data.images import read_image
 from ..deploy.backends import SUFFIXES, check_threads, open_network
-from ..deploy.clock import Step, check_runs, network_step, runtime_name, timed_rounds
+from ..deploy.clock import RUNTIMES, Step, check_runs, network_step, runtime_name, timed_rounds
 from ..deploy.resize import Placed
 from ..deploy.runtime import Detector
 from ..deploy.spec import Spec
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 from ..files import machine_load, machine_name
 
 SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'ncnn': '.param'}
@@ -86,7 +86,7 @@ def compare_files(
         FileNotFoundError, UserError: a file or an image that cannot be read, or a bad number.
         MissingPackageError: a runtime is not installed.
     """
-    check(protocol)
+    check(protocol, runtimes)
     found = []
     for name in dict.fromkeys(names):
         runtime = next(key for key, suffix in SUFFIX.items() if suffix == Path(name).suffix)
@@ -97,8 +97,13 @@ def compare_files(
     return time_contenders(found, runtimes, protocol, progress)
 
 
-def check(protocol: Protocol) -> None:
-    """Raise UserError for a bad number or an image that cannot be read."""
+def check(protocol: Protocol, runtimes: Sequence[str]) -> None:
+    """Raise UserError for no or an unknown runtime, a bad number, or an image that cannot be read."""
+    for runtime in runtimes:
+        if runtime not in RUNTIMES:
+            raise UserError(f'unknown runtime {runtime!r}.{did_you_mean(runtime, RUNTIMES)} Known: {", ".join(RUNTIMES)}.')
+    if not runtimes:
+        raise UserError(f'no runtime is given; known: {", ".join(RUNTIMES)}.')
     check_threads(protocol.threads)
     check_runs(protocol.runs, protocol.warmup)
     if protocol.batch < 1:

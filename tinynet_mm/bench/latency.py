@@ -16,12 +16,12 @@ import cv2
 import torch
 from torch import nn
 
-from ..deploy.clock import IN_TORCH, RUNTIMES, Step, check_runtime
+from ..deploy.clock import IN_TORCH, Step, check_runtime
 from ..deploy.describe import describe
 from ..deploy.export import Options, convert, export_model, export_onnx, random_images
 from ..deploy.latency import compiled, converted
 from ..deploy.spec import Spec
-from ..errors import MissingPackageError, UserError, did_you_mean, one_line
+from ..errors import MissingPackageError, UserError, one_line
 from ..mmlab.checkpoints import load_model
 from ..mmlab.configs import load_config, test_pipeline
 from .exported import (
@@ -51,7 +51,7 @@ def compare(
 
     Args:
         names: of :func:`~tinynet_mm.bench.networks.find_network`.
-        runtimes: some of :data:`~tinynet_mm.deploy.latency.RUNTIMES`; int8 is calibrated on random images.
+        runtimes: some of :data:`~tinynet_mm.deploy.clock.RUNTIMES`; int8 is calibrated on random images.
         protocol: how to time; by default as the paper's table 4.
         reference: config and checkpoint of a detector whose time from file to boxes in mmdet's ``inference_detector`` is a row.
         note: receives a line for each contender that is left out.
@@ -75,12 +75,9 @@ def compare(
 
 
 def _check(names: Sequence[str], runtimes: Sequence[str], protocol: Protocol, reference: tuple[str, str] | None) -> None:
-    for runtime in runtimes:
-        if runtime not in RUNTIMES:
-            raise UserError(f'unknown runtime {runtime!r}.{did_you_mean(runtime, RUNTIMES)} Known: {", ".join(RUNTIMES)}.')
-    check(protocol)
-    if not runtimes or not (names or reference):
-        raise UserError('no network or no runtime is given; give at least one of each.')
+    check(protocol, runtimes)
+    if not (names or reference):
+        raise UserError('no network is given; give at least one.')
     if reference and protocol.image is None:
         raise UserError('the time of a reference is that from an image file to boxes; give --image.')
     for runtime in set(runtimes) - set(IN_TORCH):

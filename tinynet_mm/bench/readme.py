@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..files import read_csv
 from ..paper import tables as paper
-from ..paper.printed import BUILT, IMAGENET, TIMM_TOP1
+from ..paper.printed import BUILT, IMAGENET
 from . import tables as latency
 from .detection import grouped
 
@@ -42,7 +42,9 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
 def all_tables(results: Path, networks: Sequence[paper.Row]) -> dict[str, str]:
     """The tables by the names of their regions; ``networks`` are the rows of results/tables.csv."""
     return dict(
-        backbones=backbones_table(backbones(networks, read_csv(results / 'latency.csv'))),
+        backbones=backbones_table(
+            backbones(networks, read_csv(results / 'latency.csv'), read_csv(results / 'timm_imagenet.csv'))
+        ),
         detectors=detectors_table(read_csv(results / 'detection.csv')),
         latency=latency.readme_table(results),
     )
@@ -62,31 +64,32 @@ class Backbone:
     milliseconds: float
 
     def better_than(self, other: 'Backbone') -> bool:
-        """Whether this network is faster and more accurate, both by timm's measurement."""
-        if self.timm_top1 is None or other.timm_top1 is None:
-            return False
-        return self.milliseconds < other.milliseconds and self.timm_top1 > other.timm_top1
+        """Whether this network is faster and more accurate, by timm's measurement where there is one."""
+        own, others = self.timm_top1 or self.paper_top1, other.timm_top1 or other.paper_top1
+        return bool(own and others and own > others and self.milliseconds < other.milliseconds)
 
 
-def backbones(networks: Sequence[paper.Row], times: Sequence[Mapping]) -> list[Backbone]:
+def backbones(networks: Sequence[paper.Row], times: Sequence[Mapping], timm: Sequence[Mapping]) -> list[Backbone]:
     """The paper's networks and those of timm that were timed beside them, the largest first.
 
     Args:
         networks: the rows of results/tables.csv.
         times: the rows of results/latency.csv.
+        timm: the rows of results/timm_imagenet.csv, accuracies that timm published.
     """
     timed = {str(row['model']): row for row in times if latency.runtime_of(row) == 'onnxruntime'}
+    measured = {str(row['name']): float(row['top1']) for row in timm}
     of_table_3, top1 = {row.network: row for row in networks if row.table == 3}, {row.name: row.top1 for row in IMAGENET}
     found = []
     for name in BACKBONES:
         row, arch = of_table_3[name], BUILT[name]
-        scores = top1[name], TIMM_TOP1.get(arch)
+        scores = top1[name], measured.get(arch)
         found.append(Backbone(name, arch, row.input, row.params, row.macs, *scores, float(timed[arch]['median_ms'])))
     for model, name in NEIGHBOURS.items():
         line = timed[f'timm:{model}']
         cost, side = paper.Compared('timm', model, int(line['height'])).cost(), int(line['height'])
         found.append(
-            Backbone(name, f'timm:{model}', side, cost.params, cost.macs, None, TIMM_TOP1[model], float(line['median_ms']))
+            Backbone(name, f'timm:{model}', side, cost.params, cost.macs, None, measured[model], float(line['median_ms']))
         )
     return sorted(found, key=lambda line: -line.macs)
 

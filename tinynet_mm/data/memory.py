@@ -78,8 +78,8 @@ def load_folder(
     if empty := [name for name, files in parts.items() if not files]:
         first, last = share
         raise UserError(
-            f'{folder}: {listed(empty)} has {len(found[empty[0]])} images, of which the part from {first:g} to {last:g} is none; '
-            'add images, or set another share of this data set in the config.'
+            f'{folder}: the part from {first:g} to {last:g} of the images of {listed(empty)} is empty; add images, or set '
+            'another share of this data set in the config.'
         )
     arrays, labels, paths = [], [], []
     for label, files in enumerate(parts.values()):

@@ -96,18 +96,6 @@ BUILT = {
     'ResNet-50 by the EfficientNet rule, 3.7 G': 'resnet50_giant_a',
     'ResNet-50 by the EfficientNet rule, 1.8 G': 'resnet50_giant_b',
 }
-# Top-1 on ImageNet as timm measured its published weights: results/results-imagenet.csv of huggingface/pytorch-image-models at
-# commit 0173a139; not measured by this project. The keys are timm's names, with the weights where timm has several.
-TIMM_TOP1 = {
-    **{'tinynet_a': 77.66, 'tinynet_b': 74.98, 'tinynet_c': 71.24, 'tinynet_d': 66.97, 'tinynet_e': 59.87},
-    'efficientnet_b0': 77.69,  # efficientnet_b0.ra_in1k
-    'mobilenetv2_100': 72.98,  # mobilenetv2_100.ra_in1k
-    'ghostnet_100': 73.98,
-    'mobilenetv3_small_100': 67.66,
-    'mobilenetv3_small_075': 65.23,
-    'mobilenetv3_small_050': 57.91,
-    'lcnet_050': 63.12,
-}
 OWN = ('TinyNet', 'GhostNet-A', 'GhostNet-B', 'GhostNet-C', 'GhostNet-D', 'ResNet-50-')  # the paper's own networks
 
 

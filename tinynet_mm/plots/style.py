@@ -30,6 +30,8 @@ UNITS = {
     'params': 'parameters [M]',
     'activations': 'activations [M]',
     'latency_ms': 'latency [ms]',
+    'median_ms': 'latency, median [ms]',
+    'mean_ms': 'latency, mean [ms]',
 }
 MILLIONS = ('macs', 'params', 'activations')  # raw integers in files, divided by a million on axes
 

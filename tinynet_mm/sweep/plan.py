@@ -131,10 +131,11 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
     if not seeds:
         raise UserError('a comparison needs one seed or more; use three to measure the deviation.')
     formula, settings = TinyFormula.load(sweep.need('formula.json')), sweep.settings()
+    front, rows = read_csv(sweep.need('front.csv'), ('r', 'w', 'd', 'c')), sweep.rows()
     known, added, left_out = sweep.samples(), [], []
     for target in budgets:
         methods = {method: partial(solved, method, target, settings, formula) for method in RULES}
-        methods |= dict(best_random=partial(best_random, sweep, target), front_member=partial(front_member, sweep, target))
+        methods |= dict(best_random=partial(best_random, rows, target), front_member=partial(front_member, front, target))
         for method, choose in methods.items():
             try:
                 scaling = choose()
@@ -184,25 +185,24 @@ def trimmed(base: Arch, step: Step, budget: float, classes: int) -> Step:
     return min([step, *found], key=lambda other: miss(other, budget))
 
 
-def best_random(sweep: Sweep, target: float) -> Scaling:
-    """The random network of the budget ``target`` with the highest accuracy.
+def best_random(rows: Sequence[dict], target: float) -> Scaling:
+    """The network of ``rows`` that was drawn for the budget ``target`` and has the highest accuracy.
 
     Raises:
         UserError: no random network of this budget is trained.
     """
-    drawn = [row for row in sweep.rows() if row['method'] == RANDOM and row['target'] == target]
+    drawn = [row for row in rows if row['method'] == RANDOM and row['target'] == target]
     if not drawn:
-        raise UserError(f'no random network of this budget is trained: {COMMAND} sample {sweep.path} --add --budget {target:g}')
+        raise UserError(f'no random network of this budget is trained; draw some: {COMMAND} sample DIR --add --budget {target:g}')
     return scaling_of(max(drawn, key=lambda row: row['accuracy']))
 
 
-def front_member(sweep: Sweep, target: float) -> Scaling:
-    """The network of the front within 1 % of ``target`` times the MACs of the base.
+def front_member(front: Sequence[dict], target: float) -> Scaling:
+    """The network of ``front`` within 1 % of ``target`` times the MACs of the base.
 
     Raises:
         UserError: the front has none.
     """
-    front = read_csv(sweep.need('front.csv'), ('r', 'w', 'd', 'c'))
     closest = min(front, key=lambda row: abs(row['c'] / target - 1))
     if abs(closest['c'] / target - 1) > CLOSE:
         raise UserError(f'no network of the front has this budget; the closest one has {closest["c"]:.4f}.')

@@ -49,7 +49,7 @@ class Busy(RuntimeError):
 def configure(cfg: Config, row: dict) -> Config:
     """Return a copy of the recipe ``cfg`` with the network, resolution and seed of ``row``, a row of samples.csv.
 
-    Only the networks of a comparison keep the test part of the recipe.
+    Only the networks of a comparison keep the test part of the recipe, and only if it has other images than the validation.
     """
     cfg = copy.deepcopy(cfg)  # Config.copy() is shallow
     settings, scaling = Settings.of(cfg), scaling_of(row)
@@ -62,7 +62,8 @@ def configure(cfg: Config, row: dict) -> Config:
     cfg.model.backbone['arch'] = spec
     cfg.model.head['in_channels'] = arch.hidden or arch.head or arch.stages[-1].channels
     cfg.merge_from_dict(dict(experiment_name=str(row['name']), randomness=dict(seed=int(row['seed']))))
-    if row['method'] == RANDOM:  # what the search reads must not be the test part
+    same = cfg.get('test_dataloader', {}).get('dataset') == cfg.val_dataloader.get('dataset')  # as many recipes have it
+    if row['method'] == RANDOM or same:  # what the search reads must not be the test part
         for key in TEST_KEYS:
             cfg.pop(key, None)
     hooks = cfg.setdefault('default_hooks', {})

@@ -71,7 +71,9 @@ def _tested(folder: Path) -> float | None:
 
 
 def _config(folder: Path) -> Config:
-    configs = sorted(folder.rglob('vis_data/config.py'), key=lambda path: path.stat().st_mtime)
+    found = folder.rglob('vis_data/config.py')
+    trained = [path for path in found if 'test' not in path.relative_to(folder).parts]  # `tinynet test` writes into test/
+    configs = sorted(trained, key=lambda path: path.stat().st_mtime)
     if not configs:
         raise UserError(f'{folder}: no vis_data/config.py next to the log, so network and seed are unknown.')
     return load_config(str(configs[-1]))
