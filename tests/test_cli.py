@@ -134,17 +134,23 @@ def test_only_errors_of_the_user_are_one_line(error, code, words, capsys):
     assert stopped.value.code == code and words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('config', ['configs/imagenet/tinynet_e_in1k.py', 'configs/cifar10/tinynet_e_cifar10.py'])
-def test_a_classifier_adopts_a_folder(config, tmp_path):
+@pytest.mark.parametrize(
+    'config, parts',
+    [
+        ('configs/imagenet/tinynet_e_in1k.py', ['train', 'val', 'val']),
+        ('configs/cifar10/tinynet_e_cifar10.py', ['train', 'train', 'val']),  # a part of train is the validation part
+    ],
+)
+def test_a_classifier_adopts_a_folder(config, parts, tmp_path):
     for split in ('train', 'val'):
         for name in ('ant', 'bee', 'cat'):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / 'x.jpg').touch()
     cfg = editing.prepare(Config.fromfile(config), tmp_path)
     assert cfg.model.head.num_classes == 3
-    sets = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val')]
+    sets = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val', 'test')]
     places = [str(Path(s.get('data_root', ''), s.get('split') or s.get('folder'))) for s in sets]
-    assert places == [str(tmp_path / 'train'), str(tmp_path / 'val')]
+    assert places == [str(tmp_path / part) for part in parts]
     assert tuple(cfg.val_evaluator[0].topk) == (1,)  # mmpretrain refuses a top-5 accuracy of three classes
 
 

@@ -100,6 +100,13 @@ def test_compared_networks_meet_their_budgets(fitted):
             changed = {key for key in 'rwd' if row[key] != 1}
             assert row['method'] not in 'rwd' or changed == {row['method']}  # the width is changed only if it must be
         assert row['fixed_ends'] == (row['method'] != 'giant')
+    said = plan.remarks(rows)
+    assert [text for text in said if 'times the width' in text] == [
+        f'{m} at {c:g} has {w:g} times the width of the base, to meet the budget'
+        for m, c, w in dict.fromkeys((row['method'], row['target'], row['w']) for row in rows)
+        if m in ('r', 'd') and w != 1
+    ]
+    assert any(text.startswith('w at 0.25 is 0.2') and text.endswith('its nearest network') for text in said)
     left_out = read_csv(fitted.path / 'left_out.csv')
     assert [(row['method'], row['target']) for row in left_out] == [('best_random', 0.5), ('front_member', 0.5), ('d', 0.25)]
     underflow = left_out[2]

@@ -170,6 +170,7 @@ def configure(root, work_dir, **options):
             'val_dataloader.dataset.folder': str(root / 'val'),
             'val_evaluator': [dict(type='Accuracy', topk=(1,)), dict(type='CrossEntropy')],
             'train_cfg.max_epochs': 2,
+            'train_dataloader.dataset.share': (0, 1),
             'auto_scale_lr.enable': False,
             'optim_wrapper.optimizer.lr': 0.01,
             'log_level': 'ERROR',

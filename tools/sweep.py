@@ -125,11 +125,8 @@ def _compare(sweep: 'Sweep', args: argparse.Namespace) -> int:
     from tinynet_mm.sweep import plan
 
     added, left_out = plan.compare(sweep, args.budgets, range(args.seeds))
-    for row in {(row['method'], row['target']): row for row in added}.values():
-        if abs(row['c'] / row['target'] - 1) > 0.01:
-            print(f'note: {row["method"]} at {row["target"]:g} is {row["c"]:.3f} of the MACs of the base, its nearest network')
-        if row['method'] in ('r', 'd') and row['w'] != 1:
-            print(f'note: {row["method"]} at {row["target"]:g} has {row["w"]:g} times the width of the base, to meet the budget')
+    for note in plan.remarks(added):
+        print(f'note: {note}')
     for row in left_out:
         print(f'left out: {row["method"]} at {row["target"]:g}: {row["reason"]}')
     print(f'{len(added)} trainings added to {sweep.path}/samples.csv; train them with: tools/sweep.py run {sweep.path}')

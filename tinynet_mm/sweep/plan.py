@@ -152,6 +152,18 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
     return added, left_out
 
 
+def remarks(added: Sequence[dict]) -> list[str]:
+    """A sentence for each compared network that misses its budget by more than 1 %, or whose width was changed to meet it."""
+    found = []
+    for row in {(row['method'], row['target']): row for row in added}.values():
+        name = f'{row["method"]} at {row["target"]:g}'
+        if abs(row['c'] / row['target'] - 1) > CLOSE:
+            found.append(f'{name} is {row["c"]:.3f} of the MACs of the base, its nearest network')
+        if row['method'] in ('r', 'd') and row['w'] != 1:
+            found.append(f'{name} has {row["w"]:g} times the width of the base, to meet the budget')
+    return found
+
+
 def solved(method: str, target: float, settings: Settings, formula: TinyFormula) -> Scaling:
     """Return the scaling by which ``method`` meets ``target`` times the MACs of the base.
 
