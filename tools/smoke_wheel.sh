@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Try a built wheel as a user without a checkout: install it in new environments, and run it from an empty folder.
 #
-#   tools/smoke_wheel.sh dist/*.whl                        # PYTHON=python3.12 selects the interpreter, python3 is the default
+#   tools/smoke_wheel.sh dist/*.whl dist/*.tar.gz          # PYTHON=python3.12 selects the interpreter, python3 is the default
 #
-# First the package alone: the command, the cost of a network, one sentence for a wrong name and for a missing extra. Then with
-# the extra `runtime`: a small ONNX classifier (made with the package onnx) is run on an image. Neither has torch or MMLab.
+# The source distribution, if it is given, is installed and counts a network. Then the wheel, first alone: the command, the cost
+# of a network, one sentence for a wrong name and for a missing extra. Then with the extra `runtime`: a small ONNX classifier (made
+# with the package onnx) is run on an image and timed. None of these environments has torch or MMLab.
 set -euo pipefail
 
-wheel=$(realpath "${1:?usage: tools/smoke_wheel.sh WHEEL}")
+wheel=$(realpath "${1:?usage: tools/smoke_wheel.sh WHEEL [SDIST]}")
+sdist=${2:+$(realpath "$2")}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/empty"
@@ -40,6 +42,12 @@ refuses() { # TEXT COMMAND...: the command fails with one line that contains the
 }
 
 version=$(basename "$wheel" | cut -d- -f2)
+
+if [[ $sdist ]]; then
+    new_environment sdist "$sdist"
+    expect "tinynet_mm $version" "$bin/tinynet" --version
+    expect '24.36' "$bin/tinynet" cost tinynet_e
+fi
 
 new_environment core "$wheel"
 expect 'usage: tinynet VERB' "$bin/tinynet" --help
@@ -74,7 +82,6 @@ cv2.imwrite('green.png', np.full((20, 30, 3), (0, 200, 0), np.uint8))
 print(Classifier('means.onnx').top('green.png', 1))
 PYTHON
 expect "[[('green', 1.0)]]" "$bin/python" classify.py
-expect 'green' "$bin/tinynet" predict means.onnx green.png --out predictions
 expect 'no roof without torch' "$bin/tinynet" latency means.onnx --runs 3
 
 echo "smoke: $(basename "$wheel") works with $("$bin/python" --version)"
