@@ -54,15 +54,8 @@ val_dataloader = dict(
     dataset=dict(type='MemoryImages', folder='data/cifar10/train', share=(0.9, 1)),
 )
 val_evaluator = dict(type='Accuracy', topk=(1,))
-test_dataloader = dict(
-    batch_size=250,
-    num_workers=0,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='whole_batch'),
-    dataset=dict(type='MemoryImages', folder='data/cifar10/val'),
-)
-test_evaluator = dict(type='Accuracy', topk=(1,))
+test_dataloader = dict(val_dataloader, dataset=dict(type='MemoryImages', folder='data/cifar10/val'))
+test_evaluator = val_evaluator
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=4)
 val_cfg = dict(type='ValLoop')

@@ -24,6 +24,7 @@ STARTS = ('fork', 'spawn', 'forkserver')
 LARGEST_RATE = 1e30  # above, the numbers of float32 end
 MOST_CLASSES = 100_000
 LARGEST_SIDE = 8192  # of an input in pixels
+STRIDE = 32  # largest stride of the backbones
 POINT_HEADS = (
     'LightHead',
     'RTMDetHead',
@@ -44,7 +45,10 @@ def set_input_size(cfg: Config, size: int) -> None:
         UserError: a head whose anchors or points do not follow the size, or a size that the head cannot process.
     """
     head = cfg.model.get('bbox_head', {})
-    check_side(size, head, head_step(head))
+    if 'input_size' not in head and not has_points(head):
+        known = ', '.join(POINT_HEADS)
+        raise UserError(f'--input-size works with SSDLite, {known}; the head of this config is {head.get("type")}.')
+    check_side(size, head)
     before = input_side(cfg)
     if 'input_size' in head:
         head.input_size = size
@@ -57,12 +61,12 @@ def set_input_size(cfg: Config, size: int) -> None:
                 part[key] = side if isinstance(found, int) else (side, side)
 
 
-def check_side(size: int, head: Mapping[str, Any], step: int) -> None:
-    """Raise UserError for an input that is too small or too large, or that is not a multiple of ``step`` of this head."""
+def check_side(size: int, head: Mapping[str, Any]) -> None:
+    """Raise UserError for an input that is too small or too large, or that the points of this head do not divide."""
     if not 32 <= size <= LARGEST_SIDE:
         raise UserError(f'--input-size {size}: give 32 to {LARGEST_SIDE} pixels.')
-    if size % step:
-        raise UserError(f'--input-size {size} does not fit {head.get("type")}: give a multiple of {step}.')
+    if has_points(head) and size % STRIDE:
+        raise UserError(f'--input-size {size} does not fit {head.get("type")}: give a multiple of {STRIDE}.')
 
 
 def split_side(name: str) -> tuple[str, int | None]:
@@ -80,21 +84,8 @@ def split_side(name: str) -> tuple[str, int | None]:
 
 
 def has_points(head: Mapping[str, Any]) -> bool:
-    """Whether a head has points on maps of strides up to 32, so that 32 must divide the sides of its input."""
+    """Whether a head has points on the maps, so that the largest stride of the backbone must divide the sides of its input."""
     return str(head.get('type')).split('.')[-1] in POINT_HEADS
-
-
-def head_step(head: Mapping[str, Any]) -> int:
-    """The number of pixels that divides every input size of a head: 1 for anchors that follow the size.
-
-    Raises:
-        UserError: ``--input-size`` does not know the head.
-    """
-    if 'input_size' in head:
-        return 1
-    if has_points(head):
-        return 32
-    raise UserError(f'--input-size works with SSDLite, {", ".join(POINT_HEADS)}; the head of this config is {head.get("type")}.')
 
 
 def prepare(

@@ -72,7 +72,7 @@ def load_trained(
     cfg = configs.load_config(config)
     head = cfg.model.get('bbox_head') or {}
     if input_size is not None:
-        editing.check_side(input_size, head, 32 if editing.has_points(head) else 1)
+        editing.check_side(input_size, head)
     side = input_size if 'input_size' in head else None
     editing.prepare(cfg, data_root, side, (split,), note)
     configs.merge_options(cfg, configs.parse_options(options))

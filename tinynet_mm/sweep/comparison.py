@@ -1,7 +1,7 @@
 """Compare the networks of one budget: means, confidence intervals, tests of the differences, and what the seeds can resolve.
 
 The tests are Welch's, which does not assume equal deviations. Their p-values are corrected for the number of comparisons at a
-budget by Holm's method. All are those of scipy.
+budget by Holm's method. Tests and distributions are those of scipy, which has neither Holm's method nor the power of a test.
 """
 
 from collections.abc import Sequence

@@ -45,14 +45,7 @@ val_dataloader = dict(
     collate_fn=dict(type='whole_batch'),
     dataset=dict(type='MemoryImages', folder='data/cifar10/train', share=(0.9, 1)),
 )
-test_dataloader = dict(
-    batch_size=500,
-    num_workers=0,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='whole_batch'),
-    dataset=dict(type='MemoryImages', folder='data/cifar10/val'),
-)
+test_dataloader = dict(val_dataloader, dataset=dict(type='MemoryImages', folder='data/cifar10/val'))
 val_evaluator = [dict(type='Accuracy', topk=(1, 5)), dict(type='CrossEntropy')]
 test_evaluator = val_evaluator
 
