@@ -87,9 +87,9 @@ def backbones(networks: Sequence[paper.Row], times: Sequence[Mapping], timm: Seq
         found.append(Backbone(name, arch, row.input, row.params, row.macs, *scores, float(timed[arch]['median_ms'])))
     for model, name in NEIGHBOURS.items():
         line = timed[f'timm:{model}']
-        side, scores = int(line['height']), (None, measured[model])
+        side, milliseconds = int(line['height']), float(line['median_ms'])
         cost = paper.Compared('timm', model, side).cost()
-        found.append(Backbone(name, f'timm:{model}', side, cost.params, cost.macs, *scores, float(line['median_ms'])))
+        found.append(Backbone(name, f'timm:{model}', side, cost.params, cost.macs, None, measured[model], milliseconds))
     return sorted(found, key=lambda line: -line.macs)
 
 
