@@ -116,3 +116,18 @@ def test_training_step_refuses_before_it_starts_a_process(arguments, message, mo
     monkeypatch.setattr(step, 'start', lambda *settings: pytest.fail('a process was started'))
     with pytest.raises(UserError, match=message):
         main_of('benchmark_step')(arguments)
+
+
+def test_small_maps_have_a_row_for_each_side(tmp_path, capsys):
+    out = tmp_path / 'rows.csv'
+    arguments = ['tinynet_e', '--sides', '32', '64', '--batch', '2', '--rounds', '2', '--out', str(out)]
+    assert main_of('benchmark_small_maps')(arguments) == 0
+    rows = read_csv(out)
+    assert [(row['arch'], row['side'], row['rounds']) for row in rows] == [('tinynet_e', 32, 2), ('tinynet_e', 64, 2)]
+    assert all(0 < row['speedup_least'] <= row['speedup'] <= row['speedup_most'] for row in rows)
+    assert 'tinynet_e 64 px: ' in capsys.readouterr().out
+
+
+def test_small_maps_refuse_one_image():
+    with pytest.raises(UserError, match='--batch 1: batch norm'):
+        main_of('benchmark_small_maps')(['tinynet_e', '--batch', '1'])

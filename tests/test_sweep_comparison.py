@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sweeps import made_up
 
-from tinynet_mm.sweep import comparison
+from tinynet_mm.sweep import comparison, plan
 
 
 def rows(values: dict[str, list[float]], target: float = 0.5, key: str = 'test_accuracy') -> list[dict]:
@@ -79,3 +80,10 @@ def test_the_resolved_difference_is_found_in_80_percent_of_simulations(count):
     found = stats.ttest_ind(first, second, axis=1, equal_var=False).pvalue < 0.05
     assert found.mean() == pytest.approx(0.8, abs=0.03)
     assert comparison.detectable(np.ones(3), np.ones(3)) == 0
+
+
+def test_compared_networks_have_seeds_that_the_search_has_not(tmp_path):
+    sweep = made_up(tmp_path, 3)
+    plan.sample(sweep, None, 2, seed=2, add=True)
+    assert plan.free_seeds(sweep, 3) == [1, 3, 4]
+    assert plan.free_seeds(sweep, 1) == [1]

@@ -124,7 +124,7 @@ def _fit(sweep: 'Sweep', args: argparse.Namespace) -> int:
 def _compare(sweep: 'Sweep', args: argparse.Namespace) -> int:
     from tinynet_mm.sweep import plan
 
-    added, left_out = plan.compare(sweep, args.budgets, range(args.seeds))
+    added, left_out = plan.compare(sweep, args.budgets, plan.free_seeds(sweep, args.seeds))
     for note in plan.remarks(added):
         print(f'note: {note}')
     for row in left_out:

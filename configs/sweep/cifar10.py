@@ -75,7 +75,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = [dict(type='FastCPUHook'), dict(type='StopOnNonFiniteLoss')]
+custom_hooks = [dict(type='FastCPUHook', small_maps=True), dict(type='StopOnNonFiniteLoss')]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_level = 'INFO'
 randomness = dict(seed=0)

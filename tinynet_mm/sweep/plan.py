@@ -152,6 +152,15 @@ def compare(sweep: Sweep, budgets: Sequence[float], seeds: Sequence[int]) -> tup
     return added, left_out
 
 
+def free_seeds(sweep: Sweep, count: int) -> list[int]:
+    """The first ``count`` seeds that no random network of the sweep has.
+
+    With the seed of the search, a network that was chosen for its accuracy would only repeat the training that it was chosen for.
+    """
+    used = {row['seed'] for row in sweep.samples() if row['method'] == RANDOM}
+    return [seed for seed in range(count + len(used)) if seed not in used][:count]
+
+
 def remarks(added: Sequence[dict]) -> list[str]:
     """A sentence for each compared network that misses its budget by more than 1 %, or whose width was changed to meet it."""
     found = []

@@ -12,6 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from .small_maps import use_small_maps
+
 # parameters of glibc's mallopt(3), from malloc.h, and their defaults
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_ARENA_MAX: 1}  # one arena: arenas of threads always return their memory
@@ -28,12 +30,20 @@ def keep_freed_memory(keep: bool = True) -> bool:
 
 @HOOKS.register_module()
 class FastCPUHook(Hook):
-    """On a CPU, store the weights channels-last, which makes the feature maps channels-last too, and keep freed memory."""
+    """On a CPU, store the weights channels-last, which makes the feature maps channels-last too, and keep freed memory.
+
+    ``small_maps`` replaces convolutions by those of :mod:`~tinynet_mm.training.small_maps`, for images of a few dozen pixels.
+    """
 
     priority = 'VERY_HIGH'
+
+    def __init__(self, small_maps: bool = False) -> None:
+        self.small_maps = small_maps
 
     def before_train(self, runner: Runner) -> None:
         """Convert the model of the runner, if it is on a CPU."""
         if next(runner.model.parameters()).device.type == 'cpu':
             runner.model.to(memory_format=torch.channels_last)
             keep_freed_memory()
+            if self.small_maps:
+                use_small_maps(runner.model)
