@@ -10,7 +10,7 @@ from mmengine.config import Config
 from tinynet_mm.archs import Scaling, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.files import write_csv
-from tinynet_mm.sweep import plan
+from tinynet_mm.sweep import plan, results
 from tinynet_mm.sweep.folder import Settings, Sweep
 
 BASE = dict(
@@ -83,6 +83,17 @@ def made_up(tmp_path: Path, count: int = 60) -> Sweep:
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs/sweep/cifar10.py')
     plan.sample(sweep, cfg, count)
     return with_results(sweep)
+
+
+def compared(tmp_path: Path) -> Sweep:
+    """60 made-up networks, 8 of them at one budget, collected and fitted, and all rules compared with two seeds."""
+    sweep = made_up(tmp_path, 52)
+    plan.sample(sweep, None, 8, seed=5, c=0.25, add=True)
+    results.collect(with_results(sweep))
+    results.fit(sweep)
+    plan.compare(sweep, [0.5, 0.25], range(2))
+    results.collect(with_results(sweep))
+    return sweep
 
 
 def rows_at(sweep: Sweep, costs: list[float]) -> Path:

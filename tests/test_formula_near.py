@@ -1,5 +1,7 @@
 """A budget is met within one percent: r and d move to the nearest network that meets it, within their uncertainty."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,18 @@ def test_any_budget_is_met_within_one_percent(published, base):
         assert abs(s.r - r) <= found.r_std + 0.5 / base.resolution and abs(s.d - d) <= found.d_std
         moved += (s.r, s.d) != (r, d)
     assert 0 < moved < 30
+
+
+def test_a_budget_that_no_width_meets_is_met_by_a_neighbour_or_refused(published):
+    """A base whose stem and head, which keep their width, are most of its cost: the smallest width costs more than the budget."""
+    base = replace(EFFICIENTNET_B0, stem=512, head=4096)
+    for budget in (185.9e6, 194.2e6, 202.9e6):
+        with pytest.raises(UserError, match='cannot shrink'):
+            solve(widths(base, *published.solve(budget, base).predicted), budget)
+        found = published.solve(budget, base)
+        assert abs(found.achieved / budget - 1) <= CLOSE and found.achieved == cost(scale(base, found.scaling)).macs
+    with pytest.raises(UserError, match='efficientnet_b0 cannot shrink to 160.0M MACs'):
+        published.solve(160e6, base)
 
 
 def distance(found, r, d):

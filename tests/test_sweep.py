@@ -1,6 +1,5 @@
 """The stages of a sweep on made-up results: sampling, collecting, fitting, comparing, drawing, and refused input."""
 
-import json
 import math
 import re
 import shutil
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
-from sweeps import accuracy, image_folder, made_up, recipe, rows_at, sampled, sweep_tool, with_results
+from sweeps import accuracy, compared, image_folder, made_up, recipe, rows_at, sampled, sweep_tool, with_results
 
 from tinynet_mm.archs import EFFICIENTNET_B0, Scaling, inverted_compound, resolve, scale
 from tinynet_mm.cost import cost
@@ -17,21 +16,14 @@ from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.formula.budget import readable
 from tinynet_mm.formula.frontier import frontier
 from tinynet_mm.formula.tiny import TinyFormula
-from tinynet_mm.sweep import engines, figures, plan, report, results
+from tinynet_mm.sweep import engines, plan, report, results
 from tinynet_mm.sweep.folder import RULES, Settings, Sweep, scaling_of
 from tinynet_mm.sweep.trial import checkpoints, configure, newest_complete, pending
 
 
 @pytest.fixture(scope='module')
 def fitted(tmp_path_factory) -> Sweep:
-    """60 made-up networks, 8 of them at one budget, collected and fitted, and all rules compared with two seeds."""
-    sweep = made_up(tmp_path_factory.mktemp('fitted'), 52)
-    plan.sample(sweep, None, 8, seed=5, c=0.25, add=True)
-    results.collect(with_results(sweep))
-    results.fit(sweep)
-    plan.compare(sweep, [0.5, 0.25], range(2))
-    results.collect(with_results(sweep))
-    return sweep
+    return compared(tmp_path_factory.mktemp('fitted'))
 
 
 def test_samples_are_networks_of_the_base_of_the_recipe(fitted):
@@ -314,71 +306,6 @@ def test_the_newest_complete_checkpoint_is_taken(tmp_path):
     (tmp_path / 'epoch_10.pth').write_bytes(data[: len(data) // 2])
     assert newest_complete(tmp_path).stem == 'epoch_9'
     assert newest_complete(tmp_path / 'none') is None
-
-
-def test_table_has_means_and_deviations(fitted):
-    table = figures.summary(fitted.rows())
-    assert [row['method'] for row in table] == [
-        'tiny',
-        'giant',
-        'r',
-        'd',
-        'w',
-        'tiny',
-        'giant',
-        'r',
-        'w',
-        'best_random',
-        'front_member',
-    ]
-    for row in table:
-        single = [r['accuracy'] for r in fitted.rows() if (r['method'], r['target']) == (row['method'], row['target'])]
-        assert row['accuracy'] == pytest.approx(np.mean(single), abs=1e-3)
-        assert row['std'] == pytest.approx(0.3 / math.sqrt(2), abs=1e-3)  # two seeds, 0.3 apart
-        assert row['seeds'] == 2
-
-
-def test_report_draws_all_figures(fitted):
-    page, notes = report.write(fitted)
-    assert notes == []
-    assert sorted(path.name for path in page.parent.iterdir()) == [
-        'figure1_front.png',
-        'figure2_one_budget.png',
-        'figure3_fit.png',
-        'figure6_methods.png',
-        'index.html',
-        'table1.csv',
-    ]
-    text = page.read_text()
-    content = json.loads(re.search(r'const D = (.*);\n', text)[1])
-    assert len(content['rows']) == 82
-    assert set(content['spearman']) == {'r', 'w', 'd'}
-    assert len(content['budget']) == 8
-    assert [row['method'] for row in content['left_out']] == ['best_random', 'front_member', 'd']
-    assert not re.search(r'(src|href)\s*=|@import|fetch\(|https?://(?!www\.w3\.org/2000/svg)', text)
-
-
-def test_a_front_older_than_the_rows_is_not_drawn(tmp_path):
-    sweep = made_up(tmp_path, 30)
-    results.collect(sweep)
-    lost = results.fit(sweep).front[0]['name']
-    (sweep.trial(lost) / 'result.json').unlink()
-    results.collect(sweep)
-    with pytest.raises(ValueError, match=f'front.csv has {lost}, which rows.csv lacks; .* tinynet sweep fit'):
-        report.write(sweep)
-
-
-def test_report_names_missing_figures_and_their_commands(tmp_path):
-    sweep = made_up(tmp_path, 6)
-    results.collect(sweep)
-    page, notes = report.write(sweep)
-    assert page.is_file()
-    assert [note[:11] for note in notes] == ['no figure 2', 'no figure 3', 'no figure 6']
-    assert all('tinynet sweep' in note for note in notes)
-
-
-def test_page_escapes_its_data():
-    assert '</script><b>' not in report.page(dict(title='</script><b>'))
 
 
 def test_progress_estimates_the_time_left():

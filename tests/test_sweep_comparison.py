@@ -87,3 +87,7 @@ def test_compared_networks_have_seeds_that_the_search_has_not(tmp_path):
     plan.sample(sweep, None, 2, seed=2, add=True)
     assert plan.free_seeds(sweep, 3) == [1, 3, 4]
     assert plan.free_seeds(sweep, 1) == [1]
+
+
+def test_equal_accuracies_have_an_interval_of_no_width():
+    assert comparison.interval(np.array([45.0, 45.0])) == (45, 45)

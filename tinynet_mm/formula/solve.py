@@ -163,13 +163,19 @@ def nearest(stairs: Staircase, budget: float, meter: Meter | None = None) -> tup
 
 
 def solve(stairs: Staircase, budget: float, meter: Meter | None = None) -> tuple[Step, Step | None]:
-    """As :func:`nearest`, but raises an error if no network is near the budget.
+    """As :func:`nearest`, but raises an error if no network is near the budget; see :func:`refuse_far`."""
+    meter = meter or cost_meter()
+    step, larger = nearest(stairs, budget, meter)
+    refuse_far(stairs, step, larger, budget, meter)
+    return step, larger
+
+
+def refuse_far(stairs: Staircase, step: Step, larger: Step | None, budget: float, meter: Meter) -> None:
+    """Check that the network ``step``, the nearest one of those found, is near the budget.
 
     Raises:
         UserError: all networks cost more or less than the budget; the message names the smallest (largest) cost.
     """
-    meter = meter or cost_meter()
-    step, larger = nearest(stairs, budget, meter)
     s, reached = step.scaling, meter.text(step.achieved) + meter.conditions
     given = f'changing {stairs.name} (now r={s.r:g}, w={s.w:g}, d={s.d:g})'
     if step.achieved > (1 + TOLERANCE) * budget:
@@ -182,7 +188,6 @@ def solve(stairs: Staircase, budget: float, meter: Meter | None = None) -> tuple
             f'{stairs.base.name} cannot grow to {meter.text(budget)}: {given}, the largest it reaches is {reached}. '
             'Give that budget or less, or take a larger base.'
         )
-    return step, larger
 
 
 def _tidy(stairs: Staircase, step: Step, meter: Meter) -> Step:

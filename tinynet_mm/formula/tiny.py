@@ -24,7 +24,7 @@ from .near import CLOSE, closest, miss
 from .process import Process
 from .rows import column
 from .sampling import BOUNDS
-from .solve import WIDTHS, Meter, Step, cost_meter, last_below, nearest, solve, widths
+from .solve import WIDTHS, Meter, Step, cost_meter, last_below, nearest, refuse_far, widths
 
 MARGIN = 1.1  # extends the fitted range beyond its outermost networks: the paper's c = 0.06 is the 0.063 of TinyNet-E
 EXTRAPOLATED = (0.005, 4.0)
@@ -161,9 +161,11 @@ class TinyFormula:
             ends = 0.7 * w, 1.4 * w
         predicted = self._dimensions(c)
         at = {name: float(values[0]) for name, values in self.predict(c).items()}
-        step, larger = solve(widths(base, *predicted, *ends), budget, meter)
+        stairs = widths(base, *predicted, *ends)
+        step, larger = nearest(stairs, budget, meter)
         if not meter.protocol and miss(step, budget) > CLOSE:  # a measured time is not known to 1 %
             step, larger = closest(base, predicted, (at['r_std'], at['d_std']), ends, budget, meter)
+        refuse_far(stairs, step, larger, budget, meter)
         outside = not self.range[0] <= c <= self.range[1]
         return Solution(
             base.name, c, predicted, step.scaling, step.arch, cost(step.arch, classes=classes), budget, meter.unit, step.achieved,

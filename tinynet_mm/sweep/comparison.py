@@ -67,8 +67,8 @@ def _line(target: float, method: str, found: np.ndarray, reference: np.ndarray |
 
 def interval(values: np.ndarray) -> tuple[float, float]:
     """The 95 % interval of the mean of two or more values."""
-    low, high = stats.t.interval(1 - LEVEL, len(values) - 1, values.mean(), stats.sem(values))
-    return round(float(low), 3), round(float(high), 3)
+    mean, margin = float(values.mean()), float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * stats.sem(values))
+    return round(mean - margin, 3), round(mean + margin, 3)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -32,14 +32,15 @@ DIMENSIONS = {'r': 'resolution', 'd': 'depth', 'w': 'width'}
 def summary(rows: Sequence[dict]) -> list[dict]:
     """One row for each budget and method: its network, the accuracy (mean in per cent; std is n - 1, 0 for one seed), the seeds.
 
-    The statistics of :func:`.comparison.table` are part of each row.
+    The statistics of :func:`.comparison.table` are part of each row. ``accuracy`` may be that on the test images; ``validation``
+    is the mean on the validation images, as for the networks of the search.
     """
-    networks = {(row['target'], row['method']): row for row in reversed(rows)}
     result = []
     for line in comparison.table(rows):
-        network = networks[line['target'], line['method']]
-        numbers = {key: network[key] for key in ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params')}
-        result.append(line | dict(accuracy=line['mean'], std=line['std'] or 0.0) | numbers)
+        group = [row for row in rows if (row['target'], row['method']) == (line['target'], line['method'])]
+        numbers = {key: group[0][key] for key in ('r', 'w', 'd', 'resolution', 'c', 'macs', 'params')}
+        validation = round(float(np.mean([row['accuracy'] for row in group])), 3)
+        result.append(line | dict(accuracy=line['mean'], std=line['std'] or 0.0, validation=validation) | numbers)
     return result
 
 
@@ -54,8 +55,10 @@ def front_figure(rows: Sequence[dict], front: Sequence[dict]) -> Figure:
         axes.plot(*_points(front), 'o', color=COLOUR['front'], ms=5, label=f'best {len(front)}')
     for method, group in _methods(rows):
         if method in ('tiny', 'giant'):
-            axes.plot(*_points(group), MARKER[method] + '--', color=COLOUR[method], ms=6, lw=1, label=LABELS[method])
-    return _finish(figure, axes, 'multiply-adds (M)', 'top-1 accuracy (%)')
+            axes.plot(
+                *_points(group, 'validation'), MARKER[method] + '--', color=COLOUR[method], ms=6, lw=1, label=LABELS[method]
+            )
+    return _finish(figure, axes, 'multiply-adds (M)', 'top-1 accuracy on the validation images (%)')
 
 
 def undominated(front: Sequence[dict]) -> list[dict]:
@@ -112,7 +115,9 @@ def fit_curves(formula: TinyFormula, base: Arch, classes: int, count: int = 80) 
 
 
 def methods_figure(rows: Sequence[dict]) -> Figure:
-    """Draw figure 6: accuracy against MACs of the rules, mean and deviation over seeds."""
+    """Draw figure 6: accuracy against MACs of the rules, mean and deviation over seeds; one budget as in `intervals_figure`."""
+    if len({row['target'] for row in rows if row['method'] != RANDOM}) == 1:
+        return intervals_figure(rows)
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     for method, group in _methods(rows):
@@ -127,13 +132,33 @@ def methods_figure(rows: Sequence[dict]) -> Figure:
             capsize=2,
             label=LABELS[method],
         )
-    seeds = sorted({row['seeds'] for row in summary(rows)})
-    axes.set_title('mean ± deviation of {} trainings'.format(' or '.join(map(str, seeds))))
+    axes.set_title(f'mean ± deviation of {_seeds(rows)} trainings')
     return _finish(figure, axes, 'multiply-adds (M)', 'top-1 accuracy (%)')
 
 
-def _points(rows: Sequence[dict]) -> tuple[list[float], list[float]]:
-    return [row['macs'] / 1e6 for row in rows], [row['accuracy'] for row in rows]
+def intervals_figure(rows: Sequence[dict]) -> Figure:
+    """Draw the accuracy of each method at one budget: the trainings, their mean, and its 95 % interval."""
+    table, values = summary(rows)[::-1], comparison.accuracies(rows)
+    figure = new_figure(8.4, 0.45 * len(table) + 1.1)
+    axes = figure.subplots()
+    for place, row in enumerate(table):
+        single, colour = values[row['target'], row['method']], COLOUR[row['method']]
+        axes.plot(single, np.full(len(single), place), 'o', color=COLOUR[RANDOM], ms=3, alpha=0.6)
+        if row['low'] != '':
+            axes.plot([row['low'], row['high']], [place, place], '-', color=colour, lw=3)
+        axes.plot(row['mean'], place, 'D', color=colour, ms=6)
+    axes.set_yticks(range(len(table)), [LABELS[row['method']] for row in table])
+    axes.set_title(f'{table[0]["target"]:g} of the MACs of the base: {_seeds(rows)} trainings, mean, 95 % interval of the mean')
+    axes.set_xlabel('top-1 accuracy (%)')
+    return figure
+
+
+def _seeds(rows: Sequence[dict]) -> str:
+    return ' or '.join(map(str, sorted({row['seeds'] for row in summary(rows)})))
+
+
+def _points(rows: Sequence[dict], key: str = 'accuracy') -> tuple[list[float], list[float]]:
+    return [row['macs'] / 1e6 for row in rows], [row[key] for row in rows]
 
 
 def _methods(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
