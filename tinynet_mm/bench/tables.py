@@ -38,6 +38,8 @@ lower.
 
 {ratios}
 
+Below 1 the TinyNet is the faster one. Where a column is above 1, the order that the paper found on its phone is reversed here.
+
 ## Targets
 
 What this project aimed at with ONNX Runtime, one thread and batch 1, and what was measured: the networks of the table above that

@@ -60,8 +60,8 @@ def warnings(solution: Solution, formula: TinyFormula) -> list[str]:
             f'{p.distance(math.log(solution.c)):.1f} length scales of {n}' for n, p in (('r', formula.r), ('d', formula.d))
         )
         found.append(
-            f'c = {solution.c:.3g} is outside the fitted range, {low:.3g} to {high:.3g}, by {far}: this is extrapolated along a '
-            'straight line in log c.'
+            f'c = {solution.c:.3g} is outside the fitted range, {low:.3g} to {high:.3g}, by a factor of '
+            f'{max(low / solution.c, solution.c / high):.2g} ({far}): this is extrapolated along a straight line in log c.'
         )
     if not 0.35 <= solution.scaling.w <= 2.8:
         found.append(f'w = {solution.scaling.w:g} is outside 0.35 to 2.8, the range of widths that the paper explored.')

@@ -2,6 +2,7 @@
 
 from ..archs import PRESETS, Arch, preset
 from ..cost import cost
+from ..formula.budget import readable
 from ..formula.tiny import Solution, TinyFormula
 from .printed import BUILT, IMAGENET
 
@@ -30,7 +31,15 @@ def published_lines(rows: list[dict]) -> list[str]:
         'The formula is fitted to these five networks, so "fit" is no prediction.',
         '"left out" is the prediction of a fit to the other four, which extrapolates to A and E.',
         *(form.format(**row) for row in rows),
+        'At the multiply-adds that the paper prints, rounded to millions:',
+        *(_at_printed(row) for row in rows),
     ]
+
+
+def _at_printed(row: dict) -> str:
+    same = 'the same network' if row['same_network_at_printed'] else 'another network'
+    form = '{name}  {macs} MACs: r {r_at_printed} d {d_at_printed} w {w_at_printed}, {same}'
+    return form.format(**row, macs=readable(row['macs_paper']), same=same)
 
 
 def _compare(formula: TinyFormula, index: int, name: str) -> dict:
