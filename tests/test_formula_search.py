@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 from tinynet_mm.archs import BASES, EFFICIENTNET_B0, Scaling, scale
 from tinynet_mm.cost import cost
 from tinynet_mm.files import read_csv, write_csv
 from tinynet_mm.formula import frontier, non_dominated_ranks, sample_band, sample_budget, spearman
 from tinynet_mm.formula.budget import parse_budget, readable
+from tinynet_mm.formula.frontier import spearman_interval
 from tinynet_mm.formula.solve import single, solve, widths
 
 B0 = cost(EFFICIENTNET_B0).macs
@@ -195,6 +196,19 @@ def test_a_constant_dimension_has_rank_correlation_zero():
 def test_frontier_refuses(rows, message):
     with pytest.raises(ValueError, match=message):
         frontier(rows)
+
+
+def test_the_interval_of_a_rank_correlation_has_the_true_one_in_95_of_100_samples():
+    """Simulated: ten pairs of correlated normal values, whose rank correlation is that of very many pairs."""
+    rng = np.random.default_rng(0)
+    for correlation in (0.0, 0.7):
+        pairs = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], size=20_000)
+        true, inside = spearmanr(pairs).statistic, 0
+        for sample in pairs[:10_000].reshape(1000, 10, 2):
+            low, high = spearman_interval(spearmanr(sample).statistic, 10)
+            inside += low <= true <= high
+        assert 930 <= inside <= 975
+    assert spearman_interval(1.0, 12) == spearman_interval(0.5, 3) == (-1, 1)
 
 
 def test_ranks_and_spearman_refuse():

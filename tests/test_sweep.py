@@ -334,7 +334,7 @@ def test_the_tool_runs_all_stages(tmp_path, capsys):
     with_results(sweep)
     assert 'all done' in stage('run')
     assert stage('collect') == f'40 trained networks: {sweep.path}/rows.csv\n'
-    assert 'Spearman): r ' in stage('fit')
+    assert 'Spearman, 95 % interval): r ' in stage('fit')
     added = stage('compare', '--budgets', 0.3, '--seeds', 2)
     assert 'left out: d at 0.3: efficientnet_b0 cannot shrink' in added and '8 trainings added' in added
     for wrong, message in (

@@ -115,8 +115,8 @@ def _fit(sweep: 'Sweep', args: argparse.Namespace) -> int:
     from tinynet_mm.sweep import results
 
     fitted = results.fit(sweep, args.share)
-    ranks = ', '.join(f'{name} {value:.2f}' for name, value in fitted.spearman.items())
-    print(f'front of {len(fitted.front)} networks; rank correlation with MACs (Spearman): {ranks}')
+    ranks = ', '.join(f'{name} {value}' for name, value in fitted.spearman.items())
+    print(f'front of {len(fitted.front)} networks; rank correlation with MACs (Spearman, 95 % interval): {ranks}')
     print(f'error of the fit: {fitted.error}\n{sweep.path}/front.csv, {sweep.path}/formula.json')
     return 0
 

@@ -1,7 +1,8 @@
 """Search on CIFAR-10 on a CPU: the base is EfficientNet-B0 at 56 pixels; each network trains on 10,000 images for four epochs.
 
-    python tools/sweep.py sample sweeps/cifar10 --config configs/sweep/cifar10.py --data-root data/cifar10 -n 16 --band 0.05 0.3
-    python tools/sweep.py sample sweeps/cifar10 -n 14 --band 0.3 0.8 --seed 1 --add
+    python tools/sweep.py sample sweeps/cifar10 --config configs/sweep/cifar10.py --data-root data/cifar10 -n 20 --band 0.05 0.3
+    python tools/sweep.py sample sweeps/cifar10 -n 10 --band 0.3 0.6 --seed 1 --add
+    python tools/sweep.py sample sweeps/cifar10 -n 20 --band 0.05 0.3 --seed 2 --add
     python tools/sweep.py run sweeps/cifar10 --jobs 2
 
 There are two bands because uniform draws of r, w and d rarely give a small network. The input has 56 pixels, not the 32 of the

@@ -80,6 +80,24 @@ def spearman(rows: list[dict]) -> dict[str, float]:
     return {name: float(spearmanr(v, macs).statistic) if len(set(v)) > 1 else 0.0 for name, v in columns.items()}
 
 
+def spearman_interval(rho: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a rank correlation of ``count`` networks (Bonett and Wright, Psychometrika 65, 2000).
+
+    It is approximate, and (-1, 1) for three networks or fewer and for a correlation of -1 or 1, which says nothing about others.
+    """
+    if count <= 3 or abs(rho) >= 1:
+        return -1.0, 1.0
+    margin = 1.96 * np.sqrt((1 + rho**2 / 2) / (count - 3))
+    low, high = np.tanh(np.arctanh(rho) + np.array([-margin, margin])).tolist()
+    return low, high
+
+
+def spearman_texts(rows: list[dict]) -> dict[str, str]:
+    """The correlations of :func:`spearman` with their intervals, for instance ``0.85 (0.39 to 0.97)``."""
+    found = {name: (rho, *spearman_interval(rho, len(rows))) for name, rho in spearman(rows).items()}
+    return {name: f'{rho:.2f} ({low:.2f} to {high:.2f})' for name, (rho, low, high) in found.items()}
+
+
 def _objectives(accuracy: Sequence[float], macs: Sequence[float]) -> np.ndarray:
     """Both objectives (n, 2) for minimisation."""
     gains, costs = np.asarray(accuracy, dtype=float), np.asarray(macs, dtype=float)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..archs import Arch
 from ..cost import cost
-from ..formula.frontier import non_dominated_ranks, spearman
+from ..formula.frontier import non_dominated_ranks, spearman_texts
 from ..formula.solve import cost_meter, nearest, widths
 from ..formula.tiny import TinyFormula, equation5
 from ..plots.style import COLOURS, MARKERS, new_figure
@@ -82,7 +82,7 @@ def budget_figure(rows: Sequence[dict]) -> Figure:
 def fit_figure(front: Sequence[dict], curves: dict[str, np.ndarray]) -> Figure:
     """Draw figure 3: r, d and w of the front against MACs, rank correlations, and the ``curves`` of the formula."""
     figure = new_figure(9.6, 3.3)
-    ranks = spearman(list(front))
+    ranks = spearman_texts(list(front))
     base_macs = front[0]['macs'] / front[0]['c'] / 1e6
     for axes, (key, name) in zip(figure.subplots(1, 3), DIMENSIONS.items()):
         costs, values = [row['macs'] / 1e6 for row in front], [row[key] for row in front]
@@ -94,7 +94,7 @@ def fit_figure(front: Sequence[dict], curves: dict[str, np.ndarray]) -> Figure:
         else:
             std = curves[f'{key}_std']
             axes.fill_between(c, curve - 2 * std, curve + 2 * std, color=COLOURS[0], alpha=0.15, lw=0, label='± 2 deviations')
-        axes.set_title(f'{name}: Spearman {ranks[key]:.2f}')
+        axes.set_title(f'{name}: Spearman {ranks[key]}')
         axes.set_xlabel('multiply-adds (M)')
         axes.set_ylabel(f'{name} {key}')
         axes.legend()

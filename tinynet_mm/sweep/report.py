@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ..errors import UserError
 from ..files import read_csv, write_csv, write_text
-from ..formula.frontier import spearman
+from ..formula.frontier import spearman_texts
 from ..formula.tiny import TinyFormula
 from ..plots.style import save, styled
 from . import figures
@@ -101,7 +101,7 @@ def _content(
         rows=[{key: row[key] for key in SHOWN} for row in rows],
         front=[row['name'] for row in front],
         line=[row['name'] for row in figures.undominated(front)] if front else [],
-        spearman=spearman(front) if curves else None,
+        spearman=spearman_texts(front) if curves else None,
         fit=_fit(front, curves) if curves else None,
         budget=[row['name'] for row in one_budget],
         table=figures.summary(rows),

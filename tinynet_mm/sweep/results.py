@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import UserError
 from ..files import write_csv
-from ..formula.frontier import frontier, spearman
+from ..formula.frontier import frontier, spearman_texts
 from ..formula.report import held_out
 from ..formula.tiny import TinyFormula
 from .folder import COMMAND, RANDOM, Sweep, first_line, read_result
@@ -61,7 +61,7 @@ class Fitted:
     """The best networks, their rank correlations with MACs, and the formula fitted to them."""
 
     front: list[dict]
-    spearman: dict[str, float]
+    spearman: dict[str, str]
     formula: TinyFormula
 
     @property
@@ -94,4 +94,4 @@ def fit(sweep: Sweep, share: float = 0.2) -> Fitted:
     formula = TinyFormula.fit(front)
     write_csv(sweep.path / 'front.csv', front)
     formula.save(sweep.path / 'formula.json')
-    return Fitted(front, spearman(front), formula)
+    return Fitted(front, spearman_texts(front), formula)
