@@ -26,6 +26,7 @@ def closest(
     ends: tuple[float, float],
     budget: float,
     meter: Meter,
+    fixed_ends: bool | None = None,
 ) -> tuple[Step, Step | None]:
     """The network within 1 % of the budget whose r and d are nearest to the predicted ones, and the next wider one.
 
@@ -38,10 +39,11 @@ def closest(
         ends: the least and the largest w.
         budget: the cost of one image.
         meter: counts the cost.
+        fixed_ends: whether stem and head keep their width; by default as in the tiny formula.
     """
     found = []
     for r, d in _neighbours(base, predicted, deviations):
-        found.append(nearest(widths(base, r, d, *ends), budget, meter))
+        found.append(nearest(widths(base, r, d, *ends, fixed_ends), budget, meter))
         if miss(found[-1][0], budget) <= CLOSE:
             return found[-1]
     return min(found, key=lambda pair: miss(pair[0], budget))

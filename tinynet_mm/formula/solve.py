@@ -83,9 +83,12 @@ class Staircase:
         return scale(self.base, self.make(value))
 
 
-def widths(base: Arch, r: float, d: float, low: float = WIDTHS[0], high: float = WIDTHS[1]) -> Staircase:
-    """Width free, resolution and depth given: the last step of the tiny formula."""
-    return Staircase(base, 'w', lambda w: Scaling(r=r, w=w, d=d, fixed_ends=keeps_ends(base)), low, high)
+def widths(
+    base: Arch, r: float, d: float, low: float = WIDTHS[0], high: float = WIDTHS[1], fixed_ends: bool | None = None
+) -> Staircase:
+    """Width free, resolution and depth given: the last step of the tiny formula; stem and head as in :func:`keeps_ends`."""
+    fixed = keeps_ends(base) if fixed_ends is None else fixed_ends
+    return Staircase(base, 'w', lambda w: Scaling(r=r, w=w, d=d, fixed_ends=fixed), low, high)
 
 
 def keeps_ends(base: Arch) -> bool:

@@ -7,7 +7,6 @@ formula and with r, d or w alone, at one budget.
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,14 +17,15 @@ from ..archs import Arch, Scaling, scale
 from ..cost import cost
 from ..errors import UserError
 from ..files import read_csv, write_csv, write_text
-from ..formula.near import CLOSE, miss
+from ..formula.near import CLOSE, closest, miss
 from ..formula.sampling import BOUNDS, sample_band, sample_budget
-from ..formula.solve import Staircase, Step, cost_meter, giant, keeps_ends, nearest, single, solve
+from ..formula.solve import Step, cost_meter, giant, keeps_ends, single, solve
 from ..formula.tiny import TinyFormula
 from ..mmlab.configs import check_text
 from .folder import COMMAND, RANDOM, RULES, Settings, Sweep, scaling_of
 
 BAND = (0.03, 1.05)
+REACH = 0.1  # by which r and d of a compared network may change to meet the budget, as a share of them
 
 
 def sample(
@@ -162,23 +162,24 @@ def free_seeds(sweep: Sweep, count: int) -> list[int]:
 
 
 def remarks(added: Sequence[dict]) -> list[str]:
-    """A sentence for each compared network that misses its budget by more than 1 %, or whose width was changed to meet it."""
+    """A sentence for each compared network that misses its budget by more than 1 %, or that is changed to meet it."""
     found = []
     for row in {(row['method'], row['target']): row for row in added}.values():
         name = f'{row["method"]} at {row["target"]:g}'
         if abs(row['c'] / row['target'] - 1) > CLOSE:
             found.append(f'{name} is {row["c"]:.3f} of the MACs of the base, its nearest network')
-        if row['method'] in ('r', 'd') and row['w'] != 1:
-            found.append(f'{name} has {row["w"]:g} times the width of the base, to meet the budget')
+        others = [f'{key} = {row[key]:.4g}' for key in 'rwd' if key != row['method'] and row[key] != 1]
+        if row['method'] in ('r', 'w', 'd') and others:
+            found.append(f'{name} has {" and ".join(others)}, to meet the budget')
     return found
 
 
 def solved(method: str, target: float, settings: Settings, formula: TinyFormula) -> Scaling:
     """Return the scaling by which ``method`` meets ``target`` times the MACs of the base.
 
-    A small input makes the steps of r coarse (from 33 to 32 pixels the last maps of the base shrink from 2 x 2 to 1 x 1), and
-    those of d are blocks. So the other rules use the network with the smallest ratio to the budget, above or below it; if that
-    misses the budget by more than 1 %, its width is changed until it meets it.
+    A small input makes the steps of r coarse (from 33 to 32 pixels the last maps of the base shrink from 2 x 2 to 1 x 1), those
+    of d are blocks, and those of w at least 8 channels. So the other rules use the network with the smallest ratio to the budget,
+    above or below it; if that misses the budget by more than 1 %, its other multipliers are changed until it meets it.
 
     Raises:
         UserError: the method cannot meet the budget.
@@ -197,13 +198,16 @@ def solved(method: str, target: float, settings: Settings, formula: TinyFormula)
 
 
 def trimmed(base: Arch, step: Step, budget: float, classes: int) -> Step:
-    """The network of ``step``, with a width that meets ``budget`` MACs better if it misses them by more than 1 %."""
+    """The network of ``step``, or if it misses ``budget`` MACs by more than 1 %, a similar one that meets them better.
+
+    The width changes first, by a factor of up to 1.5, and where that is not enough r and d too, by up to a tenth.
+    """
     if miss(step, budget) <= CLOSE:
         return step
-    given, width = step.scaling, float(step.scaling.w)
-    stairs = Staircase(base, 'w', lambda w: replace(given, w=w), width / 1.5, width * 1.5)
-    found = [other for other in nearest(stairs, budget, cost_meter('macs', classes)) if other]
-    return min([step, *found], key=lambda other: miss(other, budget))
+    r, w, d = (float(getattr(step.scaling, name)) for name in 'rwd')
+    limits, meter = (REACH * r, REACH * d), cost_meter('macs', classes)
+    found, _ = closest(base, (r, d), limits, (w / 1.5, 1.5 * w), budget, meter, step.scaling.fixed_ends)
+    return min(step, found, key=lambda other: miss(other, budget))
 
 
 def best_random(rows: Sequence[dict], target: float) -> Scaling:
