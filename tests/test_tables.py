@@ -4,7 +4,9 @@ import dataclasses
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from tinynet_mm.bench import readme
 from tinynet_mm.bench import tables as latency_tables
@@ -84,7 +86,7 @@ def test_the_tool_writes_the_files_and_the_tables_of_the_readme(rows, tmp_path, 
     assert (tmp_path / 'tables.md').read_text().count('\n| ') == 7 + 2 * 5 + len(rows)
     assert (tmp_path / 'latency.md').read_text() == latency_tables.make_page(RESULTS)
     text = (tmp_path / 'README.md').read_text()
-    assert text.startswith('start\n<!-- backbones') and text.count('\nbetween\n') == 2 and 'old' not in text
+    assert text.startswith('start\n<!-- backbones') and text.count('\nbetween\n') == 3 and 'old' not in text
     assert '\n| TinyNet-D | `tinynet_d` | 152 | 2.34 | 51.6 | 67.0 | 67.0 | 4.4 |\n' in text
     assert to_csv(rows).splitlines()[0].startswith('table,network,ours,input,params,macs,paper_params,paper_macs,source')
     (tmp_path / 'README.md').write_text(regions[0].replace('backbones', 'heads'))
@@ -92,10 +94,26 @@ def test_the_tool_writes_the_files_and_the_tables_of_the_readme(rows, tmp_path, 
         tool.main(files)
 
 
-@pytest.mark.parametrize('page', ['README.md', 'docs/benchmarks.md'])
+@pytest.mark.parametrize('page', ['README.md', 'docs/benchmarks.md', 'docs/formula.md'])
 def test_the_tables_of_a_page_are_up_to_date(page):
     text = (ROOT / page).read_text()
     assert readme.fill(text, readme.all_tables(RESULTS, read_csv(RESULTS / 'tables.csv'))) == text
+
+
+def test_the_table_of_a_sweep_has_intervals_and_corrected_tests():
+    network = dict(target=0.5, r=0.5, d=1.25, resolution=28, c=0.5, macs=7_411_000, params=1_000_000)
+    values = dict(tiny=(0.75, [55, 56, 57]), w=(1.0, [54, 55, 56]), r=(0.5, [50]))
+    rows = [
+        dict(network, method=method, w=w, accuracy=0.0, test_accuracy=value)
+        for method, (w, found) in values.items()
+        for value in found
+    ]
+    lines = readme.sweep_table(rows).splitlines()
+    assert 'test top-1 %' in lines[0]
+    assert lines[2] == '| tiny formula (fitted here) | 0.50 | 0.75 | 1.25 | 7.41 | 3 | 56.0 (53.5 to 58.5) | – | – |'
+    assert lines[3] == '| resolution alone | 0.50 | 0.50 | 1.25 | 7.41 | 1 | 50.0 | – | – |'
+    margin, p = stats.t.ppf(0.975, 4) * np.sqrt(2 / 3), stats.ttest_ind([55, 56, 57], [54, 55, 56]).pvalue
+    assert lines[4].endswith(f'| 55.0 (52.5 to 57.5) | +1.0 (−{margin - 1:.1f} to +{margin + 1:.1f}) | {p:.2g} |')
 
 
 def test_a_line_of_detectors_is_the_mean_of_the_seeds():

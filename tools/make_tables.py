@@ -4,7 +4,8 @@
 
 The counts are of every network that the paper's tables 1, 2, 3, 5 and 6 define. docs/latency.md comes from results/latency*.csv
 and results/int8.csv, which tools/latency.py and tools/benchmark_int8.py write; the table of detectors comes from
-results/detection.csv, which tools/benchmark_detection.py writes.
+results/detection.csv, which tools/benchmark_detection.py writes, and that of the compared ways to shrink a network from
+results/sweep_cifar10/rows.csv.
 """
 
 import argparse
@@ -22,8 +23,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--csv', type=cli.path, default=ROOT / 'results' / 'tables.csv', help='default: results/tables.csv')
     parser.add_argument('--docs', type=cli.path, default=ROOT / 'docs' / 'tables.md', help='default: docs/tables.md')
     parser.add_argument('--latency', type=cli.path, default=ROOT / 'docs' / 'latency.md', help='default: docs/latency.md')
-    pages = [ROOT / 'README.md', ROOT / 'docs' / 'benchmarks.md']
-    parser.add_argument('--pages', type=cli.path, nargs='+', default=pages, help='default: README.md docs/benchmarks.md')
+    pages = [ROOT / 'README.md', ROOT / 'docs' / 'benchmarks.md', ROOT / 'docs' / 'formula.md']
+    help_text = 'default: README.md, docs/benchmarks.md and docs/formula.md'
+    parser.add_argument('--pages', type=cli.path, nargs='+', default=pages, help=help_text)
     args = parser.parse_args(argv)
     from tinynet_mm.bench import readme, tables
     from tinynet_mm.paper.tables import make_rows, to_csv, to_markdown

@@ -1,5 +1,5 @@
 custom_hooks = [
-    dict(type='FastCPUHook'),
+    dict(small_maps=True, type='FastCPUHook'),
     dict(type='StopOnNonFiniteLoss'),
 ]
 custom_imports = dict(
@@ -57,11 +57,31 @@ sweep = dict(
         'model.data_preprocessor.resolution',
     ],
 )
+test_cfg = dict(type='TestLoop')
+test_dataloader = dict(
+    batch_size=250,
+    collate_fn=dict(type='whole_batch'),
+    dataset=dict(folder='data/cifar10/val', type='MemoryImages'),
+    drop_last=False,
+    num_workers=0,
+    sampler=dict(shuffle=False, type='DefaultSampler'),
+)
+test_evaluator = dict(topk=(1,), type='Accuracy')
 train_cfg = dict(max_epochs=4, type='EpochBasedTrainLoop', val_interval=4)
 train_dataloader = dict(
     batch_size=64,
     collate_fn=dict(type='whole_batch'),
-    dataset=dict(flip=True, folder='data/cifar10/train', pad=4, per_class=1000, type='MemoryImages'),
+    dataset=dict(
+        flip=True,
+        folder='data/cifar10/train',
+        pad=4,
+        per_class=1000,
+        share=(
+            0,
+            0.9,
+        ),
+        type='MemoryImages',
+    ),
     drop_last=True,
     num_workers=0,
     sampler=dict(shuffle=True, type='DefaultSampler'),
@@ -70,7 +90,14 @@ val_cfg = dict(type='ValLoop')
 val_dataloader = dict(
     batch_size=250,
     collate_fn=dict(type='whole_batch'),
-    dataset=dict(folder='data/cifar10/val', type='MemoryImages'),
+    dataset=dict(
+        folder='data/cifar10/train',
+        share=(
+            0.9,
+            1,
+        ),
+        type='MemoryImages',
+    ),
     drop_last=False,
     num_workers=0,
     sampler=dict(shuffle=False, type='DefaultSampler'),

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..files import read_csv
 from ..paper import tables as paper
 from ..paper.printed import BUILT, IMAGENET
+from ..sweep import comparison, figures
 from . import tables as latency
 from .detection import grouped
 
@@ -47,7 +48,25 @@ def all_tables(results: Path, networks: Sequence[paper.Row]) -> dict[str, str]:
         ),
         detectors=detectors_table(read_csv(results / 'detection.csv')),
         latency=latency.readme_table(results),
+        sweep=sweep_table(read_csv(results / 'sweep_cifar10' / 'rows.csv')),
     )
+
+
+def sweep_table(rows: Sequence[dict]) -> str:
+    """The networks that a sweep compared at its budgets: accuracy with its 95 % interval, and how far the formula is ahead."""
+    cells = []
+    for line in figures.summary(rows):
+        network = [figures.LABELS[line['method']], *(f'{line[key]:.2f}' for key in 'rwd'), f'{line["macs"] / 1e6:.2f}']
+        interval = f' ({line["low"]:.1f} to {line["high"]:.1f})' if line['seeds'] > 1 else ''
+        scores = [str(line['seeds']), f'{line["mean"]:.1f}{interval}', '–', '–']
+        if line['p'] != '':
+            ahead = [f'{line[key]:+.1f}'.replace('-', '−') for key in ('ahead', 'ahead_low', 'ahead_high')]
+            scores[2:] = ['{} ({} to {})'.format(*ahead), f'{line["p_holm"]:.2g}' if line['p_holm'] else '< 0.0001']
+        cells.append([*network, *scores])
+    tested = comparison.measured_on([row for row in rows if row['method'] in figures.LABELS]) == 'test_accuracy'
+    of = 'test' if tested else 'validation'
+    head = ['network', 'r', 'w', 'd', 'MACs (M)', 'seeds', f'{of} top-1 %', 'the formula is ahead by', 'p (Welch, Holm)']
+    return paper.markdown_table(head, cells)
 
 
 @dataclass(frozen=True)

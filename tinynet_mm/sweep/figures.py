@@ -148,7 +148,8 @@ def intervals_figure(rows: Sequence[dict]) -> Figure:
             axes.plot([row['low'], row['high']], [place, place], '-', color=colour, lw=3)
         axes.plot(row['mean'], place, 'D', color=colour, ms=6)
     axes.set_yticks(range(len(table)), [LABELS[row['method']] for row in table])
-    axes.set_title(f'{table[0]["target"]:g} of the MACs of the base: {_seeds(rows)} trainings, mean, 95 % interval of the mean')
+    title = f'{table[0]["target"]:g} of the MACs of the base: mean of {_seeds(rows)} trainings and its 95 % interval'
+    figure.suptitle(title, fontsize=10)
     axes.set_xlabel('top-1 accuracy (%)')
     return figure
 
