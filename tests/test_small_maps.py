@@ -54,6 +54,7 @@ def test_pointwise_equals_torch(bias):
         nn.Conv2d(4, 4, (3, 1), padding=(1, 0), groups=4, bias=False),
         nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False, padding_mode='reflect'),
         nn.Conv2d(4, 8, 1, stride=2),
+        nn.Conv2d(4, 4, 2, padding=1, groups=4, bias=False),
         nn.Conv2d(4, 8, 1, groups=2),
     ],
 )

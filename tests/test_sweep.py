@@ -95,7 +95,10 @@ def test_compared_networks_meet_their_budgets(fitted):
         assert row['fixed_ends'] == (row['method'] != 'giant')
     said = plan.remarks(rows)
     moved = {(row['method'], row['target']): row for row in rows if row['method'] in 'rwd'}
+    said, of_giant = [[text for text in said if text.startswith('giant') == giant] for giant in (False, True)]
     assert len(said) == sum(any(row[key] != 1 for key in set('rwd') - {method}) for (method, _), row in moved.items()) > 0
+    for text in of_giant:
+        assert re.search(r'^giant at 0[.]\d+ has r = .*, w = .* and d = .*, to meet the budget$', text)
     width = moved['w', 0.25]
     assert f'w at 0.25 has r = {width["r"]:.4g}, to meet the budget' in said
     left_out = read_csv(fitted.path / 'left_out.csv')

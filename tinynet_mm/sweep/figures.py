@@ -75,7 +75,7 @@ def budget_figure(rows: Sequence[dict]) -> Figure:
     for axes, (key, name) in zip(figure.subplots(1, 3, sharey=True), DIMENSIONS.items()):
         axes.plot([row[key] for row in rows], [row['accuracy'] for row in rows], 'o', color=COLOURS[0], ms=5)
         axes.set_xlabel(f'{name} {key}')
-    figure.axes[0].set_ylabel('top-1 accuracy (%)')
+    figure.axes[0].set_ylabel('validation top-1 accuracy (%)')
     return figure
 
 
@@ -143,14 +143,15 @@ def intervals_figure(rows: Sequence[dict]) -> Figure:
     axes = figure.subplots()
     for place, row in enumerate(table):
         single, colour = values[row['target'], row['method']], COLOUR[row['method']]
-        axes.plot(single, np.full(len(single), place), 'o', color=COLOUR[RANDOM], ms=3, alpha=0.6)
+        axes.plot(single, np.full(len(single), place), 'o', color='black', ms=3, alpha=0.4, zorder=4)
         if row['low'] != '':
             axes.plot([row['low'], row['high']], [place, place], '-', color=colour, lw=3)
         axes.plot(row['mean'], place, 'D', color=colour, ms=6)
     axes.set_yticks(range(len(table)), [LABELS[row['method']] for row in table])
     title = f'{table[0]["target"]:g} of the MACs of the base: mean of {_seeds(rows)} trainings and its 95 % interval'
     figure.suptitle(title, fontsize=10)
-    axes.set_xlabel('top-1 accuracy (%)')
+    tested = comparison.measured_on([row for row in rows if row['method'] != RANDOM]) == 'test_accuracy'
+    axes.set_xlabel(f'top-1 accuracy on the {"test" if tested else "validation"} images (%)')
     return figure
 
 

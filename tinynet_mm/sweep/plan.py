@@ -5,6 +5,7 @@ FLOPs of the base are kept; section 3.1: at one budget, within 3 %. Section 4.2 
 formula and with r, d or w alone, at one budget.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -168,6 +169,8 @@ def remarks(added: Sequence[dict]) -> list[str]:
         name = f'{row["method"]} at {row["target"]:g}'
         if abs(row['c'] / row['target'] - 1) > CLOSE:
             found.append(f'{name} is {row["c"]:.3f} of the MACs of the base, its nearest network')
+        if row['method'] == 'giant' and abs(math.log(row['w'], 1.1) - math.log(row['d'], 1.2)) > 0.1:
+            found.append(f'{name} has r = {row["r"]:.3g}, w = {row["w"]:.3g} and d = {row["d"]:.3g}, to meet the budget')
         others = [f'{key} = {row[key]:.4g}' for key in 'rwd' if key != row['method'] and row[key] != 1]
         if row['method'] in ('r', 'w', 'd') and others:
             found.append(f'{name} has {" and ".join(others)}, to meet the budget')

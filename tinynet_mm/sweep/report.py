@@ -135,4 +135,4 @@ def protocol(sweep: Sweep, rows: list[dict]) -> list[str]:
 def _read_once(rows: list[dict]) -> str:
     compared = [row for row in rows if row['method'] != RANDOM]
     tested = measured_on(compared) == 'test_accuracy'
-    return '; that of the compared networks is on the test images, which nothing else reads' if tested else ''
+    return '; that of the compared networks is on the test images, which the search does not read' if tested else ''

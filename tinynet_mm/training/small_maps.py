@@ -98,7 +98,7 @@ def replacement(layer: nn.Module) -> type[nn.Conv2d] | None:
     if layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1 and layer.padding == (0, 0):
         return PointwiseConv2d
     depthwise = layer.groups == layer.in_channels == layer.out_channels and layer.bias is None
-    square = layer.kernel_size == (kernel, kernel) and layer.stride[0] == layer.stride[1]
+    square = kernel % 2 and layer.kernel_size == (kernel, kernel) and layer.stride[0] == layer.stride[1]
     return SmallDepthwiseConv2d if depthwise and square and layer.padding == (kernel // 2, kernel // 2) else None
 
 
