@@ -1,12 +1,12 @@
 """The recipe of section 4.1, shortened from 450 epochs to 12, on CIFAR-10 in memory.
 
-RMSProp with TensorFlow's semantics, momentum 0.9, decay 0.9, weight decay 1e-5 (not on norms and biases). The learning rate is
-0.024 for a batch of 128, four times the paper's 0.048 for 1024: the best of 0.003, 0.006, 0.012, 0.024 for both networks on the
-validation part, one seed each (results/cifar10_rates.csv), and the largest of them: 0.048 was stopped after six epochs. It is
-multiplied by 0.97 every 0.064 epochs (2.4 of 450). Warm-up takes one epoch (3 of 450 would be 31 iterations). Dropout 0.2,
-label smoothing 0.1, batch norm momentum 0.01. The decay of averaged weights is min(0.9999, n / (n + 9)) after n steps, as in
-TensorFlow, so that the average works in a short run. Augmentation: shifts by up to 4 pixels and horizontal flips; no colour
-jitter. Inputs are enlarged to the resolution of the network, int(102 r) pixels.
+RMSProp with TensorFlow's semantics, momentum 0.9, decay 0.9, weight decay 1e-5 (not on norms and biases). The learning rate
+is 0.024 for a batch of 128, four times the paper's 0.048 for 1024: the best of 0.003, 0.006, 0.012, 0.024 and 0.048 for both
+networks on the validation part, one seed each (results/cifar10_rates.csv). It is multiplied by 0.97 every 0.064 epochs (2.4
+of 450). Warm-up takes one epoch (3 of 450 would be 31 iterations). Dropout 0.2, label smoothing 0.1, batch norm momentum
+0.01. The decay of averaged weights is min(0.9999, n / (n + 9)) after n steps, as in TensorFlow, so that the average works in
+a short run. Augmentation: shifts by up to 4 pixels and horizontal flips; no colour jitter. Inputs are enlarged to the
+resolution of the network, int(102 r) pixels.
 
 The last tenth of each class in the folder train is the validation part, and the folder val is the test part, which only
 tools/test.py reads.
