@@ -35,7 +35,7 @@ def test_test_images_count_only_if_all_networks_have_them():
     tested = rows(dict(tiny=[50, 51], w=[48, 49]))
     assert [line['mean'] for line in comparison.table(tested)] == [50.5, 48.5]
     tested[0]['test_accuracy'] = ''
-    assert comparison.measured_on(tested) == 'accuracy'
+    assert comparison.images_of(tested) == 'validation'
     assert {line['mean'] for line in comparison.table(tested)} == {0}
 
 

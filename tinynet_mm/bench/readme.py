@@ -63,9 +63,8 @@ def sweep_table(rows: Sequence[dict]) -> str:
             ahead = [f'{line[key]:+.1f}'.replace('-', '−') for key in ('ahead', 'ahead_low', 'ahead_high')]
             scores[2:] = ['{} ({} to {})'.format(*ahead), f'{line["p_holm"]:.2g}' if line['p_holm'] else '< 0.0001']
         cells.append([*network, *scores])
-    tested = comparison.measured_on([row for row in rows if row['method'] in figures.LABELS]) == 'test_accuracy'
-    of = 'test' if tested else 'validation'
-    head = ['network', 'r', 'w', 'd', 'MACs (M)', 'seeds', f'{of} top-1 %', 'the formula is ahead by', 'p (Welch, Holm)']
+    top1 = f'{comparison.images_of(rows)} top-1 %'
+    head = ['network', 'r', 'w', 'd', 'MACs (M)', 'seeds', top1, 'the formula is ahead by', 'p (Welch, Holm)']
     return paper.markdown_table(head, cells)
 
 

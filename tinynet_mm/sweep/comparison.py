@@ -18,17 +18,18 @@ POWER = 0.8
 
 def accuracies(rows: Sequence[dict]) -> dict[tuple[float, str], np.ndarray]:
     """The accuracies in per cent of each budget and method, over the seeds; on the test images where all networks have them."""
-    compared = [row for row in rows if row['method'] != RANDOM]
-    key = measured_on(compared)
+    key = 'test_accuracy' if images_of(rows) == 'test' else 'accuracy'
     groups: dict[tuple[float, str], list[float]] = {}
-    for row in compared:
-        groups.setdefault((row['target'], row['method']), []).append(row[key])
+    for row in rows:
+        if row['method'] != RANDOM:
+            groups.setdefault((row['target'], row['method']), []).append(row[key])
     return {group: np.array(values, float) for group, values in groups.items()}
 
 
-def measured_on(rows: Sequence[dict]) -> str:
-    """The column of the accuracy of a comparison: ``test_accuracy`` if each row has it, else ``accuracy`` (validation)."""
-    return 'test_accuracy' if rows and all(row.get('test_accuracy', '') != '' for row in rows) else 'accuracy'
+def images_of(rows: Sequence[dict]) -> str:
+    """The images of a comparison: ``test`` if each compared network has an accuracy on the test images, else ``validation``."""
+    compared = [row for row in rows if row['method'] != RANDOM]
+    return 'test' if compared and all(row.get('test_accuracy', '') != '' for row in compared) else 'validation'
 
 
 def table(rows: Sequence[dict], reference: str = 'tiny') -> list[dict]:

@@ -150,8 +150,7 @@ def intervals_figure(rows: Sequence[dict]) -> Figure:
     axes.set_yticks(range(len(table)), [LABELS[row['method']] for row in table])
     title = f'{table[0]["target"]:g} of the MACs of the base: mean of {_seeds(rows)} trainings and its 95 % interval'
     figure.suptitle(title, fontsize=10)
-    tested = comparison.measured_on([row for row in rows if row['method'] != RANDOM]) == 'test_accuracy'
-    axes.set_xlabel(f'top-1 accuracy on the {"test" if tested else "validation"} images (%)')
+    axes.set_xlabel(f'top-1 accuracy on the {comparison.images_of(rows)} images (%)')
     return figure
 
 

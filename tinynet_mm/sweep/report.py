@@ -17,7 +17,7 @@ from ..formula.frontier import spearman_texts
 from ..formula.tiny import TinyFormula
 from ..plots.style import save, styled
 from . import figures
-from .comparison import measured_on
+from .comparison import images_of
 from .folder import COMMAND, RANDOM, Sweep
 
 TEMPLATE = Path(__file__).with_name('page.html')
@@ -133,6 +133,5 @@ def protocol(sweep: Sweep, rows: list[dict]) -> list[str]:
 
 
 def _read_once(rows: list[dict]) -> str:
-    compared = [row for row in rows if row['method'] != RANDOM]
-    tested = measured_on(compared) == 'test_accuracy'
+    tested = images_of(rows) == 'test'
     return '; that of the compared networks is on the test images, which the search does not read' if tested else ''
