@@ -26,7 +26,7 @@ from ..mmlab.configs import check_text
 from .folder import COMMAND, RANDOM, RULES, Settings, Sweep, scaling_of
 
 BAND = (0.03, 1.05)
-REACH = 0.1  # by which r and d of a compared network may change to meet the budget, as a share of them
+REACH = 0.15  # by which r and d of a compared network may change to meet the budget, as a share of them
 
 
 def sample(
@@ -203,7 +203,7 @@ def solved(method: str, target: float, settings: Settings, formula: TinyFormula)
 def trimmed(base: Arch, step: Step, budget: float, classes: int) -> Step:
     """The network of ``step``, or if it misses ``budget`` MACs by more than 1 %, a similar one that meets them better.
 
-    The width changes first, by a factor of up to 1.5, and where that is not enough r and d too, by up to a tenth.
+    The width changes first, by a factor of up to 1.5, and where that is not enough r and d too, by up to ``REACH``.
     """
     if miss(step, budget) <= CLOSE:
         return step
