@@ -3,7 +3,7 @@
     python tools/train.py configs/ssdlite_tinynet_d_coco.py
 
 858 M multiply-adds an image and 3.05 M parameters with 80 classes (counted). Not trained on COCO here;
-on BCCD see results/detection_512.csv.
+on BCCD at 512 pixels see results/detection.csv.
 """
 
 _base_ = './_base_/ssdlite_coco.py'

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from test_detection_tools import tool
 from test_ssdlite import detector
+from torchvision.ops import generalized_box_iou_loss
 
 from tinynet_mm.bench.batches import random_batch
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
@@ -102,6 +103,38 @@ def test_with_3x3_kernels_of_its_own_it_is_the_head_of_mmdet():
     maps = [torch.randn(2, 64, side, side) for side in (8, 4, 2, 1)]
     for found, expected in zip(sum(ours(maps), ()), sum(theirs(maps), ()), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def random_level(labels):
+    """Arguments of ``loss_by_feat_single`` for a level of 4 points an image, with three classes."""
+    shape = labels.shape
+    corners = 20 * torch.rand(2, *shape, 2), 30 + 20 * torch.rand(2, *shape, 2)
+    boxes, targets = torch.cat(corners, -1)
+    scores = torch.randn(len(labels), 3, 2, 2, requires_grad=True)
+    quality = torch.rand(shape) * (labels < 3)
+    return scores, boxes.requires_grad_(), labels, torch.ones(shape), targets, quality, (8, 8)
+
+
+def test_all_positive_points_have_the_same_weight_in_the_box_loss():
+    """Against GIoU of torchvision; the loss of the scores is mmdet's."""
+    torch.manual_seed(0)
+    level = random_level(torch.tensor([[3, 0, 3, 2], [1, 3, 3, 3]]))
+    scores, boxes, quality, positives = head().loss_by_feat_single(*level)
+    chosen = level[2] < 3
+    expected = generalized_box_iou_loss(level[1][chosen], level[4][chosen], reduction='sum')
+    torch.testing.assert_close(boxes, 2 * expected)  # 2: the weight of this loss in the config
+    assert positives == 3
+    theirs = head(type='RTMDetSepBNHead', feat_channels=64, share_conv=False, with_objectness=False)
+    expected, weighted, total, _ = theirs.loss_by_feat_single(*level)
+    torch.testing.assert_close((scores, quality), (expected, total))
+    assert weighted < boxes  # mmdet multiplies by the targets, which are below 1
+
+
+def test_a_level_without_positive_points_has_no_box_loss():
+    level = random_level(torch.full((2, 4), 3))
+    _, boxes, _, positives = head().loss_by_feat_single(*level)
+    boxes.backward()
+    assert boxes == positives == 0 and not level[1].grad.any()
 
 
 def test_the_neck_without_extra_levels_is_that_of_mmdet():

@@ -7,6 +7,9 @@ The parts are mmdet's (Lyu et al., RTMDet, 2022, arXiv 2212.07784). Differences,
 * The kernel of the depthwise convolutions is an argument: 5x5 instead of 3x3 costs 1 % of the multiply-adds of a head.
 * Non-maximum suppression runs on the CPU if mmcv's operators were built without CUDA.
 * An input whose sides the strides do not divide is one sentence. In mmdet it fails inside the neck, at a concatenation.
+* All positive points of a level have the same weight in the box loss. RTMDet weights them by their targets, which are IoUs. On
+  BCCD a box of 13 to 19 pixels had a total weight of 0.37 after a training, a box of average size about 6, so small boxes stayed
+  bad (docs/benchmarks.md has the accuracies).
 * :class:`LightPAN` adds levels of larger strides for large objects, which RTMDet does not have.
 """
 
@@ -101,6 +104,37 @@ class LightHead(SuppressOnCPU, RTMDetSepBNHead):
         super().init_weights()
         for layer in self.rtm_reg:
             normal_init(layer, std=0.01, bias=math.log(self.initial / 2))
+
+    def loss_by_feat_single(
+        self,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        labels: Tensor,
+        label_weights: Tensor,
+        bbox_targets: Tensor,
+        assign_metrics: Tensor,
+        stride: Sequence[int],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The sums of both losses at a level and what divides them: mmdet's, but with box losses of weight 1.
+
+        Args:
+            cls_score: logits (B, classes, H, W).
+            bbox_pred: predicted boxes (B, P, 4) of the P = H * W points, in pixels.
+            labels: class of each point (B, P); the number of classes is the background.
+            label_weights: weight of each point in the loss of the scores (B, P).
+            bbox_targets: box of each point (B, P, 4).
+            assign_metrics: target of the score of each point (B, P).
+            stride: of the level, horizontal and vertical.
+
+        Returns:
+            loss of the scores, loss of the boxes, sum of the targets, number of positive points.
+        """
+        level = (cls_score, bbox_pred, labels, label_weights, bbox_targets, assign_metrics, stride)
+        loss_cls, _, quality, _ = super().loss_by_feat_single(*level)
+        positive = ((labels >= 0) & (labels < self.num_classes)).flatten()
+        boxes, targets = bbox_pred.reshape(-1, 4)[positive], bbox_targets.reshape(-1, 4)[positive]
+        loss_bbox = self.loss_bbox(boxes, targets, avg_factor=1.0) if len(boxes) else bbox_pred.sum() * 0
+        return loss_cls, loss_bbox, quality, positive.sum().to(quality)
 
     def _branch(self) -> nn.ModuleList:
         channels = [self.in_channels] + [self.feat_channels] * self.stacked_convs
