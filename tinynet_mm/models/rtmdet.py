@@ -7,9 +7,8 @@ The parts are mmdet's (Lyu et al., RTMDet, 2022, arXiv 2212.07784). Differences,
 * The kernel of the depthwise convolutions is an argument: 5x5 instead of 3x3 costs 1 % of the multiply-adds of a head.
 * Non-maximum suppression runs on the CPU if mmcv's operators were built without CUDA.
 * An input whose sides the strides do not divide is one sentence. In mmdet it fails inside the neck, at a concatenation.
-* All positive points of a level have the same weight in the box loss. RTMDet weights them by their targets, which are IoUs. On
-  BCCD a box of 13 to 19 pixels had a total weight of 0.37 after a training, a box of average size about 6, so small boxes stayed
-  bad (docs/benchmarks.md has the accuracies).
+* All positive points have the same weight in the box loss. RTMDet weights them by the targets of their scores, which are IoUs, so
+  that small boxes had little weight (docs/benchmarks.md has weights and accuracies).
 * :class:`LightPAN` adds levels of larger strides for large objects, which RTMDet does not have.
 """
 
