@@ -277,6 +277,10 @@ def test_the_tool(tmp_path, capsys):
     text(tmp_path / 'taken' / 'annotations' / 'train.json', '{}')
     with pytest.raises(UserError, match='has files of another data set; choose another folder'):
         tool('convert_dataset')([str(root), '--out', str(tmp_path / 'taken')])
+    before = (tmp_path / 'out' / 'annotations' / 'train.json').read_bytes()
+    with pytest.raises(UserError, match='has files of another data set; choose another folder'):
+        tool('convert_dataset')([str(cvat(tmp_path / 'cvat')), '--out', str(tmp_path / 'out')])
+    assert (tmp_path / 'out' / 'annotations' / 'train.json').read_bytes() == before
     with pytest.raises(SystemExit):
         tool('convert_dataset')([str(root), '--val-share', '1'])
 

@@ -137,6 +137,11 @@ def test_faults_of_labelme_and_cvat(tmp_path):
     (root / 'images' / 'c.png').unlink()
     fails(root, f'{root}/annotations.xml: its image c.png is missing in {root}/images/')
     fails(cvat(tmp_path / 'e', labels=('nut',)), "a.png has the label 'bolt', which is not one of the labels of the task, nut")
+    for split in ('train', 'val'):
+        cvat(tmp_path / 'g' / split)
+    labels = tmp_path / 'g' / 'val' / 'annotations.xml'
+    text(labels, labels.read_text().replace('bolt', 'Bolt'))
+    fails(tmp_path / 'g', f"{labels} has the label 'Bolt', which is not in {tmp_path}/g/train/annotations.xml; export both tasks")
     root = cvat(tmp_path / 'f')
     text(root / 'annotations.xml', '<annotations><track/></annotations>')
     fails(root, 'is not an export in the format "CVAT for images 1.1"')

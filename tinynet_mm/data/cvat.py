@@ -7,7 +7,7 @@ polylines, cuboids and skeletons are left out and counted.
 import math
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import UserError, listed
@@ -36,32 +36,44 @@ def read(root: Path) -> Source:
     """Read the set.
 
     Raises:
-        UserError: a file that is not XML, is an export of a video, or has a wrong entry; or an image that is missing or outside.
+        UserError: a file that is not XML, is an export of a video, or has a wrong entry; files with different labels; or an image
+            that is missing or outside.
     """
     splits: dict[str, list[Picture]] = {}
-    classes: list[str] = []
+    declared: dict[Path, tuple[str, ...]] = {}
     omitted: Counter[str] = Counter()
     for split, path in files_in(root).items():
         tree = read_xml(path)
         if tree.tag != 'annotations' or tree.find('track') is not None:
             raise UserError(f'{path} is not an export in the format "CVAT for images 1.1"; export the task again in this format.')
-        classes += check_names([name.text.strip() for name in tree.iterfind('./meta//label/name') if name.text], path)
+        declared[path] = check_names([name.text.strip() for name in tree.iterfind('./meta//label/name') if name.text], path)
         folder = path.parent
         images = Images(root, [folder / 'images', *_below(folder / 'images'), folder])
         for entry in tree.iter('image'):
             found = _picture(entry, path, images, omitted)
             splits.setdefault(split_of(entry.get('subset')) or split, []).append(found)
-    used = used_classes(splits) if not classes else ()
-    _check_declared(splits, classes or used)
+    classes = _common_labels(declared) or used_classes(splits)
+    _check_declared(splits, classes)
     sentences = [f'{count} shapes of the type {kind} left out' for kind, count in omitted.items()]
-    return Source(KIND, tuple(dict.fromkeys(classes)) or used, splits, omitted=tuple(sentences))
+    return Source(KIND, classes, splits, omitted=tuple(sentences))
 
 
 def _below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob('*') if path.is_dir()) if folder.is_dir() else []
 
 
-def _check_declared(splits: Mapping[str, list[Picture]], classes: list[str] | tuple[str, ...]) -> None:
+def _common_labels(declared: Mapping[Path, Sequence[str]]) -> tuple[str, ...]:
+    """The labels of the tasks, in the order of the first file; none if the files declare none."""
+    named = [(path, found) for path, found in declared.items() if found]
+    first, labels = named[0] if named else (None, ())
+    for path, found in named:
+        if differing := sorted(set(labels) ^ set(found)):
+            a, b = (first, path) if differing[0] in labels else (path, first)
+            raise UserError(f'{a} has the label {differing[0]!r}, which is not in {b}; export both tasks with the same labels.')
+    return tuple(dict.fromkeys(labels))
+
+
+def _check_declared(splits: Mapping[str, list[Picture]], classes: Sequence[str]) -> None:
     for image in (image for images in splits.values() for image in images):
         if unknown := sorted({box.label for box in image.boxes} - set(classes)):
             raise UserError(
