@@ -106,7 +106,7 @@ def test_several_detectors_are_compared_with_the_first(tmp_path, monkeypatch):
         ([CONFIG, '--batch', '1'], '--batch 1: batch norm cannot be trained'),
         ([CONFIG, '--rounds', '0'], '--rounds 0: give 1 or more'),
         ([str(ROOT / 'configs' / 'imagenet' / 'tinynet_d_in1k.py')], '--input-size works with SSDLite, '),
-        ([CONFIG, 'rtmdet_tinynet_e_coco@100'], '--input-size 100 does not fit LightHead: give a multiple of 32'),
+        ([CONFIG, 'rtmdet_tinynet_e_coco@100'], 'an input of 100 pixels does not fit LightHead: give a multiple of 32'),
         (['rtmdet_tinynet_e_coco@big'], 'after @ give the side of the input in pixels'),
     ],
 )

@@ -198,6 +198,8 @@ def test_tool_refuses_wrong_arguments(tool, argv, message):
     [
         (['efficientnet_b0:r=1,r=2'], 'r is given twice'),
         (['efficientnet_b0:w=２'], 'is not a number'),
+        (['rtmdet_tinynet_e_coc'], 'Did you mean rtmdet_tinynet_e_coco'),
+        (['rtmdet_tinynet_e_coco', '--resolution', '336'], '336 pixels does not fit LightHead: give a multiple of 32'),
         (['tinynet_a', '--classes', '-5'], 'classes=-5: give 0'),
     ],
 )

@@ -149,6 +149,22 @@ def test_faults_of_labelme_and_cvat(tmp_path):
     fails(root, 'annotations.xml is not XML')
 
 
+@pytest.mark.parametrize('write', [voc, labelme, cvat, yolo])
+def test_no_images_in_train(write, tmp_path):
+    root = write(tmp_path / 'data')
+    if write is cvat:
+        path = root / 'annotations.xml'
+        text(path, path.read_text().replace('subset="train"', 'subset="val"'))
+    elif write is voc:
+        lists = root / 'ImageSets' / 'Main'
+        text(lists / 'val.txt', (lists / 'train.txt').read_text() + (lists / 'val.txt').read_text())
+        text(lists / 'train.txt', '')
+    else:
+        for path in [path for path in root.rglob('*') if path.is_file() and 'train' in path.parts]:
+            path.unlink()
+    fails(root, 'train has no images, only val')
+
+
 def test_an_unknown_format_names_the_known_ones(tmp_path):
     image(tmp_path / 'photo.png')
     text(tmp_path / 'labels.csv', 'photo.png,1,2,3,4')

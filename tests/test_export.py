@@ -304,7 +304,7 @@ def test_int8_needs_boxes_and_scores_also_in_python(post, tmp_path):
 
 @pytest.mark.parametrize('config', ['rtmdet_tiny', 'yolox_nano', 'rtmdet_tinynet_e'])
 def test_an_input_size_that_the_points_do_not_divide_is_refused_before_the_weights_are_read(config):
-    with pytest.raises(UserError, match='--input-size 330 does not fit .*Head: give a multiple of 32'):
+    with pytest.raises(UserError, match='an input of 330 pixels does not fit .*Head: give a multiple of 32'):
         load_trained(f'configs/{config}_coco.py', 'nowhere.pth', input_size=330)
 
 

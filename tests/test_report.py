@@ -19,10 +19,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tinynet_mm import report
+from tinynet_mm.data.convert import FOLDER
 from tinynet_mm.data.shapes import ShapesSpec, make_shapes
 from tinynet_mm.errors import UserError
 from tinynet_mm.plots import Boxes
 from tinynet_mm.report import detections, figures, page, scores
+from tinynet_mm.report.write import _data_name
 
 CONFIG = 'configs/ssdlite_tinynet_e_coco.py'
 NAMES = ('cat', 'dog', 'emu', 'none')
@@ -253,6 +255,7 @@ def test_the_page_has_the_scores_of_the_log(trained):
     logged = next(row['coco/bbox_mAP'] for row in rows if 'coco/bbox_mAP' in row)
     assert float(found.texts[found.texts.index('mAP') - 1]) == pytest.approx(logged, abs=1e-3)
     settings = dict(zip(found.texts, found.texts[1:]))
+    assert settings['optimizer'] == f'AdamW, learning rate up to {max(row["lr"] for row in rows if "lr" in row):.3g}'
     assert settings['input'] == '64 x 64 pixels' and re.match(
         r'1 of 1, highest bbox_mAP 0\.\d+ after epoch 1', settings['epochs']
     )
@@ -267,6 +270,11 @@ def test_a_report_of_a_checkpoint_without_a_log(trained, shapes, tmp_path, capsy
     found = Page(written)
     assert any(text.startswith('No learning curves: ') for text in found.texts)
     assert any('Detections on the test split, 1 image,' in text for text in found.texts)
+
+
+@pytest.mark.parametrize('file', ['annotations/train.json', f'{FOLDER}/annotations/val.json', 'train/_annotations.coco.json'])
+def test_the_page_has_the_name_of_the_data(file):
+    assert _data_name(Path('/data/birds') / file) == 'birds'
 
 
 def test_a_missing_value_of_the_template_is_an_error():

@@ -154,7 +154,9 @@ def test_the_neck_without_extra_levels_is_that_of_mmdet():
 @pytest.mark.parametrize('size', [100, 16, 336])
 def test_a_size_that_the_strides_do_not_divide_is_refused(size):
     cfg = Config.fromfile(E)
-    with pytest.raises(UserError, match=f'--input-size {size}( does not fit LightHead: give a multiple of 32|: give 32 to 8192)'):
+    with pytest.raises(
+        UserError, match=f'an input of {size} pixels( does not fit LightHead: give a multiple of 32|: give 32 to 8192)'
+    ):
         editing.set_input_size(cfg, size)
     with pytest.raises(UserError, match='feature maps have sides .* multiple of 32'):
         detector(E, 96).eval().test_step(random_batch(size, 1))

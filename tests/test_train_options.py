@@ -245,12 +245,15 @@ def test_threads_follow_the_free_cores(cpus, load, total, siblings, expected, tm
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the number is that of a training on a CPU')
 def test_the_number_of_threads_has_a_reason(monkeypatch):
     before = torch.get_num_threads()
-    monkeypatch.setattr(options.os, 'sched_getaffinity', lambda process: {0}, raising=False)
+    monkeypatch.setattr(options.os, 'sched_getaffinity', lambda process: {0, 1}, raising=False)
     try:
+        with pytest.raises(UserError, match='--threads 3: this process has 2 CPUs'):
+            options.set_threads(3)
         assert options.set_threads(2) == '2 CPU threads (--threads).' and torch.get_num_threads() == 2
         monkeypatch.setenv('OMP_NUM_THREADS', '2')
         assert options.set_threads(None) == '2 CPU threads (OMP_NUM_THREADS).'
         monkeypatch.delenv('OMP_NUM_THREADS')
+        monkeypatch.setattr(options.os, 'sched_getaffinity', lambda process: {0}, raising=False)
         assert re.match(r'1 CPU thread \(1 CPU cores, load of the last minute [\d.]+; --threads', options.set_threads(None))
         assert torch.get_num_threads() == 1
     finally:

@@ -12,8 +12,8 @@ import argparse
 from tinynet_mm import cli
 from tinynet_mm.archs import PRESETS, resolve
 from tinynet_mm.cost import NOTHING, Cost, check_input, parts
-from tinynet_mm.errors import UserError, run
-from tinynet_mm.mmlab.registration import names_config
+from tinynet_mm.errors import UserError, did_you_mean, run
+from tinynet_mm.mmlab.registration import names_config, shipped_configs
 
 
 def number(key: str, text: str) -> float | bool:
@@ -29,6 +29,9 @@ def number(key: str, text: str) -> float | bool:
 def count_network(name: str, side: int | None, classes: int) -> tuple[tuple[int, int], dict[str, Cost]]:
     """Input size (height, width) in pixels and cost by part of a preset, or of a base with multipliers."""
     base, _, multipliers = name.partition(':')
+    if base not in PRESETS:
+        known = (*PRESETS, *shipped_configs())
+        raise UserError(f'no network or config {base!r}.{did_you_mean(base, known, cutoff=0.3)} Known: {", ".join(known)}.')
     pairs = [pair.partition('=')[::2] for pair in multipliers.split(',')] if multipliers else []
     keys = [key for key, _ in pairs]
     if repeated := [key for key in keys if keys.count(key) > 1]:
@@ -42,10 +45,11 @@ def count_config_file(name: str, side: int | None) -> tuple[tuple[int, int], dic
     """Input size (height, width) in pixels and cost by part of a config's model."""
     from tinynet_mm.mmlab.configs import load_config
     from tinynet_mm.mmlab.counting import count_config
-    from tinynet_mm.mmlab.editing import set_input_size
+    from tinynet_mm.mmlab.editing import has_points, set_input_size
 
     cfg = load_config(name)
-    if side and 'input_size' in cfg.model.get('bbox_head', {}):
+    head = cfg.model.get('bbox_head', {})
+    if side and ('input_size' in head or has_points(head)):
         set_input_size(cfg, side)
     return count_config(cfg, side)
 

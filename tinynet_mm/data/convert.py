@@ -158,7 +158,7 @@ def check(source: Source, root: Path) -> None:
     """Check what no reader sees.
 
     Raises:
-        UserError: no images, or an image that is in the set twice or outside of it.
+        UserError: no images, none in train, or an image that is in the set twice or outside of it.
     """
     seen: dict[Path, tuple[str, Path]] = {}
     for split, images in source.splits.items():
@@ -174,6 +174,9 @@ def check(source: Source, root: Path) -> None:
             seen[image.path] = (split, image.source)
     if not seen:
         raise UserError(f'{root} is in {source.kind} format, but has no images; copy them there.')
+    if not source.splits.get('train'):
+        found = listed([split for split, images in source.splits.items() if images])
+        raise UserError(f'{root} is in {source.kind} format, but train has no images, only {found}: move some of them to train.')
 
 
 def write(source: Source, root: Path, folder: Path, share: float) -> Converted:

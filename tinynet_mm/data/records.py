@@ -194,12 +194,13 @@ def used_classes(splits: dict[str, list[Picture]]) -> tuple[str, ...]:
     for image in (image for images in splits.values() for image in images):
         check_names(sorted({box.label for box in image.boxes}), image.source)
     names = {split: {box.label for image in images for box in image.boxes} for split, images in splits.items()}
-    for split in names.keys() - {'train'} if 'train' in names else ():
+    for split in names.keys() - {'train'} if splits.get('train') else ():
         for image in splits[split]:
             if unknown := sorted({box.label for box in image.boxes} - names['train']):
+                known = listed(sorted(names['train']), 10) or 'no boxes'
                 raise UserError(
-                    f'{image.source}: the class {unknown[0]!r} is in {split}, but not in train, which has '
-                    f'{listed(sorted(names["train"]), 10)}; write one spelling, or move an image of this class to train.'
+                    f'{image.source}: the class {unknown[0]!r} is in {split}, but not in train, which has {known}; '
+                    'write one spelling, or move an image of this class to train.'
                 )
     found = sorted(set().union(*names.values()))
     if not found:

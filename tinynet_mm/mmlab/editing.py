@@ -64,9 +64,9 @@ def set_input_size(cfg: Config, size: int) -> None:
 def check_side(size: int, head: Mapping[str, Any]) -> None:
     """Raise UserError for an input that is too small or too large, or that the points of this head do not divide."""
     if not 32 <= size <= LARGEST_SIDE:
-        raise UserError(f'--input-size {size}: give 32 to {LARGEST_SIDE} pixels.')
+        raise UserError(f'an input of {size} pixels: give 32 to {LARGEST_SIDE} pixels.')
     if has_points(head) and size % STRIDE:
-        raise UserError(f'--input-size {size} does not fit {head.get("type")}: give a multiple of {STRIDE}.')
+        raise UserError(f'an input of {size} pixels does not fit {head.get("type")}: give a multiple of {STRIDE}.')
 
 
 def split_side(name: str) -> tuple[str, int | None]:

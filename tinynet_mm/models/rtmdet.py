@@ -64,7 +64,7 @@ def check_sides(maps: Sequence[Tensor]) -> None:
     """Raise UserError if a map does not have half the sides of the one before."""
     sides = [tuple(feature.shape[-2:]) for feature in maps]
     if any(big != (2 * small[0], 2 * small[1]) for big, small in zip(sides, sides[1:])):
-        raise UserError(f'the feature maps have sides {sides}: give an input size that is a multiple of 32 (--input-size).')
+        raise UserError(f'the feature maps have sides {sides}: give an input size that is a multiple of 32.')
 
 
 @MODELS.register_module()

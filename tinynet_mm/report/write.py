@@ -14,6 +14,7 @@ from tinynet_mm import __version__
 
 from .. import logs
 from ..data.coco import splits_of
+from ..data.convert import FOLDER
 from ..data.images import read_image
 from ..errors import UserError
 from ..files import machine_load, machine_name, write_text
@@ -69,9 +70,10 @@ def write(
 
 
 def _data_name(ann_file: Path) -> str:
-    """Return the name of a data set: its folder, which is above that of the annotations."""
+    """Return the name of a data set: its folder, which is above that of the annotations and that of a conversion."""
     folder = ann_file.absolute().parent
-    return (folder.parent if folder.name in ('annotations', 'train', 'valid', 'val', 'test') else folder).name
+    folder = folder.parent if folder.name in ('annotations', 'train', 'valid', 'val', 'test') else folder
+    return (folder.parent if folder.name == FOLDER else folder).name
 
 
 def _runs(folder: Path) -> tuple[list[logs.Run], str]:
@@ -144,13 +146,19 @@ def _settings(cfg: Config, ann_file: str, device: str, model: torch.nn.Module, r
         ('parameters', f'{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M'),
         ('epochs', _epochs(cfg, runs)),
         ('batch', str(loader.get('batch_size', ''))),
-        ('optimizer', f'{optimizer.get("type", "")}, learning rate {optimizer.get("lr", "")}' if optimizer else ''),
+        ('optimizer', f'{optimizer.get("type", "")}, learning rate {_rate(cfg, runs)}' if optimizer else ''),
         ('seed', str((cfg.get('randomness') or {}).get('seed', ''))),
         ('time of the training', _duration(runs)),
         ('report on', f'{machine_name()}, {device}, load {machine_load():.1f}'),
         ('versions', ', '.join(f'{name} {version}' for name, version in versions.items() if version)),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _rate(cfg: Config, runs: Sequence[logs.Run]) -> str:
+    """Return the largest learning rate of the log, which a batch size can have scaled, or that of the config."""
+    rates = runs[0].series('train/lr', by_epoch=False)[1] if runs else np.empty(0)
+    return f'up to {rates.max():.3g}' if len(rates) else f'{cfg.optim_wrapper.optimizer.get("lr", "")} in the config'
 
 
 def _epochs(cfg: Config, runs: Sequence[logs.Run]) -> str:

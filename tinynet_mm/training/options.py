@@ -125,15 +125,20 @@ def set_threads(count: int | None) -> str | None:
     A step on two OpenMP threads waits for the slower one: on two cores it takes 0.67 times as long as on one thread, but beside
     one busy process 22 times as long (results/training_threads.csv). Without ``count``, the variable OMP_NUM_THREADS or the
     number of free cores decides.
+
+    Raises:
+        UserError: more threads than CPUs.
     """
     if torch.cuda.is_available() and not count:
         return None
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
     if count:
         reason = '--threads'
+        if count > len(cpus):
+            raise UserError(f'--threads {count}: this process has {len(cpus)} CPUs, and more threads wait for each other.')
     elif os.environ.get('OMP_NUM_THREADS', '').isdecimal():
         count, reason = torch.get_num_threads(), 'OMP_NUM_THREADS'
     else:
-        cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
         load = machine_load()
         count = free_cores(cpus, load, os.cpu_count() or 1)
         reason = f'{physical_cores(cpus)} CPU cores, load of the last minute {load:.1f}; --threads N sets another number'
