@@ -3,6 +3,7 @@
 The recipe is that of RTMDet-tiny (arXiv 2212.07784): AdamW with 4e-3 for a total batch of 256 (scaled to the batch in use),
 weight decay 0.05 on kernels only, 300 epochs of which the second half is a cosine, averaged weights, multi-scale crops, and
 mosaic from a cache except in the last 20 epochs. Images are resized to a square without padding, as in the SSDLite configs.
+Nothing was trained on COCO here; docs/detection.md has what to expect.
 """
 
 custom_imports = dict(imports=['tinynet_mm'])
