@@ -76,7 +76,7 @@ def test_a_fault_is_found_and_its_case_kept(fault, finding, tmp_path, monkeypatc
     monkeypatch.setitem(READERS, 'test', reader)
     monkeypatch.setattr(fuzz, 'SECONDS', 0.5 if finding == 'no end' else 60)
     monkeypatch.setattr(fuzz, 'MEGABYTES', 100)
-    assert tool('fuzz')(['--reader', 'test', '--minutes', '0.05', '--out', str(tmp_path)]) == 1
+    assert tool('fuzz')(['--reader', 'test', '--minutes', '0.1', '--out', str(tmp_path)]) == 1
     (folder,) = [path for path in (tmp_path / 'test').iterdir() if path.name.startswith(finding)]
     assert (folder / 'case' / 'a.txt').read_bytes() != b'one two three'
     assert (folder / 'report.txt').read_text().startswith('test, seed 0, case ')
