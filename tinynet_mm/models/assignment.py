@@ -3,8 +3,8 @@
 RTMDet's ``DynamicSoftLabelAssigner`` gives a box as many positive points as the sum of its best IoUs. Before training that is
 4.6 points a box on the sets BCCD and AquaTrash at 320 pixels, 46 in a batch of eight images of AquaTrash, which have one or
 two objects. Here every box gets the ``topk`` best points inside it from the first iteration: 12.6 points a box, 118 in that
-batch. RTMDet's assigner had 4.4 points of val mAP less
-on BCCD (0.501 and 0.545, one seed, first boxes of 6 strides; docs/choices.md).
+batch. RTMDet's assigner had 4.4 points of val mAP less on BCCD (0.501 and 0.545, one seed, first boxes of 6 strides;
+docs/choices.md).
 
 mmdet's ``TaskAlignedAssigner`` takes the best points of the complete image and then drops those outside of the box, so a box can
 lose all of them, and it leaves the scaling of its metric to ``TOODHead``.
