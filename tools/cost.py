@@ -30,8 +30,8 @@ def count_network(name: str, side: int | None, classes: int) -> tuple[tuple[int,
     """Input size (height, width) in pixels and cost by part of a preset, or of a base with multipliers."""
     base, _, multipliers = name.partition(':')
     if base not in PRESETS:
-        known = (*PRESETS, *shipped_configs())
-        raise UserError(f'no network or config {base!r}.{did_you_mean(base, known, cutoff=0.3)} Known: {", ".join(known)}.')
+        near = did_you_mean(base, (*PRESETS, *shipped_configs()), cutoff=0.3)
+        raise UserError(f'no network or config {base!r}.{near} Networks: {", ".join(PRESETS)}.')
     pairs = [pair.partition('=')[::2] for pair in multipliers.split(',')] if multipliers else []
     keys = [key for key, _ in pairs]
     if repeated := [key for key in keys if keys.count(key) > 1]:

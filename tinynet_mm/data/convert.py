@@ -138,20 +138,15 @@ def _earlier(root: Path, folder: Path, val_share: float | None) -> tuple[float, 
         UserError: the folder has files of another origin, or cannot be written.
     """
     marker, place = _read_marker(folder), _place(root, folder)
-    if marker and marker.get('root') != place and FOLDER not in folder.parts:
-        raise _taken(folder)
+    has_unknown = not (folder / MARKER).exists() and any((folder / 'annotations').glob('*.json'))
+    if FOLDER not in folder.parts and (marker.get('root') != place if marker else has_unknown):
+        raise UserError(f'{folder / "annotations"} has files of another data set; choose another folder with --out.')
     share = val_share if val_share is not None else marker.get('val_share', SHARE)
     same = marker.get('val_share') == share or marker.get('divided') is False
     if same and marker.get('root') == place and _is_unchanged(marker, root):
         return share, Converted(folder, bool(marker.get('divided')))
-    if FOLDER not in folder.parts and not (folder / MARKER).exists() and any((folder / 'annotations').glob('*.json')):
-        raise _taken(folder)
     check_writable(folder / MARKER)
     return share, None
-
-
-def _taken(folder: Path) -> UserError:
-    return UserError(f'{folder / "annotations"} has files of another data set; choose another folder with --out.')
 
 
 def check(source: Source, root: Path) -> None:

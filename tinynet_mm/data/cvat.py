@@ -63,7 +63,11 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _common_labels(declared: Mapping[Path, Sequence[str]]) -> tuple[str, ...]:
-    """The labels of the tasks, in the order of the first file; none if the files declare none."""
+    """The labels of the tasks, in the order of the first file; none if the files declare none.
+
+    Raises:
+        UserError: files with different labels.
+    """
     named = [(path, found) for path, found in declared.items() if found]
     first, labels = named[0] if named else (None, ())
     for path, found in named:

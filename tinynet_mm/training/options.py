@@ -135,7 +135,7 @@ def set_threads(count: int | None) -> str | None:
     if count:
         reason = '--threads'
         if count > len(cpus):
-            raise UserError(f'--threads {count}: this process has {len(cpus)} CPUs, and more threads wait for each other.')
+            raise UserError(f'--threads {count}: this process has {len(cpus)} CPUs; give at most {len(cpus)}.')
     elif os.environ.get('OMP_NUM_THREADS', '').isdecimal():
         count, reason = torch.get_num_threads(), 'OMP_NUM_THREADS'
     else:
