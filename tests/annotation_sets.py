@@ -84,6 +84,16 @@ def yolo(root: Path, splits=TRUTH, roboflow: bool = False, yaml: str | None = No
     return root
 
 
+def yolo_flat(root: Path, splits=TRUTH) -> Path:
+    """All images with their labels in one folder, as labelImg writes them."""
+    for entries in splits.values():
+        for name, boxes in entries.items():
+            image(root / f'{name}.png')
+            text(root / f'{name}.txt', rows_of(boxes))
+    text(root / 'classes.txt', '\n'.join(CLASSES))
+    return root
+
+
 def labelme(root: Path, folders: bool = True) -> Path:
     for split, entries in TRUTH.items():
         folder = root / split if folders else root

@@ -7,14 +7,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from annotation_sets import voc
 from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_iou
 
-from tinynet_mm.data.check import KINDS, check_config, check_split
+from tinynet_mm.cli import check_data
+from tinynet_mm.data.check import KINDS, Report, check_config, check_root, check_split
 from tinynet_mm.data.priors import NO_POINT, Priors, priors_of
+from tinynet_mm.errors import UserError
 from tinynet_mm.mmlab import editing
 
 
@@ -140,6 +143,27 @@ def test_each_error_is_found_alone(change, expected, valid):
         assert 'FATAL' in str(report)
     else:
         report.stop_if_fatal()
+
+
+def test_a_fatal_finding_is_said_once(valid, monkeypatch, capsys):
+    edit(valid, lambda c: [a.update(iscrowd=1) for a in c['annotations']])
+    monkeypatch.setattr('tinynet_mm.data.check.check_config', lambda *arguments: [check(valid)])
+    with pytest.raises(UserError, match='1 no usable boxes'):
+        check_data(Config(), ['train'])
+    assert not capsys.readouterr().out
+
+
+def test_paths_of_a_converted_set_are_those_of_its_images(tmp_path):
+    root = voc(tmp_path)
+    broken = next((root / 'JPEGImages').glob('*.png'))
+    broken.write_bytes(broken.read_bytes()[:60])
+    examples = [finding.example for report in check_root(root) for finding in report.findings if finding.fatal]
+    assert len(examples) == 1 and str(broken) in examples[0]
+
+
+def test_counts_of_one_have_the_singular():
+    assert str(Report(Path('a.json'), 1, 1, 1, ())).startswith('a.json: 1 image, 1 box, 1 category\n')
+    assert str(Report(Path('a.json'), 2, 0, 3, ())).startswith('a.json: 2 images, 0 boxes, 3 categories\n')
 
 
 def test_images_that_do_not_decode(valid):

@@ -23,6 +23,7 @@ from annotation_sets import (
     tool,
     voc,
     yolo,
+    yolo_flat,
 )
 from mmengine.config import Config
 from mmengine.registry import DATASETS
@@ -51,6 +52,16 @@ def test_every_layout_gives_the_boxes_that_were_written(layout, tmp_path):
             assert [box[0] for box in found[name]] == [box[0] for box in boxes]
             assert np.allclose([box[1:] for box in found[name]], [box[1:] for box in boxes], atol=2e-3)
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_yolo_with_images_and_labels_in_one_folder(tmp_path):
+    done = convert(yolo_flat(tmp_path))
+    assert '5 images (train 4, val 1, 20% of the images are held out for val), 7 boxes, 2 classes' in done.note
+    found = boxes_of(read(done.folder, 'train')) | boxes_of(read(done.folder, 'val'))
+    expected = {name: boxes for entries in TRUTH.values() for name, boxes in entries.items()}
+    assert found.keys() == expected.keys()
+    for name, boxes in expected.items():
+        assert np.allclose([box[1:] for box in found[name]], [box[1:] for box in boxes], atol=2e-3)
 
 
 @pytest.mark.parametrize('layout', ['voc', 'yolo, roboflow', 'labelme', 'cvat'])
@@ -159,9 +170,9 @@ def many(count: int = 20) -> dict:
     return dict(train={f'i{n:02d}': [(CLASSES[n % 2], 2, 3, 12, 20)] if n % 5 else [] for n in range(count)})
 
 
-@pytest.mark.parametrize('write', [lambda root: voc(root, many(), lists=False), lambda root: yolo(root, many())])
+@pytest.mark.parametrize('write', [lambda root, sets: voc(root, sets, lists=False), yolo, yolo_flat])
 def test_a_set_without_val_is_divided_once(write, tmp_path):
-    root = write(tmp_path)
+    root = write(tmp_path, many())
     layout = find_layout(root, note=lambda text: None)
     parts = {split: {Path(entry['file_name']).stem for entry in read(layout.root, split)['images']} for split in ('train', 'val')}
     assert len(parts['val']) == 5 and len(parts['train']) == 15 and not parts['train'] & parts['val']  # 2 + 2 + 1 without boxes

@@ -137,9 +137,9 @@ def test_patience_stops_at_the_best_averaged_weights(shapes, tmp_path, capsys):
 
 
 def test_the_count_continues_after_resume(shapes, tmp_path, capsys):
-    hook = 'custom_hooks.0=dict(type="FixedScores", scores=[0.3, 0.2, 0.1, 0.1])'
+    hook = 'custom_hooks.0=dict(type="FixedScores", scores=[0.3, 0.2, 0.1, 0.1, 0.1])'
     assert train(shapes, tmp_path, '--epochs', '2', '--patience', '3', '--cfg-options', hook) == 0
-    assert train(shapes, tmp_path, '--epochs', '4', '--resume', '--patience', '2', '--cfg-options', hook) == 0
+    assert train(shapes, tmp_path, '--epochs', '5', '--resume', '--patience', '2', '--cfg-options', hook) == 0
     out = capsys.readouterr().out  # the checkpoint of epoch 2 is older than its validation: one validation counts twice
     assert '2 validations without a coco/bbox_mAP better than 0.3 of epoch 1.' in out
 
@@ -148,16 +148,20 @@ class Loop:
     stop_training = False
 
 
-def stop_epoch(scores, patience, rule=None):
+def stop_epoch(scores, patience, rule=None, length=1000):
     """The epoch after which the hook stops, None for never."""
     hook, logger = StopWithoutImprovement('mAP', patience, rule), SimpleNamespace(info=lambda text, extra: None)
     hub = SimpleNamespace(update_info=lambda key, value: None, runtime_info={})
     for epoch, score in enumerate(scores, 1):
-        runner = SimpleNamespace(iter=epoch, train_loop=Loop(), logger=logger, message_hub=hub)
+        runner = SimpleNamespace(iter=epoch, max_iters=length, train_loop=Loop(), logger=logger, message_hub=hub)
         hook.after_val_epoch(runner, {} if score is None else {'mAP': score})
         if runner.train_loop.stop_training:
             return epoch
     return None
+
+
+def test_a_training_that_ends_anyway_is_not_stopped():
+    assert stop_epoch([0.3, 0.2], 1, length=3) == 2 and stop_epoch([0.3, 0.2], 1, length=2) is None
 
 
 @pytest.mark.parametrize(

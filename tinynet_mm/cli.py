@@ -130,5 +130,5 @@ def check_data(cfg: 'Config', splits: Sequence[str]) -> None:
     from .data.check import check_config
 
     for report in check_config(cfg, splits, progress):
-        print(report, flush=True)
         report.stop_if_fatal()
+        print(report, flush=True)

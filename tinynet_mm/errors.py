@@ -145,6 +145,11 @@ def did_you_mean(word: str, known: Iterable[str], count: int = 3, cutoff: float 
     return f' Did you mean {" or ".join(by_lower[name] for name in matches)}?' if matches else ''
 
 
+def counted(count: int, noun: str, plural: str = '') -> str:
+    """A number with its noun, like '1 box' and '2 boxes'."""
+    return f'{count} {noun if count == 1 else plural or noun + "s"}'
+
+
 def listed(names: Sequence[object], limit: int = 5, separator: str = ', ') -> str:
     """``'a, b and 3 more'``: at most ``limit`` names and the number of the others; empty for no names."""
     shown = separator.join(map(str, names[:limit]))

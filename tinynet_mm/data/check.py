@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from ..errors import UserError, printable
+from ..errors import UserError, counted, printable
 from ..mmlab.configs import SPLITS
 from .coco import find_ann_file, find_layout, read_coco, splits_of
 from .convert import as_key, find_reader
@@ -112,8 +112,11 @@ class Report:
             raise UserError(f'{self.ann_file} cannot be used: {"; ".join(map(str, self.fatal))}.')
 
     def __str__(self) -> str:
-        contents = f'{self.classes} classes' if self.boxes is None else f'{self.boxes} boxes, {self.classes} categories'
-        lines = [f'{self.ann_file}: {self.images} images, {contents}']
+        if self.boxes is None:
+            contents = counted(self.classes, 'class', 'classes')
+        else:
+            contents = f'{counted(self.boxes, "box", "boxes")}, {counted(self.classes, "category", "categories")}'
+        lines = [f'{self.ann_file}: {counted(self.images, "image")}, {contents}']
         for finding in sorted(self.findings, key=lambda finding: not finding.fatal):
             mark = 'FATAL' if finding.fatal else 'note '
             lines.append(f'  {mark} {finding.count:>6} {finding.kind}, e.g. {finding.example}: {KINDS[finding.kind][1]}')
@@ -341,13 +344,14 @@ def image_problems(images: list[dict], folder: Path, progress: Progress) -> Iter
 def image_problem(folder: Path, image: dict) -> Problem | None:
     """The problem of one image file, or None; the file is read as training and prediction read it."""
     path = folder / image['file_name']
+    shown = os.path.normpath(path)  # file names of a converted set begin with ..
     if not os.path.isfile(path):  # False for names that no file can have
-        return 'missing images', str(path)
+        return 'missing images', shown
     try:
         size = image_size(path)
     except UserError as error:
-        return 'unreadable images', _without_advice(error)
+        return 'unreadable images', _without_advice(error).replace(str(path), shown)
     if size != (image['width'], image['height']):
         stated = f'{image["width"]}x{image["height"]}'
-        return 'images of another size than in the file', f'{path} is {size[0]}x{size[1]}, not {stated}'
+        return 'images of another size than in the file', f'{shown} is {size[0]}x{size[1]}, not {stated}'
     return None

@@ -1,9 +1,9 @@
 """Read a set in YOLO format: one text file for each image with rows ``class x y width height`` in fractions of the image.
 
 The layouts are ``images/{train,val,test}`` with ``labels/``, ``{train,valid,test}/images`` with ``labels/`` (Roboflow), and
-``images/`` with ``labels/``. The paths in data.yaml are often wrong in an export, so the usual folders are tried after them; they
-cannot leave the folder of the data set. An image without a label file has no boxes. A row of a polygon becomes its box; of a
-pose, the box is read.
+``images/`` with ``labels/``, or one folder with both (labelImg). The paths in data.yaml are often wrong in an export, so the
+usual folders are tried after them; they cannot leave the folder of the data set. An image without a label file has no boxes. A
+row of a polygon becomes its box; of a pose, the box is read.
 """
 
 import os
@@ -16,12 +16,15 @@ import yaml
 
 from ..errors import UserError, listed
 from ..files import check_names
-from .folders import images_in
+from .folders import IMAGE_SUFFIXES, images_in
 from .images import header_size
 from .records import SPELLINGS, Box, Picture, Source, is_inside, numbers, picture, read_lines
 
 KIND = 'YOLO'
-LOOKED_FOR = 'YOLO: data.yaml with images/ and labels/, or {train,valid,test}/images and labels/'
+LOOKED_FOR = (
+    'YOLO: data.yaml with images/ and labels/, or {train,valid,test}/images and labels/, or one folder with images, labels and '
+    'classes.txt'
+)
 FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'dataset.yml')
 NAMES = ('classes.txt', 'obj.names', 'labels/classes.txt')
 TINY = 0.01  # fraction of the image by which a value may exceed it: tools round
@@ -123,13 +126,19 @@ def class_names(root: Path, path: Path | None, content: dict) -> tuple[tuple[str
 
 
 def usual_folders(root: Path) -> dict[str, list[Path]]:
-    """The image folder of each split in the usual layouts; ``images/`` without splits is ``train``."""
+    """The image folder of each split in the usual layouts; ``images/`` without splits, or ``root`` itself, is ``train``."""
     found = {}
     for split, names in SPELLINGS.items():
         folders = [folder for name in names for folder in (root / 'images' / name, root / name / 'images')]
         found[split] = [folder for folder in folders if folder.is_dir()][:1]
     found = {split: folders for split, folders in found.items() if folders}
-    return found or ({'train': [root / 'images']} if (root / 'images').is_dir() else {})
+    single = [root / 'images'] if (root / 'images').is_dir() else [root] if _has_labels(root) else []
+    return found or ({'train': single} if single else {})
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether an image directly in the folder has a label file next to it."""
+    return any(path.suffix.lower() in IMAGE_SUFFIXES and path.with_suffix('.txt').is_file() for path in folder.glob('*.*'))
 
 
 def split_sources(root: Path, content: dict) -> dict[str, list[Path]]:

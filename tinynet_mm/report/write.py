@@ -16,7 +16,7 @@ from .. import logs
 from ..data.coco import splits_of
 from ..data.convert import FOLDER
 from ..data.images import read_image
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..files import machine_load, machine_name, write_text
 from ..mmlab.checkpoints import load_model
 from ..mmlab.configs import input_size
@@ -60,7 +60,7 @@ def write(
     runs, no_curves = _runs(Path(checkpoint).parent)
     values = dict(
         title=f'{Path(cfg.filename or checkpoint).stem} on {_data_name(place.ann_file)}',
-        subtitle=f'Detections on the {split} split, {len(data.files)} image{"s" * (len(data.files) != 1)}, with {checkpoint}',
+        subtitle=f'Detections on the {split} split, {counted(len(data.files), "image")}, with {checkpoint}',
         curves=[page.embed(learning_curves(runs, [panel])) for panel in default_panels(runs)] if runs else [],
         no_curves=no_curves,
         settings=_settings(cfg, str(place.ann_file), device, model, runs),
@@ -128,8 +128,7 @@ def _pictures(data: Detections, images: Sequence[int], threshold: float, mistake
         kept = found.scores >= threshold if found.scores is not None else np.ones(len(found.boxes), dtype=bool)
         drawn = Boxes(found.boxes[kept], found.labels[kept], None if found.scores is None else found.scores[kept])
         figure = detection_sheet([pixels], [data.truth[image]], [drawn], data.names)
-        count = mistakes[image]
-        rows.append((page.embed(figure, 'jpeg'), f'{data.files[image].name}: {count} mistake{"s" * (count != 1)}'))
+        rows.append((page.embed(figure, 'jpeg'), f'{data.files[image].name}: {counted(mistakes[image], "mistake")}'))
     return rows
 
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import VISBACKENDS
 from mmengine.runner import Runner
 
-from ..errors import MissingPackageError, UserError
+from ..errors import MissingPackageError, UserError, counted
 from ..files import machine_load
 from ..mmlab.checkpoints import check_device
 
@@ -143,7 +143,7 @@ def set_threads(count: int | None) -> str | None:
         count = free_cores(cpus, load, os.cpu_count() or 1)
         reason = f'{physical_cores(cpus)} CPU cores, load of the last minute {load:.1f}; --threads N sets another number'
     torch.set_num_threads(count)
-    return f'{count} CPU thread{"s" * (count > 1)} ({reason}).'
+    return f'{counted(count, "CPU thread")} ({reason}).'
 
 
 def set_device(device: str | None, launcher: str = 'none') -> None:

@@ -6,6 +6,7 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..errors import counted
 from ..mmlab.console import CONSOLE
 from .progress import counts_epochs
 
@@ -50,12 +51,12 @@ class StopWithoutImprovement(EarlyStoppingHook):
         if not self.wait_count:
             self.best_place = place
         runner.message_hub.update_info(STATE, [float(self.best_score), self.wait_count, self.best_place])
-        if stop:
+        if stop and runner.iter < runner.max_iters:  # else the training ends anyway
             runner.train_loop.stop_training = True
             runner.logger.info(f'stopped after {place}: {self._reason(score)}', extra=CONSOLE)
 
     def _reason(self, score: float) -> str:
         if not math.isfinite(score):
             return f'{self.monitor} is {score}.'
-        count = f'{self.wait_count} validation{"s" * (self.wait_count > 1)}'
+        count = counted(self.wait_count, 'validation')
         return f'{count} without a {self.monitor} better than {self.best_score:.4g} of {self.best_place}.'
