@@ -81,7 +81,7 @@ class LightHead(SuppressOnCPU, RTMDetSepBNHead):
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int, kernel_size: int = 5, share_conv: bool = True, initial: float = 4, **kwargs: Any
+        self, num_classes: int, in_channels: int, kernel_size: int = 5, share_conv: bool = True, initial: float = 6, **kwargs: Any
     ):
         self.kernel_size, self.initial = kernel_size, initial
         settings = dict(feat_channels=in_channels, stacked_convs=2, exp_on_reg=True) | kwargs
