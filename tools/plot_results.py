@@ -2,7 +2,7 @@
 
     python tools/plot_results.py results/paper_imagenet.csv --y top1 --group family --out figure7.png    # --x macs, or params
     python tools/plot_results.py accuracy.csv latency.csv --x median_ms --y top1 --group runtime         # two tables, one figure
-    python tools/plot_results.py results/detection.csv --y val_mAP --label config --where data=bccd      # of one data set
+    python tools/plot_results.py results/detection.csv --y val_mAP --group config --label input_size --where data=bccd
 
 MACs and parameters are raw integers in the tables. Rows with `paper` in the column `source` have a separate marker and front.
 """

@@ -1,7 +1,7 @@
 """Assignment of points to boxes for the light head: task alignment (Feng et al., TOOD, 2021, arXiv 2108.07755, section 3.2).
 
-RTMDet's ``DynamicSoftLabelAssigner`` gives a box as many positive points as the sum of its best IoUs. Before training that is 5 to
-6 points a box on the sets BCCD and AquaTrash, about 50 in a batch of eight images of AquaTrash, which have one or two objects.
+RTMDet's ``DynamicSoftLabelAssigner`` gives a box as many positive points as the sum of its best IoUs. Before training that is 5
+to 6 points a box on the sets BCCD and AquaTrash, about 50 in a batch of eight images of AquaTrash, which have one or two objects.
 Here every box gets the ``topk`` best points inside it from the first iteration: 12.5 points a box, about 130 in that batch (six
 batches of random images at 320 pixels, TinyNet-E). RTMDet's assigner had 4.4 points of val mAP less on BCCD (0.501 and 0.545,
 one seed; docs/choices.md).
