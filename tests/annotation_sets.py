@@ -84,14 +84,18 @@ def yolo(root: Path, splits=TRUTH, roboflow: bool = False, yaml: str | None = No
     return root
 
 
-def yolo_flat(root: Path, splits=TRUTH) -> Path:
-    """All images with their labels in one folder, as labelImg writes them."""
-    for entries in splits.values():
+def yolo_beside(root: Path, splits=TRUTH, folder: str = '{}', names: str = 'classes.txt') -> Path:
+    """Images with their labels beside, in a folder of each split, or in one with ``folder='.'`` (labelImg)."""
+    for split, entries in splits.items():
         for name, boxes in entries.items():
-            image(root / f'{name}.png')
-            text(root / f'{name}.txt', rows_of(boxes))
-    text(root / 'classes.txt', '\n'.join(CLASSES))
+            image(root / folder.format({'val': 'valid'}.get(split, split)) / f'{name}.png')
+            text(root / folder.format({'val': 'valid'}.get(split, split)) / f'{name}.txt', rows_of(boxes))
+    text(root / names, '\n'.join(CLASSES))
     return root
+
+
+def yolo_flat(root: Path, splits=TRUTH) -> Path:
+    return yolo_beside(root, splits, '.')
 
 
 def labelme(root: Path, folders: bool = True) -> Path:
@@ -133,6 +137,9 @@ LAYOUTS = {
     'voc, next to the images': voc_beside,
     'yolo': yolo,
     'yolo, roboflow': lambda root: yolo(root, roboflow=True),
+    'yolo, next to the images': yolo_beside,
+    'yolo, darknet of roboflow': lambda root: yolo_beside(root, names='train/_darknet.labels'),
+    'yolo, cvat': lambda root: yolo_beside(root, folder='obj_{}_data', names='obj.names'),
     'labelme': labelme,
     'cvat': cvat,
 }

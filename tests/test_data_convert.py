@@ -23,6 +23,7 @@ from annotation_sets import (
     tool,
     voc,
     yolo,
+    yolo_beside,
     yolo_flat,
 )
 from mmengine.config import Config
@@ -62,6 +63,20 @@ def test_yolo_with_images_and_labels_in_one_folder(tmp_path):
     assert found.keys() == expected.keys()
     for name, boxes in expected.items():
         assert np.allclose([box[1:] for box in found[name]], [box[1:] for box in boxes], atol=2e-3)
+    image(tmp_path / 'work_dirs' / 'curves.png')
+    assert '5 images' in convert(tmp_path).note, 'pictures of a training inside the set are not images of it'
+    assert convert(tmp_path).note is None
+    text(tmp_path / 'classes.txt', 'bolt\nnut\n\n')
+    assert '5 images' in convert(tmp_path).note
+    assert '5 images' in convert(yolo_beside(tmp_path / 'images', folder='images', names='images/classes.txt')).note
+
+
+def test_yolo_whose_first_images_have_no_labels(tmp_path):
+    splits = dict(train={f'a{number:03d}': [] for number in range(120)} | TRUTH['train'])
+    root = yolo(tmp_path, splits)
+    (root / 'data.yaml').unlink()
+    text(root / 'classes.txt', '\n'.join(CLASSES))
+    assert '123 images' in convert(root).note
 
 
 @pytest.mark.parametrize('layout', ['voc', 'yolo, roboflow', 'labelme', 'cvat'])

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from test_detection_tools import tool
 from test_ssdlite import detector
 from torchvision.ops import generalized_box_iou_loss
@@ -105,6 +105,17 @@ def test_with_3x3_kernels_of_its_own_it_is_the_head_of_mmdet():
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize('exp_on_reg', [True, False])
+def test_untrained_boxes_have_the_sides_that_initial_says(exp_on_reg):
+    torch.manual_seed(0)
+    module = head(exp_on_reg=exp_on_reg)
+    module.init_weights()
+    _, distances = module([torch.randn(2, 64, side, side) for side in (8, 4, 2, 1)])
+    for found, stride in zip(distances, (8, 16, 32, 64), strict=True):
+        sides = found[:, :2] + found[:, 2:]
+        assert (sides - 6 * stride).abs().max() < 1.5 * stride
+
+
 def random_level(labels):
     """Arguments of ``loss_by_feat_single`` for a level of 4 points an image, with three classes."""
     shape = labels.shape
@@ -177,6 +188,25 @@ def test_the_short_schedule_keeps_the_input_size():
         editing.apply_schedule(cfg, 'short')
         sizes = [t['size'] for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'SSDWarp']
         assert sizes == [size] and cfg.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)
+
+
+@pytest.mark.parametrize('schedule, last', [(None, 0.05), ('short', 0.01)])
+@pytest.mark.parametrize('batch', [8, 256])
+def test_the_last_rate_is_a_share_of_the_first_with_any_batch(schedule, last, batch):
+    """``auto_scale_lr`` scales the rate of the optimizer, and not a last rate in the scheduler."""
+    cfg = Config.fromfile(E)
+    if schedule:
+        editing.apply_schedule(cfg, schedule)
+    rate = cfg.optim_wrapper.optimizer.lr * batch / cfg.auto_scale_lr.base_batch_size
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    settings = cfg.param_scheduler[1]
+    settings.pop('convert_to_iter_based')
+    cosine = PARAM_SCHEDULERS.build(dict(settings, _scope_='mmengine', optimizer=optimizer))
+    rates = []
+    for _ in range(settings.end):
+        cosine.step()
+        rates.append(optimizer.param_groups[0]['lr'])
+    assert rates == sorted(rates, reverse=True) and math.isclose(rates[-1], last * rate, rel_tol=0.2)
 
 
 def test_the_recipe_for_coco_trains_with_mosaics_and_without(tmp_path):

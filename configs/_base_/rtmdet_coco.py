@@ -2,7 +2,8 @@
 
 The recipe is that of RTMDet-tiny (arXiv 2212.07784): AdamW with 4e-3 for a total batch of 256 (scaled to the batch in use),
 weight decay 0.05 on kernels only, 300 epochs of which the second half is a cosine, averaged weights, multi-scale crops, and
-mosaic from a cache except in the last 20 epochs. Images are resized to a square without padding, as in the SSDLite configs.
+mosaic from a cache except in the last 20 epochs. Other than there: no MixUp, gradients clipped at 35, images resized to a square
+without padding, as in the SSDLite configs, and at most 200 boxes of a score over 0.01.
 Nothing was trained on COCO here; docs/detection.md has what to expect.
 """
 
@@ -117,7 +118,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-5, by_epoch=False, begin=0, end=1000),
-    dict(type='CosineAnnealingLR', begin=150, end=300, T_max=150, eta_min=0.0002, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=150, end=300, T_max=150, eta_min_ratio=0.05, by_epoch=True, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 

@@ -1,9 +1,10 @@
 """Read a set in YOLO format: one text file for each image with rows ``class x y width height`` in fractions of the image.
 
 The layouts are ``images/{train,val,test}`` with ``labels/``, ``{train,valid,test}/images`` with ``labels/`` (Roboflow), and
-``images/`` with ``labels/``, or one folder with both (labelImg). The paths in data.yaml are often wrong in an export, so the
-usual folders are tried after them; they cannot leave the folder of the data set. An image without a label file has no boxes. A
-row of a polygon becomes its box; of a pose, the box is read.
+``images/`` with ``labels/``. Labels may also be next to their images: in these folders, in ``{train,valid,test}``, in CVAT's
+``obj_{train,valid,test}_data``, or in the folder of the data set itself (labelImg). The paths in data.yaml are often wrong in an
+export, so the usual folders are tried after them; they cannot leave the folder of the data set. An image without a label file
+has no boxes. A row of a polygon becomes its box; of a pose, the box is read.
 """
 
 import os
@@ -22,11 +23,11 @@ from .records import SPELLINGS, Box, Picture, Source, is_inside, numbers, pictur
 
 KIND = 'YOLO'
 LOOKED_FOR = (
-    'YOLO: data.yaml with images/ and labels/, or {train,valid,test}/images and labels/, or one folder with images, labels and '
-    'classes.txt'
+    'YOLO: data.yaml with images/ and labels/, or {train,valid,test}/images and labels/, or images, labels and '
+    'classes.txt in one folder'
 )
 FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'dataset.yml')
-NAMES = ('classes.txt', 'obj.names', 'labels/classes.txt')
+NAMES = ('classes.txt', 'obj.names', 'labels/classes.txt', 'images/classes.txt', 'train/classes.txt', 'train/_darknet.labels')
 TINY = 0.01  # fraction of the image by which a value may exceed it: tools round
 
 
@@ -38,7 +39,7 @@ def finds_file(root: Path) -> bool:
 def finds_folders(root: Path) -> bool:
     """Whether the folder has label files in one of the layouts."""
     folders = [folder for found in usual_folders(root).values() for folder in found]
-    return any(label_file(path).is_file() for folder in folders for path in images_in(folder)[:100])
+    return any(label_file(path).is_file() for folder in folders for path in images_in(folder))
 
 
 def data_file(root: Path) -> Path | None:
@@ -129,8 +130,9 @@ def usual_folders(root: Path) -> dict[str, list[Path]]:
     """The image folder of each split in the usual layouts; ``images/`` without splits, or ``root`` itself, is ``train``."""
     found = {}
     for split, names in SPELLINGS.items():
-        folders = [folder for name in names for folder in (root / 'images' / name, root / name / 'images')]
-        found[split] = [folder for folder in folders if folder.is_dir()][:1]
+        folders = [folder for name in names for folder in (root / 'images' / name, root / name / 'images') if folder.is_dir()]
+        beside = [root / folder for name in names for folder in (name, f'obj_{name}_data')]
+        found[split] = [*folders, *(folder for folder in beside if _has_labels(folder))][:1]
     found = {split: folders for split, folders in found.items() if folders}
     single = [root / 'images'] if (root / 'images').is_dir() else [root] if _has_labels(root) else []
     return found or ({'train': single} if single else {})
@@ -201,7 +203,8 @@ def images_of(places: Iterable[Path], root: Path) -> Iterator[Path]:
     """
     for place in places:
         if place.is_dir():
-            yield from images_in(place)
+            found = images_in(place)
+            yield from (path for path in found if path.parent == place) if place.samefile(root) else found  # not our own pictures
             continue
         for number, line in enumerate(read_lines(place), 1):
             found = [path for path in (place.parent / line, Path(line)) if line and os.path.isfile(path)]

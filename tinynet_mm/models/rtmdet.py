@@ -102,7 +102,7 @@ class LightHead(SuppressOnCPU, RTMDetSepBNHead):
         """Initialise as mmdet, with boxes of ``initial`` strides."""
         super().init_weights()
         for layer in self.rtm_reg:
-            normal_init(layer, std=0.01, bias=math.log(self.initial / 2))
+            normal_init(layer, std=0.01, bias=math.log(self.initial / 2) if self.exp_on_reg else self.initial / 2)
 
     def loss_by_feat_single(
         self,
