@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from test_ssdlite import detector
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tinynet_mm.archs import BASES, PRESETS, Arch, Scaling, preset, scale
 from tinynet_mm.cost import Cost, cost, parts, scaled_cost
@@ -177,6 +179,16 @@ def test_tool_counts_a_detector_at_its_own_input_and_at_another(tool, capsys):
         macs.append(float(found))
         assert size == ('320x320' if options else '512x512')
     assert macs[1] == pytest.approx(macs[0] * (320 / 512) ** 2, rel=0.05)
+
+
+def test_tool_counts_the_light_detector_as_torch_does(tool, capsys):
+    assert tool(['rtmdet_tinynet_e_coco']) == 0
+    size, *_, params, found, _ = capsys.readouterr().out.splitlines()[1].split()[1:]
+    model = detector('configs/rtmdet_tinynet_e_coco.py', 320, classes=80).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, 320, 320))
+    assert size == '320x320' and float(found) == pytest.approx(counter.get_total_flops() / 2e6, abs=0.01)
+    assert float(params) == pytest.approx(sum(p.numel() for p in model.parameters()) / 1e6, abs=0.001)
 
 
 @pytest.mark.parametrize(

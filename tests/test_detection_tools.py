@@ -42,14 +42,14 @@ def shapes(tmp_path_factory) -> Path:
     return root / 'coco'
 
 
-def train(shapes: Path, out: Path, *more: str) -> int:
+def train(shapes: Path, out: Path, *more: str, config: str = CONFIG) -> int:
     common = ('--data-root', str(shapes), *SIZE, '--schedule', 'short', '--work-dir', str(out))
     settings = ('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False', 'train_cfg.val_interval=1')
     loaders = [f'{s}_dataloader.{k}' for s in ('val', 'test') for k in ('num_workers=0', 'persistent_workers=False')]
     split = more.index('--cfg-options') if '--cfg-options' in more else len(more)
     more, options = more[:split], more[split + 1 :]
     start = () if '--resume' in more else ('--from-scratch',)
-    return tool('train')([CONFIG, *common, *start, *more, '--cfg-options', *settings, *loaders, *options])
+    return tool('train')([config, *common, *start, *more, '--cfg-options', *settings, *loaders, *options])
 
 
 @pytest.fixture(scope='module')

@@ -239,11 +239,12 @@ def test_sensitivities_are_measured_one_block_at_a_time(lite):
 # The tool ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope='module')
-def trained(shapes, tmp_path_factory) -> Path:  # noqa: F811
+@pytest.fixture(scope='module', params=['ssdlite_tinynet_e_coco', 'rtmdet_tinynet_e_coco'])
+def trained(shapes, tmp_path_factory, request) -> list[str]:  # noqa: F811
+    """The config and the checkpoint of a training of one epoch."""
     out = tmp_path_factory.mktemp('trained')
-    assert train(shapes, out, '--epochs', '1') == 0
-    return out
+    assert train(shapes, out, '--epochs', '1', config=f'configs/{request.param}.py') == 0
+    return [str(out / f'{request.param}.py'), str(out / 'epoch_1.pth')]
 
 
 @pytest.mark.parametrize(
@@ -251,8 +252,7 @@ def trained(shapes, tmp_path_factory) -> Path:  # noqa: F811
     [('model.onnx', ('--batch', '0')), ('model.xml', ()), ('model.param', ()), ('nms.onnx', ('--post', 'nms', '--preprocess'))],
 )
 def test_a_detector_is_exported_with_its_accuracy(trained, shapes, tmp_path, capsys, name, more):  # noqa: F811
-    config, checkpoint = str(trained / 'ssdlite_tinynet_e_coco.py'), str(trained / 'epoch_1.pth')
-    arguments = [config, checkpoint, '--out', str(tmp_path / 'out' / name), '--data-root', str(shapes), '--limit', '2', *more]
+    arguments = [*trained, '--out', str(tmp_path / 'out' / name), '--data-root', str(shapes), '--limit', '2', *more]
     assert tool('export')(arguments) == 0
     printed = capsys.readouterr().out
     assert 'outputs equal those of the model' in printed and 'mAP of the model' in printed and '(batch 4)' in printed
@@ -265,9 +265,8 @@ def test_a_detector_is_exported_with_its_accuracy(trained, shapes, tmp_path, cap
 
 
 def test_int8_of_the_tool(trained, shapes, tmp_path, capsys):  # noqa: F811
-    config, checkpoint = str(trained / 'ssdlite_tinynet_e_coco.py'), str(trained / 'epoch_1.pth')
     more = ['--limit', '2', '--int8', '--max-drop', '100']
-    arguments = [config, checkpoint, '--out', str(tmp_path / 'int8.onnx'), '--data-root', str(shapes), *more]
+    arguments = [*trained, '--out', str(tmp_path / 'int8.onnx'), '--data-root', str(shapes), *more]
     assert tool('export')(arguments) == 0
     assert 'int8: mAP' in capsys.readouterr().out and open_network(tmp_path / 'int8.onnx').spec.precision == 'int8'
 
@@ -275,9 +274,8 @@ def test_int8_of_the_tool(trained, shapes, tmp_path, capsys):  # noqa: F811
 def test_an_accuracy_that_differs_leaves_the_old_file(trained, shapes, tmp_path, monkeypatch):  # noqa: F811
     (tmp_path / 'model.onnx').write_bytes(b'old')
     monkeypatch.setattr(evaluation, 'detector_map', lambda detect, split, batch=1, limit=None: 0.5 + 0.01 * batch)
-    config, checkpoint = str(trained / 'ssdlite_tinynet_e_coco.py'), str(trained / 'epoch_1.pth')
     with pytest.raises(UserError, match=r'mAP of the file is 51.00 \(batch 1\), 54.00 \(batch 4\), but 51.00 of the model'):
-        tool('export')([config, checkpoint, '--out', str(tmp_path / 'model.onnx'), '--data-root', str(shapes)])
+        tool('export')([*trained, '--out', str(tmp_path / 'model.onnx'), '--data-root', str(shapes)])
     assert [p.name for p in tmp_path.iterdir()] == ['model.onnx'] and (tmp_path / 'model.onnx').read_bytes() == b'old'
 
 
