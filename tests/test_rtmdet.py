@@ -190,13 +190,10 @@ def test_the_short_schedule_keeps_the_input_size():
         assert sizes == [size] and cfg.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)
 
 
-@pytest.mark.parametrize('schedule, last', [(None, 0.05), ('short', 0.01)])
 @pytest.mark.parametrize('batch', [8, 256])
-def test_the_last_rate_is_a_share_of_the_first_with_any_batch(schedule, last, batch):
+def test_the_last_rate_of_the_recipe_for_coco_is_a_share_of_the_first_with_any_batch(batch):
     """``auto_scale_lr`` scales the rate of the optimizer, and not a last rate in the scheduler."""
     cfg = Config.fromfile(E)
-    if schedule:
-        editing.apply_schedule(cfg, schedule)
     rate = cfg.optim_wrapper.optimizer.lr * batch / cfg.auto_scale_lr.base_batch_size
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
     settings = cfg.param_scheduler[1]
@@ -206,7 +203,7 @@ def test_the_last_rate_is_a_share_of_the_first_with_any_batch(schedule, last, ba
     for _ in range(settings.end):
         cosine.step()
         rates.append(optimizer.param_groups[0]['lr'])
-    assert rates == sorted(rates, reverse=True) and math.isclose(rates[-1], last * rate, rel_tol=0.2)
+    assert rates == sorted(rates, reverse=True) and math.isclose(rates[-1], 0.05 * rate, rel_tol=0.01)
 
 
 def test_the_recipe_for_coco_trains_with_mosaics_and_without(tmp_path):

@@ -16,7 +16,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', begin=0, end=40, T_max=40, eta_min_ratio=0.01, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=0, end=40, T_max=40, eta_min=4e-5, by_epoch=True, convert_to_iter_based=True),
 ]
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
