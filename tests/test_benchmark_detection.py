@@ -100,6 +100,18 @@ def test_an_interrupted_training_continues_and_a_complete_one_is_only_tested(ben
     assert len((trial.folder / 'calls.txt').read_text().splitlines()) == 1
 
 
+def test_a_training_has_no_cpu_minutes_after_its_benchmark_was_stopped(bench, monkeypatch):
+    def stopped(pid, options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detection.os, 'wait4', stopped)
+        with pytest.raises(KeyboardInterrupt):
+            bench([0], CONFIGS[:1])
+    (row,) = bench([0], CONFIGS[:1])
+    assert (row['cpu_minutes'], row['val_mAP']) == ('', 0.25)
+
+
 def test_a_training_that_fails_names_its_log_and_keeps_the_rows(bench):
     trial = detection.Trial(CONFIGS[1], bench.root, 0, 96, 3, bench.folder / 'runs')
     trial.folder.mkdir(parents=True)

@@ -2,7 +2,7 @@
 
 Each training is ``tools/train.py --schedule short`` in a process of its own with one thread, and ``tools/test.py`` with its last
 checkpoint. A row is written when its training ends; a training whose row exists is not repeated, and one that was
-interrupted continues. On a GPU the column of the CPU time is empty.
+interrupted continues. The column of the CPU time is empty on a GPU, and for a training whose benchmark was stopped.
 """
 
 import json
@@ -159,27 +159,32 @@ def _run(trial: Trial, splits: Sequence[str], tools: Path) -> dict:
         scores |= {f'{split}_{name}': round(metrics[key], 3) for name, key in SCORES.items()}
     epochs, values = read([trial.folder])[0].series(f'val/{SCORES["mAP"]}')
     best = dict(best_val_mAP=round(float(values.max()), 3), best_epoch=int(epochs[values.argmax()]))
-    minutes = round(sum(json.loads((trial.folder / CLOCK).read_text())), 1)
+    minutes = json.loads((trial.folder / CLOCK).read_text())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ''  # CPU minutes beside a GPU say nothing of a CPU
     protocol = dict(schedule='short', threads=1, machine=gpu or machine_name())
-    return dict(cpu_minutes='' if gpu else minutes) | scores | best | protocol
+    return dict(cpu_minutes='' if gpu or None in minutes else round(sum(minutes), 1)) | scores | best | protocol
 
 
 def _call(command: Sequence[object], folder: Path, clock: bool = True) -> None:
     """Run a tool with one thread; its output is in ``log.txt``, and its CPU time is added to the file :data:`CLOCK`.
 
+    While the tool runs, null is in the place of its time. It remains there if this process is stopped, and the time of the
+    training is then not known.
+
     Raises:
         UserError: it fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / CLOCK
+    earlier = json.loads(path.read_text()) if path.is_file() else []
+    if clock:
+        write_json(path, [*earlier, None])
     with (folder / 'log.txt').open('a') as log:
         environment = os.environ | dict(OMP_NUM_THREADS='1')
         process = subprocess.Popen([sys.executable, *map(str, command)], stdout=log, stderr=subprocess.STDOUT, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if clock:
-        path = folder / CLOCK
-        earlier = json.loads(path.read_text()) if path.is_file() else []
         write_json(path, [*earlier, (usage.ru_utime + usage.ru_stime) / 60])
     if process.returncode:
         raise UserError(f'{" ".join(map(str, command[:2]))} fails, see {folder / "log.txt"}.')
