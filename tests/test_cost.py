@@ -181,10 +181,11 @@ def test_tool_counts_a_detector_at_its_own_input_and_at_another(tool, capsys):
     assert macs[1] == pytest.approx(macs[0] * (320 / 512) ** 2, rel=0.05)
 
 
-def test_tool_counts_the_light_detector_as_torch_does(tool, capsys):
-    assert tool(['rtmdet_tinynet_e_coco']) == 0
+@pytest.mark.parametrize('classes', [80, 3])
+def test_tool_counts_the_light_detector_as_torch_does(tool, capsys, classes):
+    assert tool(['rtmdet_tinynet_e_coco', *(() if classes == 80 else ('--classes', str(classes)))]) == 0
     size, *_, params, found, _ = capsys.readouterr().out.splitlines()[1].split()[1:]
-    model = detector('configs/rtmdet_tinynet_e_coco.py', 320, classes=80).eval()
+    model = detector('configs/rtmdet_tinynet_e_coco.py', 320, classes=classes).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 3, 320, 320))
     assert size == '320x320' and float(found) == pytest.approx(counter.get_total_flops() / 2e6, abs=0.01)
@@ -213,6 +214,7 @@ def test_tool_refuses_wrong_arguments(tool, argv, message):
         (['rtmdet_tinynet_e_coc'], 'Did you mean rtmdet_tinynet_e_coco'),
         (['rtmdet_tinynet_e_coco', '--resolution', '336'], '336 pixels does not fit LightHead: give a multiple of 32'),
         (['tinynet_a', '--classes', '-5'], 'classes=-5: give 0'),
+        (['rtmdet_tinynet_e_coco', '--classes', '0'], 'give a config 1 or more'),
     ],
 )
 def test_the_cost_tool_refuses(tool, arguments, words):

@@ -41,9 +41,9 @@ def count_network(name: str, side: int | None, classes: int) -> tuple[tuple[int,
     return (side, side), dict(parts(arch, side, classes))
 
 
-def count_config_file(name: str, side: int | None) -> tuple[tuple[int, int], dict[str, Cost]]:
-    """Input size (height, width) in pixels and cost by part of a config's model."""
-    from tinynet_mm.mmlab.configs import load_config
+def count_config_file(name: str, side: int | None, classes: int | None) -> tuple[tuple[int, int], dict[str, Cost]]:
+    """Input size (height, width) in pixels and cost by part of a config's model; None for its own side or classes."""
+    from tinynet_mm.mmlab.configs import load_config, set_classes
     from tinynet_mm.mmlab.counting import count_config
     from tinynet_mm.mmlab.editing import has_points, set_input_size
 
@@ -51,6 +51,10 @@ def count_config_file(name: str, side: int | None) -> tuple[tuple[int, int], dic
     head = cfg.model.get('bbox_head', {})
     if side and ('input_size' in head or has_points(head)):
         set_input_size(cfg, side)
+    if classes == 0:
+        raise UserError(f'{name}: --classes 0 is for a NAME; give a config 1 or more classes.')
+    if classes:
+        set_classes(cfg.model, classes)
     return count_config(cfg, side)
 
 
@@ -64,15 +68,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.completes_configs(parser.add_argument('networks', nargs='+', metavar='NAME|CONFIG'), PRESETS)
     parser.add_argument('--resolution', type=int, metavar='N', help="input of N x N pixels (default: the network's own)")
-    parser.add_argument('--classes', type=int, default=1000, help='classes of a NAME; 0 for the backbone alone (default 1000)')
+    parser.add_argument('--classes', type=int, help='default 1000, or those of the CONFIG; 0 for the backbone of a NAME alone')
     parser.add_argument('--stages', action='store_true', help='print a line for each part too')
     args = parser.parse_args(argv)
-    check_input(args.resolution, args.classes)
+    classes = 1000 if args.classes is None else args.classes
+    check_input(args.resolution, classes)
     width = max(map(len, args.networks))
     header = f'{"network":{width}} {"input":>9} {"params (M)":>10} {"MACs (M)":>11} {"activations (M)":>15}'
     for index, name in enumerate(args.networks):
         size, rows = (
-            count_config_file(name, args.resolution) if names_config(name) else count_network(name, args.resolution, args.classes)
+            count_config_file(name, args.resolution, args.classes)
+            if names_config(name)
+            else count_network(name, args.resolution, classes)
         )
         print(*[header] * (index == 0), line(name, sum(rows.values(), NOTHING), f'{size[1]}x{size[0]}', width), sep='\n')
         for part, cost in rows.items() if args.stages else ():

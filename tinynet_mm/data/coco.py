@@ -20,14 +20,13 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..files import check_names, collection_paused
-from ..mmlab.configs import SPLITS, walk
+from ..mmlab.configs import SPLITS, set_classes, walk
 from .convert import FOLDER, Scope, as_key, convert, convert_single, default_folder, origin
 from .records import SPELLINGS
 
 SINGLE = ('annotations/instances_default.json', 'result.json', '_annotations.coco.json')  # exports without splits
 NO_SHARE = '{} has a val or test split, so --val-share has no effect.'
 LOGGER = logging.getLogger(__name__)
-SKIPPED_HEADS = ('backbone', 'rpn_head')  # parts of a model whose num_classes is not the number of classes of the data
 
 
 @dataclass(frozen=True)
@@ -293,9 +292,7 @@ def adopt(
                     settings['ann_file'] = str(split.ann_file)
                 else:
                     settings.update(dataset_paths(layout.root, split), metainfo=metainfo)
-    for head in walk(cfg.model, skip=SKIPPED_HEADS):
-        if 'num_classes' in head:
-            head['num_classes'] = len(layout.classes)
+    set_classes(cfg.model, len(layout.classes))
     return layout
 
 

@@ -16,9 +16,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
-from ..data.coco import SKIPPED_HEADS
 from ..errors import UserError, listed
-from .configs import walk
+from .configs import set_classes, walk
 from .reading import CLASSES, SUFFIXES, check_finite, read, tensors_of
 from .running import QuietRunner, config_errors
 from .weights import check_fits, shapes_of
@@ -214,11 +213,9 @@ def check_checkpoint(content: Mapping[str, Any], model: nn.Module, path: str) ->
 
 
 def adopt_checkpoint_classes(cfg: Config, content: Mapping[str, Any]) -> None:
-    """Set the number of classes of all heads to that of a checkpoint; a region proposal head keeps its one class."""
-    classes = _names(dataset_meta(content))
-    for part in walk(cfg.model, skip=SKIPPED_HEADS) if classes else ():
-        if 'num_classes' in part:
-            part['num_classes'] = len(classes)
+    """Set the number of classes of all heads to that of a checkpoint that has the names of its classes."""
+    if classes := _names(dataset_meta(content)):
+        set_classes(cfg.model, len(classes))
 
 
 def class_names(cfg: Config, meta: Mapping[str, Any] | None = None) -> list[str]:

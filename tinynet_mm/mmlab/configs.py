@@ -26,6 +26,7 @@ READ = (
     'custom_hooks', 'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
     'randomness', 'experiment_name', 'custom_imports', 'compile',
 )  # fmt: skip
+SKIPPED_HEADS = ('backbone', 'rpn_head')  # parts of a model whose num_classes is not the number of classes of the data
 SIZES = ('crop_size', 'size', 'scale')  # arguments of transforms that set the output size: int or (width, height)
 
 
@@ -257,6 +258,13 @@ def walk(node: Any, skip: Sequence[str] = ()) -> Iterator[ConfigDict]:
     if isinstance(node, list | tuple):
         for child in node:
             yield from walk(child, skip)
+
+
+def set_classes(model: Any, classes: int) -> None:
+    """Set the number of classes of all heads of a model's config; a region proposal head keeps its one class."""
+    for part in walk(model, skip=SKIPPED_HEADS):
+        if 'num_classes' in part:
+            part['num_classes'] = classes
 
 
 def check_text(node: Any, where: str) -> None:
