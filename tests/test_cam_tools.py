@@ -224,6 +224,7 @@ def test_bad_input_is_one_sentence(coco, weights, tmp_path, capsys):
     assert 'layers with a map: level' in text and 'reg_convs' not in text.split('with a map:')[1]
     assert say([*common, '--topk', '0']) == '--topk 0: at least one box or class must be explained.'
     assert '--batch 0: at least one image' in say([*common, '--batch', '0'])
+    assert '--method gradcam,layercam: one method draws maps' in say([*common, '--method', 'gradcam,layercam'])
     assert '--limit -1: give the number of images' in say([*common, '--data-root', str(coco), '--evaluate', '--limit', '-1'])
     assert '--topk 0: at least one' in say([*common, '--data-root', str(coco), '--evaluate', '--topk', '0'])
     assert say([*common, '--device', 'gpu']).startswith('--device gpu is not available')

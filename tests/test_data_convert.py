@@ -144,8 +144,7 @@ def test_other_shapes_of_labelme_and_cvat(tmp_path):
     text(root / 'val' / 'c.json', json.dumps(dict(shapes=shapes, imagePath='..\\val\\c.png', imageWidth=None, imageHeight=None)))
     done = convert(root)
     assert (
-        boxes_of(read(done.folder, 'val'))['c'] == [('nut', 15, 10, 25, 20)]
-        and '1 shapes of the type point left out' in done.note
+        boxes_of(read(done.folder, 'val'))['c'] == [('nut', 15, 10, 25, 20)] and '1 shape of the type point left out' in done.note
     )
     extra = (
         '<polygon label="nut" points="1.0,2.0;11.0,2.0;6.0,12.0"/><ellipse label="nut" cx="10" cy="10" rx="3" ry="2"/>'
@@ -155,6 +154,35 @@ def test_other_shapes_of_labelme_and_cvat(tmp_path):
     found = boxes_of(read(done.folder, 'train'))['empty']
     assert np.allclose([box[1:] for box in found], [(1, 2, 11, 12), (7, 8, 13, 12), (14, 6, 16, 16)])
     assert '5 shapes of the type points left out' in done.note
+
+
+def test_images_without_a_file_of_their_own_are_counted(tmp_path):
+    """They can be images without objects or images that nobody looked at; a split list or YOLO says which."""
+    for number, root in enumerate((voc(tmp_path / 'voc', lists=False), labelme(tmp_path / 'labelme', folders=False))):
+        assert 'left out' not in convert(root).note
+        first = next(iter([*root.rglob('*.xml'), *root.glob('*.json')]))
+        first.unlink()
+        assert '4 images (train 3, val 1, 25% of the images are held out for val)' in (note := convert(root).note)
+        assert note.endswith(f'1 image without {("XML", "JSON")[number]} left out')
+
+
+def test_folders_of_splits_that_data_yaml_does_not_name(tmp_path):
+    """They are used, unless another split has their images."""
+    names = 'names: [bolt, nut]'
+    assert (
+        'train 3, val 1, test 1)' in convert(yolo(tmp_path / 'a', yaml=f'train: images/train\nval: images/val\n{names}\n')).note
+    )
+    for number, train in enumerate(('[images/train, images/test]', 'images')):
+        val = 'val: images/val\n' if number == 0 else ''
+        note = convert(yolo(tmp_path / f'b{number}', yaml=f'train: {train}\n{val}{names}\n')).note
+        assert ('train 4, val 1)' if number == 0 else '5 images (train 3, val 2, 40% of the images are held out') in note
+
+
+def test_training_is_a_name_of_train(tmp_path):
+    root = yolo(tmp_path, yaml='names: [bolt, nut]\n')
+    for part in ('images', 'labels'):
+        (root / part / 'train').rename(root / part / 'training')
+    assert '5 images (train 3, val 1, test 1)' in convert(root).note
 
 
 # What is held out -------------------------------------------------------------------------------------------------------------

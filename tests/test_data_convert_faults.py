@@ -91,7 +91,7 @@ def test_paths_of_data_yaml(tmp_path):
     shutil.rmtree(root / 'images' / 'test')
     names = ['../images/train/a.png', '../images/train/b.png', '../images/train/empty.png', '../images/val/c.png']
     listing = text(root / 'lists' / 'train.txt', '\n'.join(names))
-    assert 'train 3, val 1, 20%' in convert(root).note
+    assert 'train 3, val 1, 25%' in convert(root).note
     shutil.rmtree(root / FOLDER)
     listing.write_text('\n'.join([*names, '../images/train/z.png']))
     fails(root, f'{listing}, line 5: no image ../images/train/z.png')

@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--out', type=cli.path, default=Path('cams'), help='folder of the results (default %(default)s)')
     p.add_argument('--batch', type=int, default=4, help='images that share a pass (default %(default)s)')
     p.add_argument('--device', default='cpu', help='cpu or cuda:0 (default %(default)s)')
-    p.add_argument('--data-root', type=cli.path, help='data set with the class names, and of --evaluate (COCO format)')
+    p.add_argument('--data-root', type=cli.path, help='data set with the class names, and of --evaluate')
     p.add_argument('--input-size', type=int, help='side of the input of a detector in pixels (default: of the config)')
     p.add_argument('--random-weights', action='store_true', help='use no checkpoint, to try a config')
     p.add_argument('--compare', nargs='+', metavar='CONFIG=CHECKPOINT', help='models of a figure, instead of CONFIG CHECKPOINT')

@@ -170,6 +170,8 @@ def draw_maps(
         UserError: a result would replace one of the files, no map can be drawn, or a target, batch or method that does not exist.
     """
     check_outputs(files, out)
+    if ',' in method.names:
+        raise UserError(f'--method {method.names}: one method draws maps; --compare and --evaluate take several.')
     (explainer,) = method.explainers(loaded.model)
     if batch < 1:
         raise UserError(f'--batch {batch}: at least one image goes through the network at a time.')

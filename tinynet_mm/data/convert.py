@@ -126,9 +126,7 @@ def convert_single(content: dict, split: 'Split', root: Path, out: Path | None, 
     marker = marker_of('COCO', [split.ann_file, *(path for path in named if path.parent.is_dir())], root, folder)
     write_files(folder, dict(train=train, val=val), dict(marker, val_share=share, divided=True))
     parts = f'train {len(train["images"])}, val {len(val["images"])}'
-    return Converted(
-        folder, True, f'{root} has no val and no test: {share:.0%} of its images are held out for val ({parts}) in {folder}'
-    )
+    return Converted(folder, True, f'{root} has no val and no test: {_held(train, val)} ({parts}) in {folder}')
 
 
 def _earlier(root: Path, folder: Path, val_share: float | None) -> tuple[float, Converted | None]:
@@ -185,7 +183,7 @@ def write(source: Source, root: Path, folder: Path, share: float) -> Converted:
     write_files(folder, contents, dict(marker_of(source.kind, files, root, folder), val_share=share, divided=held))
     boxes = sum(len(content['annotations']) for content in contents.values())
     parts = ', '.join(f'{split} {len(content["images"])}' for split, content in contents.items())
-    extra = f', {share:.0%} of the images are held out for val' if held else ''
+    extra = f', {_held(contents["train"], contents["val"])}' if held else ''
     said = (
         f'{root} is in {source.kind} format: {sum(map(len, source.splits.values()))} images ({parts}{extra}), {boxes} boxes, '
         f'{len(source.classes)} classes ({listed(source.classes, 10)}) converted to {folder}'
@@ -244,6 +242,11 @@ def divide(content: dict, share: float) -> tuple[dict, dict]:
     chosen = {numbers[index] for index in held_out([classes[number] for number in numbers], share)}
     said = f'{share:g} of the images of each class are held out for val (seed {SEED})'
     return _part(content, said, lambda number: number not in chosen), _part(content, said, lambda number: number in chosen)
+
+
+def _held(train: dict, val: dict) -> str:
+    """How much is held out; rare classes can make it more than the share that was asked for."""
+    return f'{len(val["images"]) / (len(train["images"]) + len(val["images"])):.0%} of the images are held out for val'
 
 
 def as_key(value: object) -> object:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..files import read_json
-from .records import Box, Images, Picture, Source, around, files_in, numbers, picture, split_folders, used_classes
+from .records import Box, Images, Picture, Source, around, files_in, left_out, numbers, picture, split_folders, used_classes
 
 KIND = 'LabelMe'
 LOOKED_FOR = 'LabelMe: *.json next to the images, also in train/, valid/ and test/'
@@ -55,14 +55,17 @@ def read(root: Path) -> Source:
         UserError: a file that is not JSON, a shape without points or with a wrong one, or an image that is missing or outside.
     """
     omitted: Counter[str] = Counter()
-    splits = {split: list(_pictures(root, *place, omitted)) for split, place in places(root).items()}
-    sentences = [f'{count} shapes of the type {kind} left out' for kind, count in omitted.items()]
-    return Source(KIND, used_classes(splits), splits, omitted=tuple(sentences))
+    splits, others = {}, 0
+    for split, (part, folder) in places(root).items():
+        images = Images(root, [folder, part, part / 'images', part / 'JPEGImages'])
+        splits[split] = list(_pictures(folder, images, omitted))
+        others += images.others(splits[split])
+    sentences = [f'{counted(count, "shape")} of the type {kind} left out' for kind, count in omitted.items()]
+    return Source(KIND, used_classes(splits), splits, omitted=(*sentences, *left_out(others, 'JSON')))
 
 
-def _pictures(root: Path, part: Path, folder: Path, omitted: Counter[str]) -> Iterator[Picture]:
-    """The images of one split of the data set ``root``: in ``part``, with the JSON files in ``folder``."""
-    images = Images(root, [folder, part, part / 'images', part / 'JPEGImages'])
+def _pictures(folder: Path, images: Images, omitted: Counter[str]) -> Iterator[Picture]:
+    """The images of the JSON files in ``folder``."""
     for path in files_in(folder, '*.json'):
         content = read_json(path)
         if not (isinstance(content, dict) and isinstance(content.get('shapes'), list)):

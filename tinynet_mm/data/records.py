@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import UserError, listed
+from ..errors import UserError, counted, listed
 from ..files import check_names
 from .folders import IMAGE_SUFFIXES
 from .images import header_size
 
-SPELLINGS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
+SPELLINGS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 
 
 class Box(NamedTuple):
@@ -99,6 +99,12 @@ class Images:
                     self._by_name.setdefault(path.name, path)
                     self._by_stem.setdefault(path.stem, path)
 
+    def others(self, pictures: Iterable[Picture]) -> int:
+        """The number of images that are in a folder of one of the ``pictures`` and are none of them."""
+        known = {image.path for image in pictures}
+        folders = {path.parent for path in known}
+        return sum(path.parent in folders and path not in known for path in self._by_name.values())
+
     def find(self, *names: str | None) -> Path | None:
         """The first of the names that is a file in the folders, compared with and without suffix; None if none is.
 
@@ -132,6 +138,11 @@ class Images:
         looked = listed([f'{folder}/' for folder in self.folders])
         wanted = next(filter(None, names), 'an image without a name')
         raise UserError(f'{source}: its image {wanted} is missing in {looked}; copy it there, or remove it from the annotations.')
+
+
+def left_out(count: int, suffix: str) -> tuple[str, ...]:
+    """A sentence on images that have no annotation file of their own; none for no such images."""
+    return (f'{counted(count, "image")} without {suffix} left out',) if count else ()
 
 
 def split_folders(root: Path) -> dict[str, Path]:

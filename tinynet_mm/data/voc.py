@@ -23,6 +23,7 @@ from .records import (
     Source,
     files_in,
     is_inside,
+    left_out,
     numbers,
     picture,
     read_lines,
@@ -87,14 +88,19 @@ def read(root: Path) -> Source:
     """
     found = places(root)
     lists = split_lists(root) if place_in(root) else {}
+    others = 0
     if lists:
         splits = {split: list(_named(found['train'], root, path)) for split, path in lists.items()}
     else:
-        splits = {split: list(_all(place, root)) for split, place in found.items()}
+        splits = {}
+        for split, place in found.items():
+            images = place.images(root)
+            splits[split] = [_read_file(path, images) for path in files_in(place.annotations, '*.xml')]
+            others += images.others(splits[split])
     boxes = [box for images in splits.values() for image in images for box in image.boxes]
     if all(value >= 1 and value.is_integer() for box in boxes for value in box[1:]):
         splits = {split: [_from_zero(image) for image in images] for split, images in splits.items()}
-    return Source(KIND, used_classes(splits), splits, tuple(lists.values()))
+    return Source(KIND, used_classes(splits), splits, tuple(lists.values()), left_out(others, 'XML'))
 
 
 def _from_zero(image: Picture) -> Picture:
@@ -108,12 +114,6 @@ def split_lists(root: Path) -> dict[str, Path]:
     names = dict(SPELLINGS, train=('train', 'trainval'))
     found = {split: [path for name in names[split] if (path := folder / f'{name}.txt').is_file()] for split in names}
     return {split: paths[0] for split, paths in found.items() if paths}
-
-
-def _all(place: Place, root: Path) -> Iterator[Picture]:
-    images = place.images(root)
-    for path in files_in(place.annotations, '*.xml'):
-        yield _read_file(path, images)
 
 
 def _named(place: Place, root: Path, listing: Path) -> Iterator[Picture]:

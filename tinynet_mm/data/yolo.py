@@ -146,6 +146,8 @@ def _has_labels(folder: Path) -> bool:
 def split_sources(root: Path, content: dict) -> dict[str, list[Path]]:
     """The image folders, or files that list images, of each split: those of data.yaml, or else the usual ones.
 
+    A usual folder for a split that data.yaml does not name is left out if another split has its images.
+
     A val that is equal to train is left out, because a validation on training images says nothing.
 
     Raises:
@@ -153,8 +155,7 @@ def split_sources(root: Path, content: dict) -> dict[str, list[Path]]:
     """
     usual, found = usual_folders(root), {}
     for split in SPELLINGS:
-        given = content.get(split) or (content.get('valid') if split == 'val' else None)
-        entries = [entry for entry in (given if isinstance(given, list) else [given]) if entry and isinstance(entry, str)]
+        entries = _entries(content, split)
         places = [place for entry in entries if (place := locate(root, entry, content.get('path')))]
         outside = [place for place in places if not is_inside(root, place)]
         found[split] = places if places and len(places) == len(entries) and not outside else usual.get(split, [])
@@ -165,14 +166,27 @@ def split_sources(root: Path, content: dict) -> dict[str, list[Path]]:
                 f'to {above} and pass that folder as --data-root.'
             )
     found = {split: places for split, places in found.items() if places}
+    named = [place for split, places in found.items() if _entries(content, split) for place in places]
+    found = {split: places for split, places in found.items() if _entries(content, split) or not _overlaps(places, named)}
     if found.get('val') == found.get('train'):
         found.pop('val', None)
     if not found or ('train' not in found and content.get('train')):
-        given = content.get('train')
-        entries = [entry for entry in (given if isinstance(given, list) else [given]) if isinstance(entry, str)]
-        named = f'train is {listed([repr(entry) for entry in entries]) or "no path"}, which is not there, and ' if given else ''
-        raise UserError(f'{root}: {named}none of images/train/, train/images/ and images/ exists; copy the images there.')
+        entries = listed([repr(entry) for entry in _entries(content, 'train')]) or 'no path'
+        missing = f'train is {entries}, which is not there, and ' if content.get('train') else ''
+        raise UserError(f'{root}: {missing}none of images/train/, train/images/ and images/ exists; copy the images there.')
     return found
+
+
+def _entries(content: dict, split: str) -> list[str]:
+    """The paths of a split in data.yaml."""
+    given = content.get(split) or (content.get('valid') if split == 'val' else None)
+    return [entry for entry in (given if isinstance(given, list) else [given]) if entry and isinstance(entry, str)]
+
+
+def _overlaps(folders: list[Path], named: list[Path]) -> bool:
+    """Whether a usual folder is, contains or is inside a folder that data.yaml names for another split, or it names lists."""
+    pairs = [(folder, place) for folder in folders for place in named]
+    return any(place.is_file() or is_inside(place, folder) or is_inside(folder, place) for folder, place in pairs)
 
 
 def _above(place: Path, base: object) -> Path:
