@@ -173,7 +173,7 @@ def test_tool_builds_and_counts_a_config(tool, capsys, tmp_path):
 def test_tool_counts_a_detector_at_its_own_input_and_at_another(tool, capsys):
     config = str(Path(__file__).parents[1] / 'configs' / 'ssdlite_tinynet_e_coco.py')
     macs = []
-    for options in ([], ['--resolution', '320']):
+    for options in ([], ['--input-size', '320']):
         tool([config, *options])
         size, *_, found, _ = capsys.readouterr().out.splitlines()[1].split()[1:]
         macs.append(float(found))

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.completes_configs(parser.add_argument('networks', nargs='+', metavar='NAME|CONFIG'), PRESETS)
-    parser.add_argument('--resolution', type=int, metavar='N', help="input of N x N pixels (default: the network's own)")
+    parser.add_argument('--resolution', '--input-size', type=int, metavar='N', help="N x N pixels (default: the network's own)")
     parser.add_argument('--classes', type=int, help='default 1000, or those of the CONFIG; 0 for the backbone of a NAME alone')
     parser.add_argument('--stages', action='store_true', help='print a line for each part too')
     args = parser.parse_args(argv)
