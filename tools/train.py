@@ -100,6 +100,8 @@ def prepare(args: argparse.Namespace) -> tuple:
 
     options.set_device(args.device, args.launcher)
     options.check_trackers(args.trackers or ())
+    if note := options.set_threads(args.threads):
+        cli.note(note)
     cfg = processes.first_then_others(lambda: configure(args))
     content = checkpoints.read_start(cfg)
     editing.check_paths(cfg, ('train', 'val'))
@@ -120,8 +122,6 @@ def train(args: argparse.Namespace, cfg, content) -> None:
     from tinynet_mm.mmlab import checkpoints, running
     from tinynet_mm.training import hooks, options, progress, repeatable
 
-    if note := options.set_threads(args.threads):
-        cli.note(note)
     runner = running.build_runner(cfg, running.VerboseRunner if args.verbose else running.TrainingRunner)
     repeatable.install(runner)
     runner.register_hook(hooks.ShortHistory())
