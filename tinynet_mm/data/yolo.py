@@ -171,8 +171,8 @@ def split_sources(root: Path, content: dict) -> dict[str, list[Path]]:
     if found.get('val') == found.get('train'):
         found.pop('val', None)
     if not found or ('train' not in found and content.get('train')):
-        entries = listed([repr(entry) for entry in _entries(content, 'train')]) or 'no path'
-        missing = f'train is {entries}, which is not there, and ' if content.get('train') else ''
+        paths = listed([repr(entry) for entry in _entries(content, 'train')]) or 'no path'
+        missing = f'train is {paths}, which is not there, and ' if content.get('train') else ''
         raise UserError(f'{root}: {missing}none of images/train/, train/images/ and images/ exists; copy the images there.')
     return found
 
