@@ -4,12 +4,14 @@ The parts are mmdet's (Lyu et al., RTMDet, 2022, arXiv 2212.07784). Differences,
 
 * ``share_conv=True`` with ``use_depthwise=True`` raises AttributeError in mmdet 3.3, because its loop looks for ``conv`` in
   ``DepthwiseSeparableConvModule``. Here the depthwise and the pointwise kernels are shared; the norms are not.
-* The kernel of the depthwise convolutions is an argument: 5x5 instead of 3x3 costs 1 % of the multiply-adds of a head.
+* The kernel of the depthwise convolutions is an argument. 5x5 instead of 3x3 costs 4 % of the multiply-adds of the detector with
+  TinyNet-E; on BCCD both have the same accuracy (docs/choices.md).
 * Non-maximum suppression runs on the CPU if mmcv's operators were built without CUDA.
 * An input whose sides the strides do not divide is one sentence. In mmdet it fails inside the neck, at a concatenation.
 * All positive points have the same weight in the box loss. RTMDet weights them by the targets of their scores, which are IoUs, so
   that small boxes had little weight (docs/benchmarks.md has weights and accuracies).
-* :class:`LightPAN` adds levels of larger strides for large objects, which RTMDet does not have.
+* :class:`LightPAN` adds levels of larger strides for large objects, which RTMDet does not have; on BCCD it makes no measurable
+  difference.
 """
 
 import math
