@@ -127,8 +127,10 @@ def test_downloads_are_checked(server, mark, tmp_path, monkeypatch):
     with pytest.raises(UserError, match='can run any code'):
         load_checkpoint(nn.Linear(1, 1), f'{server}/{bad.name}')
     assert not mark.exists()
-    good = save(www / 'good.pth')
-    digest = hashlib.sha256(good.read_bytes()).hexdigest()
+    digest = '0' * 8
+    while digest[:8].isdigit():  # the weights are random; a hash of eight digits alone is read as a date
+        good = save(www / 'good.pth')
+        digest = hashlib.sha256(good.read_bytes()).hexdigest()
     for name in (f'net-{digest[:8]}.pth', 'net-0123abcd.pth', 'net-20230101.pth'):
         (www / name).write_bytes(good.read_bytes())
     assert CheckpointLoader.load_checkpoint(f'{server}/net-{digest[:8]}.pth')['meta'] == {}
@@ -219,7 +221,7 @@ def test_texts_that_are_not_data(more, mark, tmp_path, monkeypatch):
 
 def test_the_user_can_allow_the_code_of_a_text(mark, monkeypatch):
     monkeypatch.setenv(TRUST_ALL, 'yes')
-    Config.fromstring(f'import os\nos.mkdir({str(mark)!r})\n', '.py')
+    Config.fromstring(f'made = __import__("os").mkdir({str(mark)!r})\n', '.py')  # an import at the start is lazy in mmengine 0.10
     assert mark.is_dir()
 
 
